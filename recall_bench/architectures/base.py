@@ -1,0 +1,96 @@
+"""The contract of a mixer, and the recipe that turns knobs into a stack of mixers."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, TypeAlias
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from recall_bench import registry
+from recall_bench.config import Component
+from recall_bench.errors import UserError
+
+State: TypeAlias = Mapping[str, Any]
+"""Nested dict of tensors, batch first: what a mixer carries from one token to the next."""
+
+
+class Mixer(nn.Module):
+    """A causal sequence-mixing layer ``(batch, length, width) -> same``, with a recurrent form.
+
+    `forward` is the parallel form used in training; scanning `step` from `initial_state` must give
+    the same outputs. The state holds everything that decoding carries, and nothing else: its bytes
+    are what the frontier shows.
+    """
+
+    grows: ClassVar[bool] = False
+    """True where the state grows with the tokens seen, as a key-value cache does."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, length, width) -> (batch, length, width)."""
+        raise NotImplementedError
+
+    def initial_state(self, batch_size: int) -> State:
+        """The state before the first token, on this mixer's device."""
+        raise NotImplementedError
+
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """One token: (batch, width), state -> (batch, width), new state. ``state`` is not changed."""
+        raise NotImplementedError
+
+    def prefill(self, x: Tensor) -> tuple[Tensor, State]:
+        """(batch, length, width) -> outputs of `forward` and the state after the last token.
+
+        This default scans `step`; override it with a parallel form.
+        """
+        state = self.initial_state(x.shape[0])
+        outputs = []
+        for token in x.unbind(1):
+            y, state = self.step(token, state)
+            outputs.append(y)
+        return (torch.stack(outputs, 1) if outputs else torch.empty_like(x)), state
+
+    def zeros(self, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
+        """Zeros on this mixer's device, in its parameters' dtype unless told otherwise."""
+        like = next(self.parameters())
+        return torch.zeros(shape, device=like.device, dtype=dtype or like.dtype)
+
+
+class Architecture(Component):
+    """A named recipe: its fields are the knobs, `mixer` builds the layer it is named after.
+
+    ``layers`` names the mixers from the bottom up, joined by ``+``; ``self`` is this architecture's
+    own. Another name stands for that architecture's mixer, built with its defaults and the knobs
+    that both share by name.
+    """
+
+    d_model: int = Field(64, ge=1, le=65536, description="model width")
+    layers: str = Field("short-conv+self", description="mixers from the bottom up, joined by '+'")
+
+    def mixer(self) -> Mixer:
+        """A fresh mixer of this architecture's own kind, with random weights."""
+        raise NotImplementedError
+
+    def stack(self) -> list[tuple[str, Mixer]]:
+        """The layers from the bottom up: (architecture name, fresh mixer)."""
+        return [
+            (self.name if name == "self" else name, self._layer(name))
+            for name in self.layer_names()
+        ]
+
+    def layer_names(self) -> list[str]:
+        """The entries of ``layers``; raises `UserError` where one is empty."""
+        names = [name.strip() for name in self.layers.split("+")]
+        if not all(names):
+            raise UserError(
+                f"layers={self.layers!r} has an empty entry. Expected names joined by '+', "
+                f"such as 'short-conv+self'."
+            )
+        return names
+
+    def _layer(self, name: str) -> Mixer:
+        if name in ("self", self.name):
+            return self.mixer()
+        cls = registry.architectures.get(name)
+        shared = (cls.model_fields.keys() & type(self).model_fields.keys()) - {"layers"}
+        return cls(**{knob: getattr(self, knob) for knob in shared}).mixer()

@@ -1,0 +1,134 @@
+"""What a run is: frozen configuration, its canonical JSON, and the run id made from it."""
+
+import hashlib
+import json
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
+
+from recall_bench import registry
+from recall_bench.errors import UserError, nearest
+
+Precision = Literal["fp32", "tf32", "bf16"]
+
+
+class Config(BaseModel):
+    """Frozen; refuses fields it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class Component(Config):
+    """A registered task or architecture: its fields are its options, its name comes from the registry."""
+
+    name: ClassVar[str] = ""
+    version: ClassVar[int] = 1
+
+    @model_serializer(mode="wrap")
+    def _with_name(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {"name": self.name, **handler(self)}
+
+
+def build(kind: registry.Registry, value: Any) -> Any:
+    """A component from its serialised form ``{"name": …, field: …}``; components pass through.
+
+    Raises `UserError` for an unknown name or field and for a value out of range.
+    """
+    if not isinstance(value, dict):
+        return value
+    fields = dict(value)
+    name = fields.pop("name", None)
+    if not isinstance(name, str):
+        raise UserError(f"A {kind.kind} needs a name. {nearest('', kind.names())}")
+    cls = kind.get(name)
+    try:
+        return cls(**fields)
+    except ValidationError as error:
+        raise UserError(f"{kind.kind} '{name}': {explain(error, cls)}") from error
+
+
+def explain(error: ValidationError, cls: type[BaseModel]) -> str:
+    """One line for each thing a pydantic model refused, with the nearest valid field name."""
+    lines = []
+    for problem in error.errors(include_url=False):
+        where = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            lines.append(f"unknown option '{where}'. {nearest(where, cls.model_fields)}")
+        elif problem["type"] == "value_error":
+            message = problem["msg"].removeprefix("Value error, ")
+            lines.append(f"{where}: {message}" if where else message)
+        else:
+            lines.append(f"{where}: {problem['msg']}. Got {problem['input']!r}")
+    return "; ".join(lines)
+
+
+class ModelConfig(Config):
+    """The backbone around the mixers (see `recall_bench.model`)."""
+
+    mlp_ratio: float = Field(
+        0.0, ge=0, description="MLP width over model width; 0 leaves the MLP out"
+    )
+    norm: Literal["layernorm", "rmsnorm"] = Field(
+        "layernorm", description="normalisation before each layer"
+    )
+    embedding_dropout: float = Field(0.1, ge=0, lt=1, description="dropout on the embeddings")
+
+
+class TrainingConfig(Config):
+    """The recipe; the defaults are those of Figure 2 of the Based paper (2402.18668, appendix E)."""
+
+    epochs: int = Field(32, ge=1, description="passes over the training segments")
+    batch_size: int = Field(256, ge=1, description="training examples a step")
+    evaluation_batch_size: int = Field(256, ge=1, description="examples a step in evaluation")
+    learning_rate: float = Field(1e-3, gt=0, description="peak learning rate")
+    weight_decay: float = Field(0.1, ge=0, description="AdamW weight decay")
+    gradient_clip: float | None = Field(None, gt=0, description="largest gradient norm")
+    order: Literal["segments", "interleaved"] = Field(
+        "segments",
+        description="segments one after the other as published, or their batches interleaved evenly",
+    )
+    early_stop: float | None = Field(
+        0.99, gt=0, le=1, description="stop once validation accuracy exceeds this"
+    )
+    precision: Precision = Field("fp32", description="arithmetic of the forward and backward pass")
+
+
+class RunConfig(Config):
+    """One (task, architecture, optimiser, seed) training: the unit that is stored."""
+
+    task: Annotated[
+        SerializeAsAny[Component], BeforeValidator(lambda value: build(registry.tasks, value))
+    ]
+    architecture: Annotated[
+        SerializeAsAny[Component],
+        BeforeValidator(lambda value: build(registry.architectures, value)),
+    ]
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig = TrainingConfig()
+    seed: int = Field(0, ge=0, description="seed of weights, data and dropout")
+
+    @property
+    def run_id(self) -> str:
+        """Name of the run: a hash of everything that defines it and of nothing else."""
+        versions = {"task": self.task.version, "architecture": self.architecture.version}
+        digest = short_hash({"config": self.model_dump(mode="json"), "versions": versions})
+        return f"{self.task.name}-{self.architecture.name}-{digest}"
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no spaces: equal values give equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def short_hash(value: Any) -> str:
+    """The first 16 hexadecimal digits of the SHA-256 of the canonical JSON."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:16]

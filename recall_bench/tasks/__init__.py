@@ -1,0 +1,5 @@
+"""Generators of token sequences with labels; the contract is in `recall_bench.tasks.base`."""
+
+from recall_bench.tasks.base import IGNORE, Examples, Segment, Split, Task, data_hash, generate
+
+__all__ = ["IGNORE", "Examples", "Segment", "Split", "Task", "data_hash", "generate"]

@@ -1,0 +1,122 @@
+"""The contract of a task: seeded segments of token sequences with labels."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from recall_bench.config import Component, Config
+
+Split: TypeAlias = Literal["train", "validation", "test"]
+IGNORE = -100
+"""The label where nothing is asked."""
+
+
+class Segment(Config):
+    """One slice of a task with a static shape; a batch never mixes segments."""
+
+    length: int = Field(ge=1, description="tokens an example")
+    examples: int = Field(ge=1, description="number of examples")
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Token sequences with labels, on the CPU.
+
+    ``inputs`` and ``labels`` are int64 (examples, length), labels `IGNORE` where nothing is asked.
+    ``slices`` names what accuracy is reported by: one integer for all, or an int64 tensor of the
+    shape of ``labels`` that is read at the labelled positions.
+    """
+
+    inputs: Tensor
+    labels: Tensor
+    slices: Mapping[str, int | Tensor] = field(default_factory=dict)
+
+    def rows(self, rows: slice) -> "Examples":
+        """The examples of a range of rows."""
+        slices = {
+            name: value[rows] if isinstance(value, Tensor) else value
+            for name, value in self.slices.items()
+        }
+        return Examples(self.inputs[rows], self.labels[rows], slices)
+
+    @staticmethod
+    def concatenate(parts: Sequence["Examples"]) -> "Examples":
+        """The rows of all parts, which belong to one segment."""
+        if len(parts) == 1:
+            return parts[0]
+        slices: dict[str, int | Tensor] = {}
+        for name, value in parts[0].slices.items():
+            values = [part.slices[name] for part in parts]
+            slices[name] = torch.cat(values) if isinstance(value, Tensor) else value  # type: ignore[arg-type]
+        inputs = torch.cat([part.inputs for part in parts])
+        return Examples(inputs, torch.cat([part.labels for part in parts]), slices)
+
+
+class Task(Component):
+    """A generator of token sequences with labels. Its fields are its options.
+
+    Examples depend on the options, the seed, the split and the segment alone: neither on the
+    device, nor on how many are asked for at a time, nor on any global random state.
+    """
+
+    @property
+    def tokens(self) -> int:
+        """The size of the vocabulary: every input and label is below it."""
+        raise NotImplementedError
+
+    def segments(self, split: Split) -> tuple[Segment, ...]:
+        """The segments of a split, in training order."""
+        raise NotImplementedError
+
+    def examples(self, segment: Segment, generator: torch.Generator, count: int) -> Examples:
+        """``count`` fresh examples of a segment, drawn from ``generator`` alone (a CPU one)."""
+        raise NotImplementedError
+
+    def chance(self, segment: Segment) -> float:
+        """Accuracy of the best guess that never looks at the context."""
+        raise NotImplementedError
+
+
+BLOCK = 2048
+"""Rows made from one generator seed: the data depend on it, and memory is bounded by it."""
+
+
+def generate(
+    task: Task, split: Split, index: int, seed: int, start: int = 0, stop: int | None = None
+) -> Examples:
+    """Rows ``start`` to ``stop`` of segment ``index`` of a split; by default all of them.
+
+    Every block of `BLOCK` rows has a generator of its own, so that any way of cutting a segment
+    gives the same rows, and a larger segment begins with the rows of a smaller one.
+    """
+    segment = task.segments(split)[index]
+    stop = segment.examples if stop is None else min(stop, segment.examples)
+    parts = []
+    for block in range(start // BLOCK, -(-stop // BLOCK)):
+        generator = torch.Generator().manual_seed(block_seed(seed, split, index, block))
+        made = task.examples(segment, generator, BLOCK)
+        rows = slice(max(start - block * BLOCK, 0), min(stop - block * BLOCK, BLOCK))
+        parts.append(made.rows(rows))
+    return Examples.concatenate(parts)
+
+
+def block_seed(seed: int, split: str, index: int, block: int) -> int:
+    """A 63-bit seed, independent for every (seed, split, segment, block)."""
+    digest = hashlib.sha256(f"{seed}/{split}/{index}/{block}".encode()).digest()
+    return int.from_bytes(digest[:8], "little") >> 1
+
+
+def data_hash(task: Task, split: Split, seed: int) -> str:
+    """SHA-256, first 16 hexadecimal digits, of every input and label of a split."""
+    digest = hashlib.sha256()
+    for index, segment in enumerate(task.segments(split)):
+        for start in range(0, segment.examples, BLOCK):
+            made = generate(task, split, index, seed, start, start + BLOCK)
+            for tensor in (made.inputs, made.labels):
+                digest.update(tensor.to(torch.int32).contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
