@@ -28,7 +28,7 @@ class Config(BaseModel):
 
 
 class Component(Config):
-    """A registered task or architecture: its fields are its options, its name comes from the registry."""
+    """A registered task or architecture: its fields are its options."""
 
     name: ClassVar[str] = ""
     version: ClassVar[int] = 1
@@ -84,7 +84,7 @@ class ModelConfig(Config):
 
 
 class TrainingConfig(Config):
-    """The recipe; the defaults are those of Figure 2 of the Based paper (2402.18668, appendix E)."""
+    """The recipe; the defaults are those of Figure 2 of the Based paper (2402.18668)."""
 
     epochs: int = Field(32, ge=1, description="passes over the training segments")
     batch_size: int = Field(256, ge=1, description="training examples a step")
@@ -94,7 +94,7 @@ class TrainingConfig(Config):
     gradient_clip: float | None = Field(None, gt=0, description="largest gradient norm")
     order: Literal["segments", "interleaved"] = Field(
         "segments",
-        description="segments one after the other as published, or their batches interleaved evenly",
+        description="segments one after the other as published, or their batches interleaved",
     )
     early_stop: float | None = Field(
         0.99, gt=0, le=1, description="stop once validation accuracy exceeds this"
@@ -117,10 +117,15 @@ class RunConfig(Config):
     seed: int = Field(0, ge=0, description="seed of weights, data and dropout")
 
     @property
+    def versions(self) -> dict[str, int]:
+        """Versions of the task and the architecture: part of what defines the run."""
+        return {"task": self.task.version, "architecture": self.architecture.version}
+
+    @property
     def run_id(self) -> str:
         """Name of the run: a hash of everything that defines it and of nothing else."""
-        versions = {"task": self.task.version, "architecture": self.architecture.version}
-        digest = short_hash({"config": self.model_dump(mode="json"), "versions": versions})
+        config = self.model_dump(mode="json")
+        digest = short_hash({"config": config, "versions": self.versions})
         return f"{self.task.name}-{self.architecture.name}-{digest}"
 
 

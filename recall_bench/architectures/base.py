@@ -35,7 +35,7 @@ class Mixer(nn.Module):
         raise NotImplementedError
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        """One token: (batch, width), state -> (batch, width), new state. ``state`` is not changed."""
+        """One token: (batch, width), state -> (batch, width), new state; ``state`` is kept."""
         raise NotImplementedError
 
     def prefill(self, x: Tensor) -> tuple[Tensor, State]:

@@ -1,0 +1,372 @@
+"""The only training loop: one run, from its configuration to its record."""
+
+import math
+import os
+import pickle
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from recall_bench import environment
+from recall_bench.config import Precision, RunConfig, TrainingConfig
+from recall_bench.data import SegmentData, load_split
+from recall_bench.errors import UserError
+from recall_bench.evaluation import Evaluation, evaluate, query_logits
+from recall_bench.kernels import dispatch
+from recall_bench.memory import PeakMemory, measure_layers
+from recall_bench.model import Model, build_model, isolated_rng
+from recall_bench.record import CurvePoint, Memory, Record, Timing
+from recall_bench.tasks import IGNORE, Split
+
+CHECKPOINT = "checkpoint.pt"
+CHECKPOINT_SECONDS = 20.0
+"""Training time between checkpoints: the most that an interruption costs."""
+HEARTBEAT_SECONDS = 0.25
+"""Time between looks at ``stop`` and calls of ``on_progress``."""
+
+
+class Interrupted(Exception):
+    """Training was asked to stop; its checkpoint is written and the next call continues."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands."""
+
+    run_id: str
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    validation_accuracy: float | None
+    seconds: float
+
+
+@dataclass
+class Position:
+    """How far training has come: what a checkpoint holds beside weights and optimiser."""
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    tokens: int = 0
+    train_seconds: float = 0.0
+    evaluation_seconds: float = 0.0
+    data_seconds: float = 0.0
+    resumed: int = 0
+
+
+def train(
+    config: RunConfig,
+    *,
+    directory: Path | None = None,
+    device: str = "auto",
+    on_progress: Callable[[Progress], None] | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> Record:
+    """Train and evaluate one run.
+
+    With a ``directory``, a checkpoint is kept there and continued from: the record is that of an
+    uninterrupted run. When ``stop`` returns True the checkpoint is written and `Interrupted`
+    raised. A run whose loss is no longer finite ends with a record of status "diverged".
+    """
+    place = resolve_device(device)
+    with isolated_rng(config.seed, place), precision_of(config.training.precision, place):
+        return _Run(config, directory, place, on_progress, stop).execute()
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device of a name; "auto" takes CUDA where there is one. Raises `UserError`."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UserError(f"Unknown device {name!r}. Expected auto, cpu, cuda or cuda:N.") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"Device {name!r} was asked for, but PyTorch sees no CUDA device. Use cpu.")
+    return device
+
+
+@contextmanager
+def precision_of(precision: Precision, device: torch.device) -> Iterator[None]:
+    """Set the arithmetic of matrix products for the block."""
+    if precision == "tf32" and device.type != "cuda":
+        raise UserError(f"precision=tf32 needs a CUDA device, got {device.type}. Use fp32 or bf16.")
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    try:
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def learning_rate_at(epoch: int, config: TrainingConfig) -> float:
+    """Cosine from the peak towards zero, stepped once an epoch, no warm-up."""
+    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * epoch / config.epochs))
+
+
+def schedule(data: list[SegmentData], config: TrainingConfig) -> list[tuple[SegmentData, int]]:
+    """The batches of an epoch: (segment, first row). Every epoch takes the same ones."""
+    batches = [
+        (start / len(part.inputs), index, start)
+        for index, part in enumerate(data)
+        for start in range(0, len(part.inputs), config.batch_size)
+    ]
+    if config.order == "interleaved":
+        batches.sort()
+    return [(data[index], start) for _, index, start in batches]
+
+
+class _Run:
+    """The state of one training, from data to record."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        directory: Path | None,
+        device: torch.device,
+        on_progress: Callable[[Progress], None] | None,
+        stop: Callable[[], bool] | None,
+    ):
+        self.config, self.recipe = config, config.training
+        self.run_id = config.run_id
+        self.checkpoint = directory / CHECKPOINT if directory else None
+        self.device = device
+        self.on_progress, self.stop = on_progress, stop
+        self.started = _now()
+        self.peak = PeakMemory(device)
+        dispatch.reset()
+
+        began = time.perf_counter()
+        self.data: dict[Split, list[SegmentData]] = {}
+        self.hashes: dict[str, str] = {}
+        splits: tuple[Split, ...] = ("train", "validation", "test")
+        for split in splits:
+            self.data[split], self.hashes[split] = load_split(
+                config.task, split, config.seed, device
+            )
+        self.model: Model = build_model(config).to(device)
+        self.optimizer = make_optimizer(self.model, self.recipe)
+        self.batches = schedule(self.data["train"], self.recipe)
+        self.epoch_loss = torch.zeros((), dtype=torch.float64, device=device)
+        self.at = Position()
+        self.curve: list[CurvePoint] = []
+        self.validation: Evaluation | None = None
+        self.saved_at = 0.0
+        self._restore()
+        self.at.data_seconds += time.perf_counter() - began
+
+    def execute(self) -> Record:
+        reason = None
+        while self.at.epoch < self.recipe.epochs:
+            self._epoch()
+            reason = self._close_epoch()
+            if reason or self._good_enough():
+                break
+        test = None if reason else self._evaluate("test")
+        return self._record(test, reason)
+
+    def _epoch(self) -> None:
+        """The rest of the current epoch; ends early once the loss is no longer finite."""
+        rate = learning_rate_at(self.at.epoch, self.recipe)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        if self.at.batch == 0:
+            self.epoch_loss.zero_()
+        self.model.train()
+        lap = time.perf_counter()
+        while self.at.batch < len(self.batches):
+            segment, start = self.batches[self.at.batch]
+            inputs, positions, targets = segment.batch(start, self.recipe.batch_size)
+            self.epoch_loss += self._step(inputs, positions, targets)
+            self.at.batch += 1
+            self.at.step += 1
+            self.at.tokens += inputs.numel()
+            now = time.perf_counter()
+            if now - lap > HEARTBEAT_SECONDS or self.at.batch == len(self.batches):
+                finite = math.isfinite(self.epoch_loss.item())  # waits for the device
+                self.at.train_seconds += time.perf_counter() - lap
+                self._heartbeat()
+                if not finite:
+                    return
+                lap = time.perf_counter()
+
+    def _step(self, inputs: Tensor, positions: Tensor, targets: Tensor) -> Tensor:
+        """One optimiser step; the detached mean loss over the queries of the batch."""
+        logits = query_logits(self.model, inputs, positions)
+        loss = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORE)
+        self.optimizer.zero_grad()
+        loss.backward()
+        if self.recipe.gradient_clip:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.gradient_clip)
+        self.optimizer.step()
+        return loss.detach()
+
+    def _heartbeat(self) -> None:
+        """Report progress, keep the checkpoint fresh, and stop where asked to."""
+        if self.on_progress:
+            self.on_progress(
+                Progress(
+                    run_id=self.run_id,
+                    epoch=self.at.epoch,
+                    epochs=self.recipe.epochs,
+                    step=self.at.step,
+                    steps=self.recipe.epochs * len(self.batches),
+                    validation_accuracy=self.curve[-1].validation_accuracy if self.curve else None,
+                    seconds=self._seconds(),
+                )
+            )
+        stopping = self.stop is not None and self.stop()
+        if stopping or self._seconds() - self.saved_at > CHECKPOINT_SECONDS:
+            self._save()
+        if stopping:
+            raise Interrupted(f"{self.run_id} was interrupted in epoch {self.at.epoch + 1}")
+
+    def _close_epoch(self) -> str | None:
+        """Validate and add to the curve; the reason where the run has diverged."""
+        loss = self.epoch_loss.item() / self.at.batch
+        if not math.isfinite(loss):
+            return f"training loss was {loss} in epoch {self.at.epoch + 1}, step {self.at.step}"
+        self.validation = validation = self._evaluate("validation")
+        if not math.isfinite(validation.loss):
+            return f"validation loss was {validation.loss} after epoch {self.at.epoch + 1}"
+        self.curve.append(
+            CurvePoint(
+                epoch=self.at.epoch + 1,
+                step=self.at.step,
+                learning_rate=learning_rate_at(self.at.epoch, self.recipe),
+                train_loss=loss,
+                validation_accuracy=validation.accuracy,
+                validation_loss=validation.loss,
+                seconds=self.at.train_seconds,
+            )
+        )
+        self.at.epoch += 1
+        self.at.batch = 0
+        return None
+
+    def _good_enough(self) -> bool:
+        threshold = self.recipe.early_stop
+        return threshold is not None and self.curve[-1].validation_accuracy > threshold
+
+    def _evaluate(self, split: Literal["validation", "test"]) -> Evaluation:
+        began = time.perf_counter()
+        result = evaluate(self.model, self.data[split], split, self.recipe.evaluation_batch_size)
+        self.at.evaluation_seconds += time.perf_counter() - began
+        return result
+
+    def _seconds(self) -> float:
+        return self.at.train_seconds + self.at.evaluation_seconds + self.at.data_seconds
+
+    def _save(self) -> None:
+        """Write the checkpoint so that it is whole or not there at all."""
+        self.saved_at = self._seconds()
+        if self.checkpoint is None:
+            return
+        cuda = self.device.type == "cuda"
+        content = {
+            "run_id": self.run_id,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "epoch_loss": self.epoch_loss,
+            "position": asdict(self.at),
+            "curve": [point.model_dump() for point in self.curve],
+            "rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state(self.device) if cuda else None,
+        }
+        temporary = self.checkpoint.with_suffix(f".{os.getpid()}.tmp")
+        try:
+            torch.save(content, temporary)
+            os.replace(temporary, self.checkpoint)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def _restore(self) -> None:
+        """Continue from the checkpoint if there is one; an unreadable one is set aside aloud."""
+        if self.checkpoint is None or not self.checkpoint.exists():
+            return
+        try:
+            content = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
+        except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            warnings.warn(
+                f"{self.checkpoint} cannot be read ({error}); the run starts again.", stacklevel=2
+            )
+            return
+        self.model.load_state_dict(content["model"])
+        self.optimizer.load_state_dict(content["optimizer"])
+        self.epoch_loss = content["epoch_loss"]
+        self.at = Position(**content["position"])
+        self.at.resumed += 1
+        self.curve = [CurvePoint(**point) for point in content["curve"]]
+        torch.set_rng_state(content["rng"].cpu())
+        if content["cuda_rng"] is not None and self.device.type == "cuda":
+            torch.cuda.set_rng_state(content["cuda_rng"].cpu(), self.device)
+        self.saved_at = self._seconds()
+
+    def _record(self, test: Evaluation | None, reason: str | None) -> Record:
+        at, validation = self.at, self.validation if test else None
+        return Record(
+            run_id=self.run_id,
+            status="finished" if test else "diverged",
+            reason=reason,
+            config=self.config.model_dump(mode="json"),
+            versions=self.config.versions,
+            data_hash=self.hashes,
+            validation_accuracy=validation.accuracy if validation else None,
+            test_accuracy=test.accuracy if test else None,
+            test_loss=test.loss if test else None,
+            segments=[*validation.segments, *test.segments] if validation and test else [],
+            slices=test.slices if test else [],
+            curve=self.curve,
+            memory=self._memory(),
+            timing=Timing(
+                wall_seconds=self._seconds(),
+                train_seconds=at.train_seconds,
+                evaluation_seconds=at.evaluation_seconds,
+                data_seconds=at.data_seconds,
+                steps=at.step,
+                tokens_per_second=at.tokens / max(at.train_seconds, 1e-9),
+                resumed=at.resumed,
+            ),
+            environment=environment.describe(self.config, self.device),
+            started=self.started,
+            finished=_now(),
+        )
+
+    def _memory(self) -> Memory:
+        length = max(part.segment.length for part in self.data["test"])
+        layers = measure_layers(self.config.architecture, length)
+        return Memory(
+            state_bytes=sum(layer.bytes for layer in layers),
+            state_length=length,
+            state_dtype="float32",
+            layers=layers,
+            parameters=sum(parameter.numel() for parameter in self.model.parameters()),
+            peak_bytes=self.peak.read(),
+        )
+
+
+def make_optimizer(model: Model, recipe: TrainingConfig) -> torch.optim.Optimizer:
+    """AdamW; parameters marked ``_no_weight_decay`` by their mixer are not decayed."""
+    decayed, kept = [], []
+    for parameter in model.parameters():
+        (kept if getattr(parameter, "_no_weight_decay", False) else decayed).append(parameter)
+    groups: list[dict[str, Any]] = [{"params": decayed, "weight_decay": recipe.weight_decay}]
+    if kept:
+        groups.append({"params": kept, "weight_decay": 0.0})
+    return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
