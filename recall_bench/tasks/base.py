@@ -82,7 +82,7 @@ class Task(Component):
         raise NotImplementedError
 
 
-BLOCK = 2048
+BLOCK = 256
 """Rows made from one generator seed: the data depend on it, and memory is bounded by it."""
 
 

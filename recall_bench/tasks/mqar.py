@@ -1,0 +1,159 @@
+"""Multi-query associative recall (MQAR): Zoology, 2312.04927, section 3 and appendix E.
+
+``pairs`` keys and their values fill the first positions; each key is asked once later, at a
+position drawn from a power law, and the answer is never fed back. With D=2 pairs and L=12, where
+``.`` is filler and ``-`` is not asked:
+
+    inputs   k0 v0 k1 v1 .  .  k1 .  k0 .  .  .
+    labels   -  -  -  -  -  -  v1 -  v0 -  -  -
+
+Shapes: B rows, L length, D pairs, M slots for queries.
+"""
+
+from typing import Annotated, Any, Literal, TypeAlias
+
+import torch
+from pydantic import BeforeValidator, Field, model_validator
+from torch import Generator, Tensor
+
+from recall_bench.registry import register_task
+from recall_bench.tasks.base import IGNORE, Examples, Segment, Split, Task
+from recall_bench.tasks.sampling import choose_distinct, choose_weighted, sort_rows
+
+
+class MQARSegment(Segment):
+    """Examples of one length and number of pairs."""
+
+    pairs: int = Field(ge=1, description="key-value pairs an example")
+
+    def __str__(self) -> str:
+        return f"{self.length}:{self.pairs}:{self.examples}"
+
+
+def _parse_segments(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    segments = []
+    for text in value.split(","):
+        try:
+            length, pairs, examples = (int(part.replace("_", "")) for part in text.split(":"))
+        except ValueError:
+            raise ValueError(
+                f"segment {text.strip()!r} is not of the form length:pairs:examples. "
+                f"Expected for example '64:4:100000,128:8:20000'"
+            ) from None
+        segments.append({"length": length, "pairs": pairs, "examples": examples})
+    return segments
+
+
+Segments: TypeAlias = Annotated[
+    tuple[MQARSegment, ...], BeforeValidator(_parse_segments), Field(min_length=1)
+]
+"""Segments, also read from text: ``length:pairs:examples`` joined by commas."""
+
+
+def _segments(text: str) -> tuple[MQARSegment, ...]:
+    return tuple(MQARSegment(**segment) for segment in _parse_segments(text))
+
+
+FIGURE_2_TRAIN = _segments("64:4:100000,128:8:20000,256:16:20000,256:32:20000,256:64:20000")
+FIGURE_2_TEST = _segments(
+    "64:4:1000,64:8:1000,64:16:1000,128:32:1000,256:64:1000,512:128:1000,1024:256:1000"
+)
+
+
+@register_task("mqar")
+class MQAR(Task):
+    """Multi-query associative recall; the defaults are Figure 2 of Based (2402.18668).
+
+    Keys come from 1 to V/2-1 and values from V/2 to V-1, V being the vocabulary, both without
+    replacement within a row. Raises `ValueError` for a segment that cannot be built.
+    """
+
+    vocab_size: int = Field(8192, ge=4, description="tokens; half are keys, half values")
+    power_a: float = Field(
+        0.01, ge=-10, le=10, description="query slot i has weight (i+1)^(a-1); 1 is uniform"
+    )
+    filler: Literal["distinct", "any", "zero"] = Field(
+        "distinct",
+        description="tokens at empty positions: no key of the row, any (as Zoology), or zero",
+    )
+    repeats: int = Field(1, ge=1, description="times the pairs are listed (JRT, 2407.05483)")
+    train: Segments = Field(FIGURE_2_TRAIN, description="length:pairs:examples,…")
+    validation: Segments = Field(FIGURE_2_TEST, description="length:pairs:examples,…")
+    test: Segments = Field(FIGURE_2_TEST, description="length:pairs:examples,…")
+
+    @model_validator(mode="after")
+    def _check_that_pairs_fit(self) -> "MQAR":
+        keys, p = self.vocab_size // 2 - 1, self.repeats
+        for segment in (*self.train, *self.validation, *self.test):
+            L, D = segment.length, segment.pairs
+            if 2 * D * (p + 1) > L:
+                raise ValueError(
+                    f"{D} pairs do not fit a length of {L}: {p} listing(s) and the queries need "
+                    f"2 * pairs * (repeats + 1) <= length, but 2 * {D} * ({p} + 1) = "
+                    f"{2 * D * (p + 1)} > {L}. At most {L // (2 * (p + 1))} pairs fit"
+                )
+            if keys < D:
+                raise ValueError(
+                    f"{D} pairs need {D} distinct keys: expected pairs <= vocab_size / 2 - 1, "
+                    f"but {D} > {self.vocab_size} / 2 - 1 = {keys}. "
+                    f"A vocab_size of {2 * D + 2} is enough"
+                )
+        return self
+
+    @property
+    def tokens(self) -> int:
+        return self.vocab_size
+
+    def segments(self, split: Split) -> tuple[MQARSegment, ...]:
+        return {"train": self.train, "validation": self.validation, "test": self.test}[split]
+
+    def chance(self, segment: Segment) -> float:
+        """A value at random: one over the number of values."""
+        return 1 / (self.vocab_size - self.vocab_size // 2)
+
+    def examples(self, segment: Segment, generator: Generator, count: int) -> Examples:
+        """``count`` fresh rows of a segment.
+
+        Slices are the segment's pairs and length, and the gap of a query: the distance back to
+        the last listing of its key, rounded up to a power of two. The value asked for lies within
+        a window of w tokens, the current one included, exactly where the gap is at most w.
+        """
+        assert isinstance(segment, MQARSegment)
+        B, L, D = count, segment.length, segment.pairs
+        half, prefix = self.vocab_size // 2, 2 * D * self.repeats
+        keys = 1 + choose_distinct(B, D, half - 1, generator)  # (B, D)
+        values = half + choose_distinct(B, D, self.vocab_size - half, generator)  # (B, D)
+        slots = torch.arange(1, (L - prefix) // 2 + 1, dtype=torch.float64)  # (M,)
+        queries = prefix + 2 * choose_weighted(B, D, slots ** (self.power_a - 1), generator)
+
+        inputs = torch.empty(B, L, dtype=torch.int64)
+        pairs = torch.stack([keys, values], 2).reshape(B, 2 * D)
+        inputs[:, :prefix] = pairs.repeat(1, self.repeats)
+        inputs[:, prefix:] = self._filler(keys, L - prefix, generator)
+        inputs.scatter_(1, queries, keys)
+        labels = torch.full((B, L), IGNORE).scatter_(1, queries, values)
+
+        listed = prefix - 2 * D + 2 * torch.arange(D)  # (D,) positions of the last listing
+        gaps = _next_power_of_two(L)[queries - listed]
+        gap = torch.zeros(B, L, dtype=torch.int64).scatter_(1, queries, gaps)
+        return Examples(inputs, labels, {"pairs": D, "length": L, "gap": gap})
+
+    def _filler(self, keys: Tensor, length: int, generator: Generator) -> Tensor | int:
+        """Tokens for the empty positions: (B, length), uniform over what is allowed."""
+        (B, D), V = keys.shape, self.vocab_size
+        if self.filler == "zero":
+            return 0
+        if self.filler == "any":
+            return torch.randint(V, (B, length), generator=generator)
+        # The r-th token that is no key of the row lies above every key with at most r such
+        # tokens below it, so it is r plus the number of those keys.
+        rank = torch.randint(V - D, (B, length), generator=generator, dtype=torch.int32)
+        others_below = (sort_rows(keys) - torch.arange(D)).int()  # (B, D), rising
+        return rank + torch.searchsorted(others_below, rank, right=True, out_int32=True)
+
+
+def _next_power_of_two(largest: int) -> Tensor:
+    """(largest + 1,): for each number up to ``largest``, the least power of two not below it."""
+    return torch.tensor([1 << max(number - 1, 0).bit_length() for number in range(largest + 1)])
