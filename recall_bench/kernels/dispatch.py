@@ -1,0 +1,91 @@
+"""Which implementation of an operation runs, and a record of which one did.
+
+The operation ``<op>`` lives in the folder ``kernels/<op>/``; each backend is a module there that
+defines functions of the operation's names and signatures: ``reference.py`` always, ``triton.py``
+where someone wrote one. A backend may also define ``unavailable(op, tensor) -> str | None``, the
+reason why it cannot run ``op`` on such a tensor. ``<op>_step`` belongs to the folder of ``<op>``,
+and a backend need not have it.
+"""
+
+import importlib
+import importlib.util
+import os
+from collections.abc import Callable
+from typing import Any, Literal, TypeAlias
+
+from torch import Tensor
+
+from recall_bench.errors import UserError, nearest
+
+Backend: TypeAlias = Literal["auto", "reference", "triton"]
+
+BACKENDS = ("triton", "reference")
+"""Preferred first: "auto" takes the first available on CUDA tensors, elsewhere the reference."""
+
+VARIABLE = "RECALL_BENCH_KERNELS"
+"""The environment variable that names the backend "auto" stands for."""
+
+_used: dict[str, set[str]] = {}
+
+
+def resolve(op: str, backend: str, tensor: Tensor) -> str:
+    """The backend that runs ``op`` on tensors like ``tensor``; the choice is recorded for `used`.
+
+    Raises `UserError` where the backend asked for does not exist or cannot run. Meta tensors carry
+    shapes only: they take the reference, and nothing is recorded.
+    """
+    if tensor.device.type == "meta":
+        return "reference"
+    chosen, source = backend, "kernel backend"
+    if backend == "auto" and VARIABLE in os.environ:
+        chosen, source = os.environ[VARIABLE], f"kernel backend in {VARIABLE}"
+    if chosen == "auto":
+        chosen = _first_available(op, tensor) if tensor.device.type == "cuda" else "reference"
+    else:
+        if chosen not in BACKENDS:
+            raise UserError(f"Unknown {source} '{chosen}'. {nearest(chosen, BACKENDS)}")
+        if reason := why_not(op, chosen, tensor):
+            available = [name for name in BACKENDS if not why_not(op, name, tensor)]
+            raise UserError(
+                f"The {source} '{chosen}' cannot run {op}: {reason}. "
+                f"Available here: {', '.join(available)}."
+            )
+    _used.setdefault(op, set()).add(chosen)
+    return chosen
+
+
+def implementation(op: str, backend: str, tensor: Tensor) -> Callable[..., Any]:
+    """The function ``op`` of the backend that `resolve` chooses."""
+    return getattr(importlib.import_module(_module(op, resolve(op, backend, tensor))), op)
+
+
+def why_not(op: str, backend: str, tensor: Tensor) -> str | None:
+    """Why ``backend`` cannot run ``op`` on tensors like ``tensor``; None where it can."""
+    name = _module(op, backend)
+    if importlib.util.find_spec(name) is None:
+        return f"there is no {backend} implementation of it"
+    try:
+        module = importlib.import_module(name)
+    except ImportError as error:
+        return f"it does not import here ({error})"
+    if not hasattr(module, op):
+        return f"there is no {backend} implementation of it"
+    return module.unavailable(op, tensor) if hasattr(module, "unavailable") else None
+
+
+def used() -> dict[str, str]:
+    """Operation -> the backend it ran with since the last `reset`; several are joined by "+"."""
+    return {op: "+".join(sorted(backends)) for op, backends in sorted(_used.items())}
+
+
+def reset() -> None:
+    """Forget which backends ran."""
+    _used.clear()
+
+
+def _first_available(op: str, tensor: Tensor) -> str:
+    return next(name for name in BACKENDS if why_not(op, name, tensor) is None)
+
+
+def _module(op: str, backend: str) -> str:
+    return f"recall_bench.kernels.{op.removesuffix('_step')}.{backend}"

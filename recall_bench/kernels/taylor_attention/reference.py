@@ -1,0 +1,117 @@
+"""Taylor linear attention in plain PyTorch, on any device; also the training path on CPU.
+
+B batch, L length, H heads, d feature dimension, dv value dimension, P packed features.
+"""
+
+import math
+from contextlib import AbstractContextManager, nullcontext
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+CHUNK = 256
+"""Up to this length the closed form is cheaper than expanding the features."""
+
+EPS = 1e-12
+
+
+class TaylorState(NamedTuple):
+    """What linear attention carries: float32, or float64 for float64 inputs."""
+
+    kv: Tensor
+    """(B, H, P, dv): sum of phi(k_j) v_j^T."""
+    z: Tensor
+    """(B, H, P): sum of phi(k_j)."""
+
+
+def packed_size(d: int) -> int:
+    """P: one constant, d linear and d(d+1)/2 quadratic features."""
+    return 1 + d + d * (d + 1) // 2
+
+
+def empty_state(
+    batch_size: int, heads: int, d: int, dv: int, *, dtype: torch.dtype, device: torch.device
+) -> TaylorState:
+    """The state before the first token, for inputs of ``dtype``."""
+    dtype = torch.promote_types(dtype, torch.float32)
+    kv = torch.zeros(batch_size, heads, packed_size(d), dv, dtype=dtype, device=device)
+    return TaylorState(kv, torch.zeros(kv.shape[:-1], dtype=dtype, device=device))
+
+
+def feature_map(x: Tensor) -> Tensor:
+    """phi of Based (arXiv 2402.18668, section 4), symmetric products packed: (…, d) -> (…, P).
+
+    phi(q).phi(k) = 1 + s + s^2/2 with s = q.k / sqrt(d). Order: 1; x_i; then for each roll
+    r = 0 … d//2 the products x_i x_{(i-r) mod d}, i = 0 … d-1, of which the last roll of an even d
+    keeps i < d/2. Weights: 1; d^(-1/4); for the products d^(-1/2), and for the squares (r = 0)
+    that over sqrt(2).
+    """
+    d = x.shape[-1]
+    x = x * d**-0.25
+    twice = torch.cat([x, x], -1)
+    products = [x * x * math.sqrt(0.5)]
+    for r in range(1, d // 2 + 1):
+        kept = d // 2 if 2 * r == d else d
+        products.append(x[..., :kept] * twice[..., d - r : d - r + kept])
+    return torch.cat([torch.ones_like(x[..., :1]), x, *products], -1)
+
+
+def taylor_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    initial_state: TaylorState | None = None,
+    return_state: bool = False,
+) -> Tensor | tuple[Tensor, TaylorState]:
+    """See `recall_bench.kernels.taylor_attention.taylor_attention`.
+
+    Inside a chunk the closed form on the scores; between chunks the state.
+    """
+    with _without_autocast(q.device):
+        dtype = torch.promote_types(q.dtype, torch.float32)
+        Q, K, V = (x.to(dtype).transpose(1, 2).split(CHUNK, 2) for x in (q, k, v))
+        state, outputs = initial_state, []
+        for i, chunk in enumerate(zip(Q, K, V, strict=True)):  # (B, H, C, ·)
+            outputs.append(_attend(*chunk, state))
+            if return_state or i + 1 < len(Q):
+                state = _update(*chunk[1:], state)
+        y = torch.cat(outputs, 2).transpose(1, 2).to(v.dtype)
+    return (y, state) if return_state else y
+
+
+def taylor_attention_step(
+    q: Tensor, k: Tensor, v: Tensor, state: TaylorState
+) -> tuple[Tensor, TaylorState]:
+    """See `recall_bench.kernels.taylor_attention.taylor_attention_step`."""
+    with _without_autocast(q.device):
+        phi_q, phi_k = feature_map(q.to(state.z.dtype)), feature_map(k.to(state.z.dtype))
+        kv = state.kv + phi_k[..., None] * v.to(state.kv.dtype)[..., None, :]
+        z = state.z + phi_k
+        numerator = (phi_q[..., None, :] @ kv).squeeze(-2)
+        denominator = (phi_q * z).sum(-1, keepdim=True)
+        return (numerator / (denominator + EPS)).to(v.dtype), TaylorState(kv, z)
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, state: TaylorState | None) -> Tensor:
+    """One chunk after ``state``: q, k (B, H, C, d), v (B, H, C, dv) -> (B, H, C, dv)."""
+    s = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5  # (B, H, C, C)
+    weights = (1 + s + s * s / 2).tril()
+    numerator, denominator = weights @ v, weights.sum(-1, keepdim=True)
+    if state is not None:
+        phi_q = feature_map(q)
+        numerator = numerator + phi_q @ state.kv
+        denominator = denominator + phi_q @ state.z[..., None]
+    return numerator / (denominator + EPS)
+
+
+def _update(k: Tensor, v: Tensor, state: TaylorState | None) -> TaylorState:
+    """``state`` after the keys and values of one chunk."""
+    phi_k = feature_map(k)  # (B, H, C, P)
+    kv, z = phi_k.transpose(-1, -2) @ v, phi_k.sum(-2)
+    return TaylorState(kv, z) if state is None else TaylorState(state.kv + kv, state.z + z)
+
+
+def _without_autocast(device: torch.device) -> AbstractContextManager[object]:
+    """Scores reach 50 and are squared: they need the full precision of their inputs."""
+    return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
