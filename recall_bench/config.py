@@ -9,7 +9,6 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    SerializeAsAny,
     SerializerFunctionWrapHandler,
     ValidationError,
     model_serializer,
@@ -105,12 +104,10 @@ class TrainingConfig(Config):
 class RunConfig(Config):
     """One (task, architecture, optimiser, seed) training: the unit that is stored."""
 
-    task: Annotated[
-        SerializeAsAny[Component], BeforeValidator(lambda value: build(registry.tasks, value))
-    ]
+    # A Task and an Architecture; this module lies below both and cannot name them.
+    task: Annotated[Any, BeforeValidator(lambda value: build(registry.tasks, value))]
     architecture: Annotated[
-        SerializeAsAny[Component],
-        BeforeValidator(lambda value: build(registry.architectures, value)),
+        Any, BeforeValidator(lambda value: build(registry.architectures, value))
     ]
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()

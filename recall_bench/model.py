@@ -5,7 +5,7 @@ Shapes: B batch, L length, D width, V vocabulary.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -67,7 +67,8 @@ class Model(nn.Module):
         self.layer_names = [f"{index}.{name}" for index, (name, _) in enumerate(stack)]
         self.embedding = nn.Embedding(tokens, width)
         self.dropout = nn.Dropout(config.embedding_dropout)
-        self.layers = nn.ModuleList(Layer(mixer, width, config) for _, mixer in stack)
+        layers = [Layer(mixer, width, config) for _, mixer in stack]
+        self.layers: list[Layer] = cast(list[Layer], nn.ModuleList(layers))
         self.norm = make_norm(config, width)
         self.apply(initialise)
 
@@ -126,9 +127,7 @@ def initialise(module: nn.Module) -> None:
 def build_model(config: RunConfig) -> Model:
     """The model of a run: the same weights for a seed whatever the device, drawn on the CPU."""
     with isolated_rng(config.seed):
-        architecture: Any = config.architecture
-        task: Any = config.task
-        return Model(architecture, config.model, task.tokens)
+        return Model(config.architecture, config.model, config.task.tokens)
 
 
 @contextmanager

@@ -359,7 +359,8 @@ class _Run:
 
 def make_optimizer(model: Model, recipe: TrainingConfig) -> torch.optim.Optimizer:
     """AdamW; parameters marked ``_no_weight_decay`` by their mixer are not decayed."""
-    decayed, kept = [], []
+    decayed: list[Tensor] = []
+    kept: list[Tensor] = []
     for parameter in model.parameters():
         (kept if getattr(parameter, "_no_weight_decay", False) else decayed).append(parameter)
     groups: list[dict[str, Any]] = [{"params": decayed, "weight_decay": recipe.weight_decay}]

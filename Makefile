@@ -1,0 +1,37 @@
+# Two commands do everything on a fresh machine: `make sweep` and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: sweep test lint results clean
+
+## The main job: train Based at three learning rates, then draw it on the published points.
+sweep: $(READY)
+	$(BIN)/recall-bench sweep --arch based --feature-dim 16 --window 64
+	$(BIN)/recall-bench plot --over results/quick/records.jsonl --output frontier.png
+
+## The whole test suite.
+test: $(READY)
+	$(BIN)/python -m pytest -n auto
+
+## Formatting, lint, types, and the one-way imports.
+lint: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+## Train every published quick point again (two hours on two cores), and draw the figure.
+results: $(READY)
+	PATH="$(abspath $(BIN)):$$PATH" sh results/quick/run.sh
+
+clean:
+	rm -rf $(VENV) runs frontier.png
+
+# torch comes first and pinned, so that no other requirement decides which build is taken.
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@

@@ -1,0 +1,101 @@
+"""Named experiments: task options, recipe, learning rates and knob grids that belong together."""
+
+from collections.abc import Mapping, Sequence
+from itertools import product
+from typing import Any
+
+from pydantic import Field
+
+from recall_bench.config import Config
+from recall_bench.errors import UserError, nearest
+
+Grid = dict[str, list[Any]]
+"""Values to cross, by knob."""
+
+
+class Preset(Config):
+    """What a sweep runs where the user says nothing."""
+
+    description: str
+    tasks: dict[str, dict[str, Any]] = Field(description="options by task name")
+    training: dict[str, Any] = {}
+    model: dict[str, Any] = {}
+    learning_rates: list[float]
+    seeds: int = 1
+    grids: dict[str, list[Grid]] = Field(description="knob grids by architecture")
+
+    def knob_settings(
+        self, architecture: str, given: Mapping[str, Sequence[Any]]
+    ) -> list[dict[str, Any]]:
+        """Every knob setting of an architecture; what the user gave replaces the grid's values."""
+        settings: list[dict[str, Any]] = []
+        for grid in self.grids.get(architecture, [{}]):
+            crossed = {**grid, **given}
+            for values in product(*crossed.values()):
+                setting = dict(zip(crossed, values, strict=True))
+                if setting not in settings:
+                    settings.append(setting)
+        return settings
+
+
+def _logspace(low: float, high: float, count: int) -> list[float]:
+    """``count`` powers of ten from 10^low to 10^high, to four significant digits."""
+    step = (high - low) / (count - 1)
+    return [float(f"{10 ** (low + index * step):.4g}") for index in range(count)]
+
+
+WINDOWS = [8, 16, 32, 64, 128, 256, 512, 1024]
+
+PRESETS = {
+    "quick": Preset(
+        description="separates good from bad architectures in about a minute a run on one core",
+        tasks={
+            "mqar": {
+                "vocab_size": 1024,
+                "train": "64:4:8192,64:8:8192,64:16:8192,128:32:8192",
+                "validation": "64:4:500,64:8:500,64:16:500,128:32:500",
+                "test": "64:4:1000,64:8:1000,64:16:1000,128:32:1000",
+            }
+        },
+        training={"epochs": 8, "batch_size": 64, "order": "interleaved"},
+        learning_rates=[1e-3, 3e-3, 1e-2],
+        grids={
+            "based": [{"feature_dim": [8, 16], "window": [0, 16]}],
+            "attention": [{"d_model": [32, 64]}],
+        },
+    ),
+    "figure2": Preset(
+        description="Figure 2 of the Based paper (2402.18668), data, recipe and shapes; needs a GPU",
+        tasks={"mqar": {}},
+        learning_rates=_logspace(-3, -1.5, 4),
+        grids={
+            "based": [{"d_model": [48, 64, 128], "feature_dim": [8, 16, 24], "window": [0]}],
+            "attention": [{"d_model": [64, 128]}],
+            "sliding-window": [{"d_model": [128], "window": WINDOWS}],
+            "mamba": [{"d_model": [64, 128, 256], "d_state": [8, 16, 24]}],
+            "h3": [{"d_model": [width], "d_state": [width // 4]} for width in (64, 128, 256)],
+            "rwkv": [{"d_model": [64, 128, 256]}],
+        },
+    ),
+    "smoke": Preset(
+        description="every part of a sweep in seconds; the scores mean nothing",
+        tasks={
+            "mqar": {
+                "vocab_size": 64,
+                "train": "32:2:256,32:4:256",
+                "validation": "32:2:64,32:4:64",
+                "test": "32:2:64,32:4:64",
+            }
+        },
+        training={"epochs": 2, "batch_size": 64, "early_stop": None},
+        learning_rates=[3e-3, 1e-2],
+        grids={},
+    ),
+}
+
+
+def get(name: str) -> Preset:
+    """The preset of a name; raises `UserError` with the nearest valid one."""
+    if name not in PRESETS:
+        raise UserError(f"Unknown preset '{name}'. {nearest(name, PRESETS)}")
+    return PRESETS[name]
