@@ -57,6 +57,23 @@ class Examples:
         return Examples(inputs, torch.cat([part.labels for part in parts]), slices)
 
 
+Role: TypeAlias = Literal["key", "value", "query", "filler", "other"]
+"""What a token is there for, as far as a person who looks at an example is concerned."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """Positions ``start`` to ``stop`` of an example and their role.
+
+    Spans with the same ``group`` belong together, as a key, its value and its query do.
+    """
+
+    start: int
+    stop: int
+    role: Role
+    group: int | None = None
+
+
 class Task(Component):
     """A generator of token sequences with labels. Its fields are its options.
 
@@ -81,9 +98,17 @@ class Task(Component):
         """Accuracy of the best guess that never looks at the context."""
         raise NotImplementedError
 
+    def describe(self, segment: Segment, inputs: Tensor, labels: Tensor) -> list[Span]:
+        """What one example, (length,) inputs and labels, is made of; for people to look at.
+
+        By default the labelled positions are queries. Positions in no span count as "other".
+        """
+        asked = (labels != IGNORE).nonzero().flatten().tolist()
+        return [Span(at, at + 1, "query", group) for group, at in enumerate(asked)]
+
 
 BLOCK = 256
-"""Rows made from one generator seed: the data depend on it, and memory is bounded by it."""
+"""Rows made from one generator seed: the data depend on it, and working memory is bounded by it."""
 
 
 def generate(
@@ -97,11 +122,12 @@ def generate(
     segment = task.segments(split)[index]
     stop = segment.examples if stop is None else min(stop, segment.examples)
     parts = []
-    for block in range(start // BLOCK, -(-stop // BLOCK)):
+    for block in range(start // BLOCK, max(-(-stop // BLOCK), start // BLOCK + 1)):
         generator = torch.Generator().manual_seed(block_seed(seed, split, index, block))
-        made = task.examples(segment, generator, BLOCK)
-        rows = slice(max(start - block * BLOCK, 0), min(stop - block * BLOCK, BLOCK))
-        parts.append(made.rows(rows))
+        with torch.device("cpu"):
+            made = task.examples(segment, generator, BLOCK)
+        first = block * BLOCK
+        parts.append(made.rows(slice(max(start - first, 0), max(min(stop - first, BLOCK), 0))))
     return Examples.concatenate(parts)
 
 
@@ -112,11 +138,10 @@ def block_seed(seed: int, split: str, index: int, block: int) -> int:
 
 
 def data_hash(task: Task, split: Split, seed: int) -> str:
-    """SHA-256, first 16 hexadecimal digits, of every input and label of a split."""
+    """SHA-256, first 16 hexadecimal digits, of the inputs, then the labels, of every segment."""
     digest = hashlib.sha256()
-    for index, segment in enumerate(task.segments(split)):
-        for start in range(0, segment.examples, BLOCK):
-            made = generate(task, split, index, seed, start, start + BLOCK)
-            for tensor in (made.inputs, made.labels):
-                digest.update(tensor.to(torch.int32).contiguous().numpy().tobytes())
+    for index in range(len(task.segments(split))):
+        made = generate(task, split, index, seed)
+        for tensor in (made.inputs, made.labels):
+            digest.update(tensor.to(torch.int32).contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]

@@ -17,7 +17,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from torch import Generator, Tensor
 
 from recall_bench.registry import register_task
-from recall_bench.tasks.base import IGNORE, Examples, Segment, Split, Task
+from recall_bench.tasks.base import IGNORE, Examples, Segment, Span, Split, Task
 from recall_bench.tasks.sampling import choose_distinct, choose_weighted, sort_rows
 
 
@@ -85,22 +85,26 @@ class MQAR(Task):
 
     @model_validator(mode="after")
     def _check_that_pairs_fit(self) -> "MQAR":
-        keys, p = self.vocab_size // 2 - 1, self.repeats
-        for segment in (*self.train, *self.validation, *self.test):
-            L, D = segment.length, segment.pairs
-            if 2 * D * (p + 1) > L:
-                raise ValueError(
-                    f"{D} pairs do not fit a length of {L}: {p} listing(s) and the queries need "
-                    f"2 * pairs * (repeats + 1) <= length, but 2 * {D} * ({p} + 1) = "
-                    f"{2 * D * (p + 1)} > {L}. At most {L // (2 * (p + 1))} pairs fit"
-                )
-            if keys < D:
-                raise ValueError(
-                    f"{D} pairs need {D} distinct keys: expected pairs <= vocab_size / 2 - 1, "
-                    f"but {D} > {self.vocab_size} / 2 - 1 = {keys}. "
-                    f"A vocab_size of {2 * D + 2} is enough"
-                )
+        for split in ("train", "validation", "test"):
+            for segment in self.segments(split):
+                if problem := self._misfit(segment):
+                    raise ValueError(f"{split} segment {segment}: {problem}")
         return self
+
+    def _misfit(self, segment: MQARSegment) -> str | None:
+        L, D, p, keys = segment.length, segment.pairs, self.repeats, self.vocab_size // 2 - 1
+        if 2 * D * (p + 1) > L:
+            return (
+                f"{D} pairs do not fit a length of {L}. Expected "
+                f"2 * pairs * (repeats + 1) <= length, got 2 * {D} * ({p} + 1) = "
+                f"{2 * D * (p + 1)} > {L}; at most {L // (2 * (p + 1))} pairs fit"
+            )
+        if keys < D:
+            return (
+                f"too few distinct keys for {D} pairs. Expected pairs <= vocab_size / 2 - 1, got "
+                f"{D} > {self.vocab_size} / 2 - 1 = {keys}; a vocab_size of {2 * D + 2} is enough"
+            )
+        return None
 
     @property
     def tokens(self) -> int:
@@ -139,6 +143,25 @@ class MQAR(Task):
         gaps = _next_power_of_two(L)[queries - listed]
         gap = torch.zeros(B, L, dtype=torch.int64).scatter_(1, queries, gaps)
         return Examples(inputs, labels, {"pairs": D, "length": L, "gap": gap})
+
+    def describe(self, segment: Segment, inputs: Tensor, labels: Tensor) -> list[Span]:
+        """Keys, values and queries, grouped by pair; the rest is filler."""
+        assert isinstance(segment, MQARSegment)
+        L, D = segment.length, segment.pairs
+        prefix = 2 * D * self.repeats
+        pair_of = {int(key): pair for pair, key in enumerate(inputs[: 2 * D : 2])}
+        spans = []
+        for at in range(0, prefix, 2):
+            pair = pair_of[int(inputs[at])]
+            spans += [Span(at, at + 1, "key", pair), Span(at + 1, at + 2, "value", pair)]
+        for at in range(prefix, L):
+            asked = int(labels[at]) != IGNORE
+            spans.append(
+                Span(at, at + 1, "query", pair_of[int(inputs[at])])
+                if asked
+                else Span(at, at + 1, "filler")
+            )
+        return spans
 
     def _filler(self, keys: Tensor, length: int, generator: Generator) -> Tensor | int:
         """Tokens for the empty positions: (B, length), uniform over what is allowed."""
