@@ -1,0 +1,70 @@
+"""Tables of runs as a store gives them, made up."""
+
+import pandas as pd
+
+from recall_bench.config import short_hash
+from recall_bench.record import Memory, Record, SegmentScore
+
+FIGURE_2 = [(64, 4), (64, 8), (64, 16), (128, 32), (256, 64), (512, 128), (1024, 256)]
+
+
+def run(
+    architecture="based",
+    test=0.5,
+    validation=None,
+    *,
+    state_bytes=1000,
+    learning_rate=1e-3,
+    seed=0,
+    status="finished",
+    vocab_size=8192,
+    segments=FIGURE_2,
+    version=1,
+    task="mqar",
+    **knobs,
+):
+    """One row; ``validation`` equals ``test`` unless told otherwise."""
+    validation = test if validation is None else validation
+    finished = status == "finished"
+    identity = (architecture, sorted(knobs.items()), learning_rate, seed, vocab_size, version)
+    return Record(
+        run_id=f"{task}-{architecture}-{short_hash(identity)}",
+        status=status,
+        config={
+            "task": {"name": task, "vocab_size": vocab_size},
+            "architecture": {"name": architecture, **knobs},
+            "model": {},
+            "training": {"learning_rate": learning_rate},
+            "seed": seed,
+        },
+        versions={"task": 1, "architecture": version},
+        validation_accuracy=validation if finished else None,
+        test_accuracy=test if finished else None,
+        segments=[
+            SegmentScore(
+                split=split,
+                length=length,
+                options={"pairs": pairs},
+                examples=10,
+                accuracy=score,
+                loss=1.0,
+            )
+            for split, score in (("validation", validation), ("test", test))
+            for length, pairs in segments
+            if finished
+        ],
+        memory=Memory(
+            state_bytes=state_bytes,
+            state_length=64,
+            state_dtype="float32",
+            layers=[],
+            parameters=100,
+            peak_bytes=None,
+        ),
+        started="2025-01-01T00:00:00Z",
+        finished="2025-01-01T00:01:00Z",
+    ).row()
+
+
+def table(*rows):
+    return pd.DataFrame(list(rows))
