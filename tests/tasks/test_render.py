@@ -1,5 +1,7 @@
 """What `recall-bench show` prints can be read by a person, in 80 columns and without colour."""
 
+import io
+
 import pytest
 import torch
 from rich.console import Console
@@ -10,7 +12,9 @@ from recall_bench.tasks.render import render
 
 
 def shown(task: Task, width: int = 80, colour: bool = False, count: int = 1) -> str:
-    console = Console(width=width, record=True, quiet=True, force_terminal=True)
+    console = Console(
+        file=io.StringIO(), width=width, record=True, color_system="standard", force_terminal=True
+    )
     segment = task.segments("train")[0]
     render(task, segment, generate(task, "train", 0, seed=0, stop=4), console, count)
     return console.export_text(styles=colour)
