@@ -5,29 +5,34 @@ from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
-from recall_bench.tasks.base import IGNORE, Examples, Role, Segment, Span, Split, Task
+from recall_bench.tasks.base import IGNORE, Examples, Role, Segment, Span, Split, Task, generate
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 COLOURS = ("cyan", "yellow", "magenta", "green", "blue", "red")
 MARKS = {"key": "k", "value": "v", "query": "?", "filler": "", "other": ""}
 
 
-def render(
+def render(task: Task, console: Console, *, seed: int = 0, count: int = 1) -> None:
+    """Print the segments of every split, then ``count`` examples of each training segment."""
+    console.print(segment_table(task))
+    for index, segment in enumerate(task.segments("train")):
+        render_examples(
+            task, segment, generate(task, "train", index, seed, stop=count), console, count
+        )
+
+
+def render_examples(
     task: Task, segment: Segment, examples: Examples, console: Console, count: int = 3
 ) -> None:
-    """Print the segments of every split, then the first ``count`` examples of ``segment``.
+    """Print the first ``count`` of ``examples``, which belong to ``segment``.
 
     Under each token stands its mark (k1 the first key, v1 its value, ?1 its query), and under that
     the answer, so that nothing rests on colour alone.
     """
-    console.print(segment_table(task))
-    console.print(
-        f"Examples of {describe_segment(segment)}; k key, v value, ? query.",
-        highlight=False,
-    )
     for row in range(min(count, len(examples.inputs))):
         console.print()
-        console.print(Text(f"Example {row + 1}", style="bold"))
+        title = (f"{describe_segment(segment)}: example {row + 1}", "bold")
+        console.print(Text.assemble(title, ("  k key, v value, ? query", "dim")))
         for line in example_lines(
             task, segment, examples.inputs[row], examples.labels[row], console.width
         ):
