@@ -10,11 +10,13 @@ and a backend need not have it.
 import importlib
 import importlib.util
 import os
+import pkgutil
 from collections.abc import Callable
 from typing import Any, Literal, TypeAlias
 
 from torch import Tensor
 
+from recall_bench import kernels
 from recall_bench.errors import UserError, nearest
 
 Backend: TypeAlias = Literal["auto", "reference", "triton"]
@@ -71,6 +73,11 @@ def why_not(op: str, backend: str, tensor: Tensor) -> str | None:
     if not hasattr(module, op):
         return f"there is no {backend} implementation of it"
     return module.unavailable(op, tensor) if hasattr(module, "unavailable") else None
+
+
+def operations() -> list[str]:
+    """Every operation there is: one a folder."""
+    return sorted(module.name for module in pkgutil.iter_modules(kernels.__path__) if module.ispkg)
 
 
 def used() -> dict[str, str]:
