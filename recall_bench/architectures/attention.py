@@ -1,0 +1,96 @@
+"""Causal softmax attention: the architecture that recalls everything and carries everything."""
+
+from typing import Self
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from recall_bench.architectures.base import Architecture, Mixer, State
+from recall_bench.architectures.rotary import rotate
+from recall_bench.registry import register_architecture
+
+
+def check_heads(d_model: int, num_heads: int, rotary: bool = False) -> None:
+    """Raises `ValueError` where heads do not divide the width, or rotary gets no pairs to turn."""
+    if d_model % num_heads:
+        raise ValueError(
+            f"d_model must be a multiple of num_heads. Got d_model={d_model}, num_heads={num_heads}"
+        )
+    if rotary and d_model // num_heads % 2:
+        raise ValueError(
+            f"rotary needs an even head dimension, d_model / num_heads. "
+            f"Got {d_model} / {num_heads} = {d_model // num_heads}"
+        )
+
+
+class AttentionMixer(Mixer):
+    """softmax(q.k / sqrt(d)) over all tokens so far; the state is the key-value cache.
+
+    The projections have biases, as in the published experiments on synthetic recall.
+    """
+
+    grows = True
+
+    def __init__(self, d_model: int, num_heads: int = 1, rotary: bool = False):
+        super().__init__()
+        self.num_heads = num_heads
+        self.head_dim = d_model // num_heads
+        self.rotary = rotary
+        self.qkv = nn.Linear(d_model, 3 * d_model)
+        self.out = nn.Linear(d_model, d_model)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._attend(*self._project(x, self._positions(x)))
+
+    def prefill(self, x: Tensor) -> tuple[Tensor, State]:
+        q, k, v = self._project(x, self._positions(x))
+        return self._attend(q, k, v), {"keys": k.contiguous(), "values": v.contiguous()}
+
+    def initial_state(self, batch_size: int) -> State:
+        empty = self.zeros(batch_size, 0, self.num_heads, self.head_dim)
+        return {"keys": empty, "values": empty.clone()}
+
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        seen = state["keys"].shape[1]
+        q, k, v = self._project(x[:, None], torch.arange(seen, seen + 1, device=x.device))
+        keys = torch.cat([state["keys"], k], 1)  # (batch, tokens, heads, d)
+        values = torch.cat([state["values"], v], 1)
+        return self._merge(q, keys, values).squeeze(1), {"keys": keys, "values": values}
+
+    def _positions(self, x: Tensor) -> Tensor:
+        return torch.arange(x.shape[1], device=x.device)
+
+    def _project(self, x: Tensor, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(…, width) -> q, k, v (…, heads, d), q and k turned by their positions if rotary."""
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.num_heads, self.head_dim)).unbind(-3)
+        if self.rotary:
+            q, k = rotate(q, positions), rotate(k, positions)
+        return q, k, v
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """q, k, v (batch, length, heads, d) of a whole sequence -> (batch, length, width)."""
+        return self._merge(q, k, v, is_causal=True)
+
+    def _merge(self, q: Tensor, k: Tensor, v: Tensor, is_causal: bool = False) -> Tensor:
+        y = F.scaled_dot_product_attention(
+            q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), is_causal=is_causal
+        )
+        return self.out(y.transpose(1, 2).flatten(-2))
+
+
+@register_architecture("attention")
+class Attention(Architecture):
+    """Causal softmax attention (arXiv 1706.03762) over a growing key-value cache."""
+
+    num_heads: int = Field(1, ge=1, le=4096, description="attention heads")
+    rotary: bool = Field(False, description="rotary position embedding on queries and keys")
+
+    @model_validator(mode="after")
+    def _heads_fit(self) -> Self:
+        check_heads(self.d_model, self.num_heads, self.rotary)
+        return self
+
+    def mixer(self) -> Mixer:
+        return AttentionMixer(self.d_model, self.num_heads, self.rotary)
