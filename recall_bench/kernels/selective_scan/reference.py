@@ -111,7 +111,7 @@ class _Scan(torch.autograd.Function):
         """The gradient of h_t is g_t = C_t dy_t^T + a_{t+1} g_{t+1}; ``dh`` carries a_t g_t."""
         delta, x, A, B, C, *starts = ctx.saved_tensors
         d_delta, dx, dB, dC = (torch.empty_like(v) for v in (delta, x, B, C))
-        dA = torch.zeros_like(dh)
+        dA, natural_A = torch.zeros_like(dh), A / LOG2_E
         chunks = _chunks(x.shape[1], dh)
         decays, states, gradients = _buffers(3, chunks, dh)
         for t, start in zip(reversed(chunks), reversed(starts), strict=True):
@@ -128,10 +128,10 @@ class _Scan(torch.autograd.Function):
             dh = a[:, 0].clone()
             a[:, 0] *= start
             a[:, 1:] *= H[:, :-1]  # from here on a is the gradient of delta_t A
-            d_delta[:, t] = torch.mul(a, A, out=g).sum(2)
+            d_delta[:, t] = torch.mul(a, natural_A, out=g).sum(2)
             for i, delta_i in enumerate(delta[:, t].unbind(1)):
                 dA.addcmul_(a[:, i], delta_i[:, None])
-        return d_delta / LOG2_E, dx, dA.sum(0).t(), dB, dC, dh
+        return d_delta, dx, dA.sum(0).t(), dB, dC, dh
 
 
 def _states(
