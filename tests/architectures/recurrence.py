@@ -1,0 +1,51 @@
+"""What all mixers are asked: that parallel form, prefill and steps are one causal function."""
+
+import torch
+from torch import Tensor
+
+from recall_bench.architectures import Architecture, Mixer
+
+TOLERANCE = {"rtol": 1e-9, "atol": 1e-9}
+
+
+def make(architecture: Architecture, dtype: torch.dtype = torch.float64) -> Mixer:
+    torch.manual_seed(0)
+    return architecture.mixer().to(dtype)
+
+
+def draw(*shape: int, dtype: torch.dtype = torch.float64, seed: int = 1) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+@torch.no_grad()
+def assert_forms_agree(mixer: Mixer, width: int, length: int) -> None:
+    x = draw(2, length, width)
+    stepped, state = Mixer.prefill(mixer, x)
+    prefilled, prefilled_state = mixer.prefill(x)
+    torch.testing.assert_close(mixer(x), stepped, **TOLERANCE)
+    torch.testing.assert_close(prefilled, stepped, **TOLERANCE)
+    torch.testing.assert_close(dict(prefilled_state), dict(state), **TOLERANCE)
+
+
+@torch.no_grad()
+def assert_causal(mixer: Mixer, width: int) -> None:
+    x = draw(2, 20, width)
+    changed = x.clone()
+    changed[:, 11:] += 1
+    before, after = mixer(x), mixer(changed)
+    torch.testing.assert_close(before[:, :11], after[:, :11], **TOLERANCE)
+    assert not torch.allclose(before[:, 11], after[:, 11])
+
+
+@torch.no_grad()
+def assert_runs_in_bfloat16_and_on_meta(mixer: Mixer, width: int) -> None:
+    """Last, because it changes the mixer: a prefill, then a step, keep dtypes and state shapes."""
+    for device in ("cpu", "meta"):
+        mixer = mixer.to(device, torch.bfloat16)
+        x = torch.ones(2, 5, width, dtype=torch.bfloat16, device=device)
+        y, state = mixer.prefill(x)
+        y_t, after = mixer.step(x[:, 0], state)
+        assert y.dtype == y_t.dtype == mixer(x).dtype == torch.bfloat16
+        for name, tensor in state.items():
+            assert after[name].dtype == tensor.dtype
+            assert mixer.grows or after[name].shape == tensor.shape

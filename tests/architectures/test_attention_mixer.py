@@ -1,0 +1,87 @@
+import math
+
+import pytest
+import torch
+from pydantic import ValidationError
+from recurrence import (
+    assert_causal,
+    assert_forms_agree,
+    assert_runs_in_bfloat16_and_on_meta,
+    draw,
+    make,
+)
+
+from recall_bench.architectures.attention import Attention
+from recall_bench.architectures.rotary import rotate
+from recall_bench.memory import measure_layers
+
+CONFIGS = [
+    Attention(d_model=8),
+    Attention(d_model=8, num_heads=2),
+    Attention(d_model=8, num_heads=2, rotary=True),
+]
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=str)
+@pytest.mark.parametrize("length", [0, 1, 2, 33])
+def test_forward_prefill_and_steps_agree(config, length):
+    assert_forms_agree(make(config), 8, length)
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=str)
+def test_it_is_causal_and_runs_in_bfloat16_and_on_meta(config):
+    assert_causal(make(config), 8)
+    assert_runs_in_bfloat16_and_on_meta(make(config), 8)
+
+
+def test_output_is_softmax_attention():
+    mixer, x = make(Attention(d_model=6, num_heads=2)), draw(2, 9, 6)
+    q, k, v = (y.unflatten(-1, (2, 3)) for y in mixer.qkv(x).chunk(3, -1))
+    s = torch.einsum("blhd,bmhd->bhlm", q, k) / math.sqrt(3)
+    s = s.masked_fill(torch.ones(9, 9, dtype=torch.bool).triu(1), -torch.inf)
+    expected = mixer.out(torch.einsum("bhlm,bmhd->blhd", s.softmax(-1), v).flatten(-2))
+    torch.testing.assert_close(mixer(x), expected)
+
+
+@pytest.mark.parametrize(
+    ("heads", "length", "expected"), [(1, 0, 0), (1, 100, 51_200), (4, 100, 51_200)]
+)
+def test_the_cache_holds_two_widths_a_token(heads, length, expected):
+    layer = measure_layers(Attention(d_model=64, num_heads=heads, layers="self"), length)[0]
+    assert layer.bytes == expected == 2 * 64 * length * 4
+
+
+def test_the_cache_owns_its_memory():
+    _, state = make(Attention(d_model=8)).prefill(draw(1, 50, 8))
+    for tensor in state.values():
+        assert tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
+
+
+def test_rotated_products_depend_on_the_distance_alone():
+    q, k = draw(1, 1, 1, 8).expand(-1, 12, -1, -1), draw(1, 1, 1, 8, seed=2).expand(-1, 12, -1, -1)
+    t = torch.arange(12)
+    s = torch.einsum("blhd,bmhd->lm", rotate(q, t), rotate(k, t))
+    for distance in range(-5, 6):
+        diagonal = s.diagonal(distance)
+        torch.testing.assert_close(diagonal, diagonal[:1].expand_as(diagonal))
+    torch.testing.assert_close(s.diagonal(), (q * k).sum(-1).flatten())
+
+
+def test_rotation_turns_pairs_half_a_head_apart_by_their_frequency():
+    x = torch.zeros(1, 1, 4, dtype=torch.float64)
+    x[..., 1] = 1
+    angle = 3 * 10_000**-0.5
+    expected = torch.tensor([[[0, math.cos(angle), 0, math.sin(angle)]]], dtype=torch.float64)
+    torch.testing.assert_close(rotate(x, torch.tensor([3])), expected)
+
+
+def test_heads_that_do_not_divide_the_width_are_refused():
+    with pytest.raises(
+        ValidationError, match=r"multiple of num_heads. Got d_model=64, num_heads=3"
+    ):
+        Attention(d_model=64, num_heads=3)
+
+
+def test_rotary_refuses_an_odd_head_dimension():
+    with pytest.raises(ValidationError, match=r"even head dimension.*Got 6 / 2 = 3"):
+        Attention(d_model=6, num_heads=2, rotary=True)
