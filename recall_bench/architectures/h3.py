@@ -1,0 +1,173 @@
+"""H3: a shift and a diagonal state space model, joined by products of q, k and v."""
+
+import math
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from recall_bench.architectures.base import Architecture, Mixer, State
+from recall_bench.registry import register_architecture
+
+DT_MIN, DT_MAX = 1e-3, 1e-1
+"""Range of the step sizes at the start, drawn uniformly in log space."""
+
+
+class H3Mixer(Mixer):
+    """y = out_proj(q · SSM_diagonal(SSM_shift(k) ⊗ v)) (H3, arXiv 2212.14052, section 3).
+
+    The channels form d_model / head_dim heads; ⊗ is the outer product within a head, and q
+    contracts its key side, so that head_dim = 1 multiplies channel by channel.
+
+    Shift: C k_{t-N+1 … t} + D k_t with N = d_state learned taps C, which is the shift matrix with
+    B = e_1; C starts as PyTorch's `Conv1d`, D as normal(0, 1).
+
+    Diagonal: N / 2 complex modes a head, one of each conjugate pair, discretised by the bilinear
+    rule. The start is the released code's "diag-lin", S4D-Lin (arXiv 2206.11893):
+    A_n = -1/2 + i pi n, B = 1, C normal, D normal(0, 1), steps log-uniform between 1e-3 and 1e-1.
+    As there, A, B and the steps have no weight decay.
+
+    State: ``shift`` (batch, N - 1, d_model), the last keys, and ``diagonal``
+    (batch, heads, head_dim, head_dim, N / 2), complex.
+    """
+
+    def __init__(self, d_model: int, d_state: int = 16, head_dim: int = 1):
+        super().__init__()
+        heads, modes = d_model // head_dim, d_state // 2
+        self.head_dim = head_dim
+        self.q_proj = nn.Linear(d_model, d_model)
+        self.k_proj = nn.Linear(d_model, d_model)
+        self.v_proj = nn.Linear(d_model, d_model)
+        self.out_proj = nn.Linear(d_model, d_model)
+        bound = d_state**-0.5
+        self.shift_C = nn.Parameter(torch.empty(d_model, d_state).uniform_(-bound, bound))
+        self.shift_D = nn.Parameter(torch.randn(d_model))
+        self.log_dt = nn.Parameter(
+            torch.empty(heads, 1).uniform_(math.log(DT_MIN), math.log(DT_MAX))
+        )
+        self.log_A_real = nn.Parameter(torch.full((heads, modes), math.log(0.5)))
+        self.A_imag = nn.Parameter(math.pi * torch.arange(modes).repeat(heads, 1))
+        self.B = nn.Parameter(torch.tensor([1.0, 0.0]).repeat(heads, modes, 1))  # real, imaginary
+        self.C = nn.Parameter(torch.randn(heads, modes, 2) * math.sqrt(0.5))
+        self.D = nn.Parameter(torch.randn(heads))
+        _mark("_no_weight_decay", self.log_dt, self.log_A_real, self.A_imag, self.B)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._parallel(x)[0]
+
+    def initial_state(self, batch_size: int) -> State:
+        heads, modes = self.log_A_real.shape
+        shape = (batch_size, heads, self.head_dim, self.head_dim, modes)
+        return {
+            "shift": self.zeros(batch_size, self.shift_C.shape[1] - 1, self.shift_D.shape[0]),
+            "diagonal": self.zeros(*shape, dtype=self._dtype.to_complex()),
+        }
+
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        keys = torch.cat([state["shift"], self.k_proj(x)[:, None]], 1)  # (B, N, d)
+        shifted = (keys * self._taps().flip(-1).t()).sum(1)
+        kv = self._outer(shifted, self.v_proj(x))  # (B, H, p, p)
+        A, B, C = (value[:, None, None] for value in self._discrete())  # (H, 1, 1, N/2)
+        h = A * state["diagonal"] + B * kv[..., None]
+        y = 2 * (C * h).sum(-1).real + self.D[:, None, None] * kv
+        y = self._contract(self.q_proj(x), y).to(x.dtype)
+        return self.out_proj(y), {"shift": keys[:, 1:].clone(), "diagonal": h}
+
+    def prefill(self, x: Tensor) -> tuple[Tensor, State]:
+        y, keys, kv = self._parallel(x)
+        A, B, _ = self._discrete()
+        decays = _powers(A, x.shape[1]).flip(-1).mT  # (H, L, N/2)
+        h = kv.flatten(2, 3).to(A.dtype) @ decays * B[:, None]  # (B, H, p p, N/2)
+        tail = self.shift_C.shape[1] - 1
+        return y, {
+            "shift": F.pad(keys, (0, 0, tail, 0))[:, x.shape[1] :].clone(),
+            "diagonal": h.unflatten(2, (self.head_dim, self.head_dim)),
+        }
+
+    def _parallel(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The outputs, the keys (B, L, d) and their products with the values (B, H, p, p, L)."""
+        q, k, v = self.q_proj(x), self.k_proj(x), self.v_proj(x)
+        kv = self._outer(_causal_convolution(k.mT, self._taps()), v.mT)
+        A, B, C = self._discrete()
+        kernel = 2 * ((B * C)[:, None] @ _powers(A, x.shape[1])).real  # (H, 1, L)
+        y = _causal_convolution(kv, kernel[:, None]) + self.D[:, None, None, None] * kv
+        y = self._contract(q.mT, y).mT.to(x.dtype)
+        return self.out_proj(y), k, kv
+
+    def _outer(self, k: Tensor, v: Tensor) -> Tensor:
+        """k, v (B, d, …) -> (B, H, p, p, …) with p = head_dim."""
+        k, v = (value.unflatten(1, (-1, self.head_dim)) for value in (k, v))
+        return k[:, :, :, None] * v[:, :, None]
+
+    def _contract(self, q: Tensor, y: Tensor) -> Tensor:
+        """q (B, d, …), y (B, H, p, p, …) -> (B, d, …)."""
+        return (q.unflatten(1, (-1, self.head_dim))[:, :, :, None] * y).sum(2).flatten(1, 2)
+
+    def _taps(self) -> Tensor:
+        """The kernel of the shift SSM with its skip (d, N), the current token first."""
+        taps = self.shift_C + F.pad(self.shift_D[:, None], (0, self.shift_C.shape[1] - 1))
+        return taps.to(self._dtype)
+
+    def _discrete(self) -> tuple[Tensor, Tensor, Tensor]:
+        """A and B after the bilinear rule, and C: (H, N/2), complex."""
+        names = (self.log_dt, self.log_A_real, self.A_imag, self.B, self.C)
+        log_dt, log_A_real, A_imag, B, C = (value.to(self._dtype) for value in names)
+        dt = torch.exp(log_dt)
+        half = dt / 2 * torch.complex(-torch.exp(log_A_real), A_imag)
+        B, C = torch.view_as_complex(B), torch.view_as_complex(C)
+        return (1 + half) / (1 - half), B * dt / (1 - half), C
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return torch.promote_types(self.D.dtype, torch.float32)
+
+
+def _powers(base: Tensor, length: int) -> Tensor:
+    """base^0 … base^(length-1): (…) -> (…, length)."""
+    exponents = torch.arange(length, device=base.device, dtype=base.real.dtype)
+    return torch.exp(base.log()[..., None] * exponents)
+
+
+def _causal_convolution(x: Tensor, kernel: Tensor) -> Tensor:
+    """x (…, L) with kernel (…, M), by the FFT; in the dtype of the kernel."""
+    length = x.shape[-1]
+    size = max(1, length + kernel.shape[-1])
+    product = torch.fft.rfft(x.to(kernel.dtype), size) * torch.fft.rfft(kernel, size)
+    return torch.fft.irfft(product, size)[..., :length]
+
+
+def _mark(flag: str, *parameters: Tensor) -> None:
+    for parameter in parameters:
+        setattr(parameter, flag, True)
+
+
+@register_architecture("h3")
+class H3(Architecture):
+    """H3 layers, no others.
+
+    Figure 2 of Based (arXiv 2402.18668): d_model 64, 128, 256, d_state = d_model / 4; the released
+    configuration sets head_dim 2, which doubles the state.
+    """
+
+    d_state: int = Field(
+        16, ge=2, le=4096, description="taps of the shift SSM and state size of the diagonal SSM"
+    )
+    head_dim: int = Field(1, ge=1, description="channels whose keys and values are multiplied")
+    layers: str = Field("self+self", description="mixers from the bottom up, joined by '+'")
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> "H3":
+        if self.d_state % 2:
+            raise ValueError(
+                f"d_state must be even, a complex mode and its conjugate count as two. "
+                f"Got {self.d_state}."
+            )
+        if self.d_model % self.head_dim:
+            raise ValueError(
+                f"head_dim must divide d_model={self.d_model}. Got head_dim={self.head_dim}."
+            )
+        return self
+
+    def mixer(self) -> H3Mixer:
+        return H3Mixer(self.d_model, self.d_state, self.head_dim)
