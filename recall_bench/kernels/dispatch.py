@@ -11,9 +11,11 @@ import importlib
 import importlib.util
 import os
 import pkgutil
+import sys
 from collections.abc import Callable
 from typing import Any, Literal, TypeAlias
 
+import torch
 from torch import Tensor
 
 from recall_bench import kernels
@@ -58,20 +60,19 @@ def resolve(op: str, backend: str, tensor: Tensor) -> str:
 
 def implementation(op: str, backend: str, tensor: Tensor) -> Callable[..., Any]:
     """The function ``op`` of the backend that `resolve` chooses."""
-    return getattr(importlib.import_module(_module(op, resolve(op, backend, tensor))), op)
+    name = _module(op, resolve(op, backend, tensor))
+    _import_problem(name)
+    return getattr(sys.modules[name], op)
 
 
 def why_not(op: str, backend: str, tensor: Tensor) -> str | None:
     """Why ``backend`` cannot run ``op`` on tensors like ``tensor``; None where it can."""
     name = _module(op, backend)
-    if importlib.util.find_spec(name) is None:
-        return f"there is no {backend} implementation of it"
-    try:
-        module = importlib.import_module(name)
-    except ImportError as error:
-        return f"it does not import here ({error})"
+    if problem := _import_problem(name):
+        return problem
+    module = sys.modules[name]
     if not hasattr(module, op):
-        return f"there is no {backend} implementation of it"
+        return "nobody has written it"
     return module.unavailable(op, tensor) if hasattr(module, "unavailable") else None
 
 
@@ -95,4 +96,16 @@ def _first_available(op: str, tensor: Tensor) -> str:
 
 
 def _module(op: str, backend: str) -> str:
-    return f"recall_bench.kernels.{op.removesuffix('_step')}.{backend}"
+    return f"{kernels.__name__}.{op.removesuffix('_step')}.{backend}"
+
+
+@torch.compiler.assume_constant_result  # the compiler cannot trace an import
+def _import_problem(name: str) -> str | None:
+    """Imports the module; the reason where that is not possible."""
+    if importlib.util.find_spec(name) is None:
+        return "nobody has written it"
+    try:
+        importlib.import_module(name)
+    except ImportError as error:
+        return f"it does not import here ({error})"
+    return None

@@ -73,7 +73,7 @@ def test_an_unavailable_backend_is_refused_with_its_reason_and_what_is_available
 
 def test_a_backend_that_nobody_wrote_is_refused(monkeypatch):
     monkeypatch.setattr(dispatch, "BACKENDS", ("cobol", "reference"))
-    with pytest.raises(UserError, match="there is no cobol implementation of it"):
+    with pytest.raises(UserError, match="nobody has written it"):
         dispatch.resolve("short_conv", "cobol", CPU)
 
 
@@ -112,3 +112,12 @@ def test_operations_lists_the_folders():
 @pytest.mark.parametrize("op", dispatch.operations())
 def test_every_operation_has_a_reference(op):
     assert dispatch.why_not(op, "reference", CPU) is None
+
+
+def test_an_operation_compiles_into_one_graph_and_is_recorded():
+    compiled = torch.compile(short_conv, backend="eager", fullgraph=True)
+    x, weight = torch.randn(1, 5, 2), torch.randn(2, 3)
+    torch.testing.assert_close(compiled(x, weight), short_conv(x, weight))
+    dispatch.reset()
+    compiled(x, weight)
+    assert dispatch.used() == {"short_conv": "reference"}
