@@ -1,0 +1,145 @@
+"""`check_mixer`: does a mixer keep the contract of `recall_bench.architectures.base`?"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from recall_bench import registry
+from recall_bench.architectures import Architecture, Mixer
+from recall_bench.config import build
+from recall_bench.testing import outputs, states
+from recall_bench.testing.report import Property, Report, run
+from recall_bench.testing.subject import MixerSubject, layers_to_check
+
+MIXER_PROPERTIES: tuple[Property[MixerSubject], ...] = (
+    Property(
+        "outputs have the shape and dtype of inputs",
+        "a missing transpose or squeeze, or a fixed dtype inside",
+        outputs.shapes,
+    ),
+    Property(
+        "forward equals a scan of step",
+        "a normaliser, decay, gate or shift that one of the two lacks or applies one token early "
+        "or late, or a state that misses something, such as the tail of a convolution",
+        outputs.forward_is_a_scan,
+    ),
+    Property(
+        "prefill equals steps",
+        "a state taken one token early or late, in another order or layout than step expects, or "
+        "a prompt shorter than the window or kernel",
+        outputs.prefill_is_a_scan,
+    ),
+    Property(
+        "the length of the input does not matter",
+        "padding to a block size, or a normalisation over the length",
+        outputs.length_does_not_matter,
+    ),
+    Property(
+        "changing the future changes no past output",
+        "a mask that is off by one, a convolution padded on both sides, or a normalisation or FFT "
+        "over the whole length",
+        outputs.causal,
+    ),
+    Property(
+        "finite gradients for every parameter",
+        "a division by zero, the square root or logarithm of zero, exp of a large number, or a "
+        "parameter that forward does not use",
+        outputs.gradients,
+    ),
+    Property(
+        "the state is a nest of tensors, batch first",
+        "a number or object kept beside the tensors, or a tensor shared by the rows of a batch",
+        states.batch_first,
+    ),
+    Property(
+        "the state is constant, or grows as declared",
+        "a cache without a limit in a mixer that lacks grows = True, or an initial state of "
+        "another shape or dtype than later ones",
+        states.size_is_as_declared,
+    ),
+    Property(
+        "state bytes are honest",
+        "prefill and step keep different things, or keep them in different dtypes",
+        states.bytes_are_honest,
+    ),
+    Property(
+        "the state holds everything",
+        "something that step keeps on self, in a global, or behind a view, instead of in the state",
+        states.state_holds_everything,
+    ),
+    Property(
+        "step leaves its state unchanged",
+        "an in-place operation (copy_, add_, index assignment) on a tensor of the state",
+        states.step_leaves_its_state,
+    ),
+    Property(
+        "batch rows are independent",
+        "a statistic over the batch, a reshape that mixes rows, or a fixed batch size",
+        outputs.rows_are_independent,
+    ),
+    Property(
+        "bfloat16 runs",
+        "a dtype fixed inside, float32 and bfloat16 mixed in one matrix product, or an overflow",
+        outputs.bf16,
+    ),
+    Property(
+        "the same seed gives the same numbers",
+        "random numbers in forward outside of training, or a generator that torch.manual_seed "
+        "does not reach",
+        outputs.repeatable,
+    ),
+    Property(
+        "the meta device gives the same state",
+        "a device fixed inside, .item(), numpy, or a shape that depends on values",
+        states.meta_device,
+    ),
+)
+
+
+def check_mixer(
+    subject: str | Architecture | type[Architecture] | Callable[..., Mixer],
+    *,
+    width: int | None = None,
+    length: int = 96,
+    batch: int = 3,
+    seed: int = 0,
+    tolerance: float = 1e-9,
+    **knobs: Any,
+) -> Report:
+    """Verify the contract of a mixer, property by property, on the CPU.
+
+    ``subject`` is the name of an architecture, an `Architecture` or its class, or anything that
+    returns a fresh `Mixer`, which needs ``width``. ``knobs`` go to the architecture or to the
+    callable; small ones are faster. Of an architecture its own mixer is checked, or every distinct
+    layer where ``layers`` does not contain it, as in Based. ``length`` should exceed every window,
+    so that something leaves it. Comparisons are in float64, relative to the largest magnitude.
+
+    Raises `UserError` for an unknown name or knob; what the mixer raises is a failing property.
+    """
+    if length < 8 or batch < 2:
+        raise ValueError(f"Expected length >= 8 and batch >= 2, got {length=} and {batch=}.")
+    if isinstance(subject, str):
+        subject = build(registry.architectures, {"name": subject, **knobs})
+    elif isinstance(subject, type) and issubclass(subject, Architecture):
+        subject = subject(**knobs)
+    elif isinstance(subject, Architecture) and knobs:
+        raise ValueError(f"Knobs {sorted(knobs)} were given beside an architecture that is built.")
+
+    if isinstance(subject, Architecture):
+        title, width = subject.name or type(subject).__name__, subject.d_model
+        layers = layers_to_check(subject)
+    elif width is None:
+        raise ValueError("A callable that makes a mixer needs width=, the size of its inputs.")
+    else:
+        title = getattr(subject, "__name__", type(subject).__name__)
+        layers = {title: functools.partial(subject, **knobs)}
+
+    results = []
+    for name, factory in layers.items():
+        checked = MixerSubject(factory, width, length, batch, seed, tolerance)
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            prefix = f"{name}: " if len(layers) > 1 else ""
+            results += run(checked, MIXER_PROPERTIES, prefix)
+    return Report(title, tuple(results))
