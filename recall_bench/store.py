@@ -14,7 +14,7 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
 import pandas as pd
 import pyarrow
@@ -59,16 +59,6 @@ class _Version(Config):
     schema_version: int
 
 
-class _Head(_Version):
-    """As much of a record as tells whether its run is finished."""
-
-    run_id: str
-    status: Status
-
-
-Model = TypeVar("Model", _Head, Record)
-
-
 class ResultStore:
     """The runs under one directory, shared by any number of processes and machines.
 
@@ -99,21 +89,21 @@ class ResultStore:
         """The directory of one run, which need not exist."""
         return self.path / run_id
 
-    def status(self, run_id: str) -> Status | None:
-        """How a run ended; None where it has no readable record."""
+    def find(self, run_id: str) -> Record | None:
+        """The record of one run; None where there is none that can be read."""
         try:
-            return _read(self.directory(run_id), _Head).status
-        except (Unreadable, FileNotFoundError):
+            return _read(self.directory(run_id))
+        except (Unreadable, OSError):
             return None
 
     def finished(self) -> dict[str, Status]:
         """How every run that has a readable record ended, by run id."""
-        return {head.run_id: head.status for head in self._scan(_Head)}
+        return {record.run_id: record.status for record in self._scan()}
 
     def read(self, run_id: str) -> Record:
         """The record of one run; raises `UserError` where there is none that can be read."""
         try:
-            return _read(self.directory(run_id), Record)
+            return _read(self.directory(run_id))
         except FileNotFoundError:
             raise UserError(f"The store {self.path} has no record of run '{run_id}'.") from None
         except Unreadable as error:
@@ -121,7 +111,7 @@ class ResultStore:
 
     def records(self) -> list[Record]:
         """All records that can be read, by run id; `skipped` names the others."""
-        return list(self._scan(Record))
+        return list(self._scan())
 
     def frame(self) -> pd.DataFrame:
         """One row (`Record.row`) a record, by run id; `skipped` names what could not be read."""
@@ -173,10 +163,10 @@ class ResultStore:
             claims.remove(directory)
 
     def _settled(self, run_id: str, retry_failed: bool) -> bool:
-        status = self.status(run_id)
-        return status is not None and not (retry_failed and status == "failed")
+        record = self.find(run_id)
+        return record is not None and not (retry_failed and record.status == "failed")
 
-    def _scan(self, model: type[Model]) -> Iterator[Model]:
+    def _scan(self) -> Iterator[Record]:
         self.skipped = []
         try:
             entries = sorted(self.path.iterdir())
@@ -188,7 +178,7 @@ class ResultStore:
             if entry.name.startswith("."):
                 continue
             try:
-                yield _read(entry, model)
+                yield _read(entry)
             except FileNotFoundError:
                 if not (entry / CONFIG).exists() and not claims.numbers(entry):
                     self.skipped.append((entry, f"not a run: it has no {RECORD}"))
@@ -216,7 +206,7 @@ def load(path: str | Path) -> tuple[pd.DataFrame, Skipped]:
     skipped: Skipped = []
     for number, text in enumerate(_exported(path), start=1):
         try:
-            record = _parse(text, Record)
+            record = _parse(text)
             if record.run_id in records:
                 raise Unreadable(f"it repeats run {record.run_id}")
             records[record.run_id] = record
@@ -262,15 +252,15 @@ def frame(records: Iterable[Record]) -> pd.DataFrame:
     return table.astype(dict.fromkeys(NUMBERS, "float64")).iloc[:-1]
 
 
-def _read(directory: Path, model: type[Model]) -> Model:
+def _read(directory: Path) -> Record:
     """The record in a run's directory; raises `OSError`, or `Unreadable` with the reason."""
-    found = _parse((directory / RECORD).read_bytes(), model)
+    found = _parse((directory / RECORD).read_bytes())
     if found.run_id != directory.name:
         raise Unreadable(f"it is the record of run '{found.run_id}', not of its directory")
     return found
 
 
-def _parse(text: str | bytes, model: type[Model]) -> Model:
+def _parse(text: str | bytes) -> Record:
     try:
         version = _Version.model_validate_json(text).schema_version
         if version > SCHEMA:
@@ -278,7 +268,7 @@ def _parse(text: str | bytes, model: type[Model]) -> Model:
                 f"written by a newer recall-bench: its schema is {version}, "
                 f"this version reads up to {SCHEMA}"
             )
-        return model.model_validate_json(text)
+        return Record.model_validate_json(text)
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in problem["loc"])

@@ -1,5 +1,13 @@
-"""Runs and records for tests of the store and of sweeps, made without any training."""
+"""Runs, records and a trainer for tests of the store and of sweeps, without any real training."""
 
+import errno
+import json
+import os
+import signal
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -64,3 +72,80 @@ def toy_record(config: RunConfig, status: Status = "finished", accuracy: float =
         started="2024-01-01T00:00:00+00:00",
         finished="2024-01-01T00:00:01+00:00",
     )
+
+
+FAILS, DIES, DIES_ONCE, FILLS_THE_DISK, DIVERGES, HANGS, WARNS = range(11, 18)
+"""Windows at which the toy trainer misbehaves."""
+
+
+class Interrupted(Exception):
+    pass
+
+
+@dataclass(frozen=True)
+class Progress:
+    run_id: str
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    validation_accuracy: float | None
+    seconds: float
+
+
+def toy_runs(count: int = 40) -> list[RunConfig]:
+    return [toy_run(seed) for seed in range(count)]
+
+
+def train(
+    config: RunConfig,
+    *,
+    directory: Path,
+    device: str,
+    on_progress: Callable[[Progress], None],
+    stop: Callable[[], bool],
+    steps: int = 10,
+) -> Record:
+    """A third of a second of steps whose score depends on each; continues from its checkpoint."""
+    checkpoint = directory / "checkpoint.pt"
+    with (directory / "attempts.txt").open("a") as attempts:
+        attempts.write(f"{os.getpid()} {os.environ['OMP_NUM_THREADS']}\n")
+    first = len((directory / "attempts.txt").read_text().splitlines()) == 1
+    match config.architecture.window:
+        case 11:
+            raise ValueError("this run fails")
+        case 12:
+            os.kill(os.getpid(), signal.SIGKILL)
+        case 13 if first:
+            os.kill(os.getpid(), signal.SIGKILL)
+        case 14:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        case 15:
+            return toy_record(config, "diverged")
+        case 16:
+            time.sleep(60)
+        case 17:
+            warnings.warn("this run warns", stacklevel=1)
+    step, score = json.loads(checkpoint.read_text()) if checkpoint.exists() else (0, config.seed)
+    while step < steps:
+        time.sleep(0.03)
+        step, score = step + 1, (score * 31 + step) % 1009
+        partial = directory / f"checkpoint.{os.getpid()}.tmp"
+        partial.write_text(json.dumps([step, score]))
+        partial.replace(checkpoint)
+        on_progress(Progress(config.run_id, 0, 1, step, steps, None, step * 0.03))
+        if stop():
+            raise Interrupted
+    return toy_record(config, accuracy=score / 1009)
+
+
+def train_slowly(config: RunConfig, **options: Any) -> Record:
+    return train(config, **options, steps=400)
+
+
+def one_run() -> list[RunConfig]:
+    return toy_runs(1)
+
+
+def hanging_run() -> list[RunConfig]:
+    return [toy_run(window=HANGS)]

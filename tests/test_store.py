@@ -38,7 +38,8 @@ def test_a_record_reads_back_as_it_was_written(results):
     record = toy_record(toy_run(0), accuracy=0.75)
     assert results.read(record.run_id) == record
     assert [found.status for found in results.records()].count("finished") == 1
-    assert results.finished()[record.run_id] == results.status(record.run_id) == "finished"
+    assert results.find(record.run_id) == record
+    assert results.finished()[record.run_id] == "finished"
     assert len(results.finished()) == 3
     assert results.skipped == []
 
@@ -254,7 +255,7 @@ def test_failed_runs_are_claimed_only_on_request_and_their_record_is_set_aside(r
     config = toy_run(2)
     assert results.claim(config) is None
     with results.claim(config, retry_failed=True):
-        assert results.status(config.run_id) is None
+        assert results.find(config.run_id) is None
         assert (results.directory(config.run_id) / "aside.1.json").exists()
     assert results.claim(toy_run(1), retry_failed=True) is None
 

@@ -1,0 +1,214 @@
+"""Carries runs out: worker processes on this machine, each of which does one run after another."""
+
+import collections
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from multiprocessing import Pipe
+from multiprocessing.connection import wait
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from recall_bench.config import RunConfig
+from recall_bench.errors import UserError
+from recall_bench.store import ResultStore
+from recall_bench.worker import Broken, Ended, Event, Order, Setup, Skipped, Warned, failed, now
+
+DEATHS = 2
+"""How often the process of a run may die, in one sweep, before the run counts as failed."""
+
+
+class LocalExecutor:
+    """A pool of worker processes, each with its share of the cores; a context manager.
+
+    ``processes`` defaults to one a core, ``threads`` to the cores that are there for each.
+    ``train`` names a function like `recall_bench.training.train`, as "module:function"; its module
+    also has the `Interrupted` that the function raises once ``stop`` says so.
+    """
+
+    def __init__(
+        self,
+        processes: int | None = None,
+        device: str = "auto",
+        threads: int | None = None,
+        *,
+        plugins: Sequence[str | Path] = (),
+        train: str = "recall_bench.training:train",
+    ):
+        self.processes = processes or cores()
+        self.device = device
+        self.threads = threads or max(1, cores() // self.processes)
+        self._plugins = tuple(str(Path(plugin).absolute()) for plugin in plugins)
+        self._train = train
+        self._workers: list[_Process] = []
+        self._deaths: collections.Counter[str] = collections.Counter()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def run(
+        self, configs: Sequence[RunConfig], store: ResultStore, retry_failed: bool = False
+    ) -> Iterator[Event]:
+        """Do the runs, and yield what happens until each of them has `Ended` or been `Skipped`.
+
+        A run whose process dies is continued by a fresh one; the second time it is recorded as
+        failed. Raises `UserError` where a plugin does not load or the store cannot be written.
+        """
+        waiting = collections.deque(configs)
+        while True:
+            self._assign(waiting, store, retry_failed)
+            busy = [worker for worker in self._workers if worker.run is not None]
+            if not busy:
+                return
+            ready = wait([worker.connection for worker in busy])
+            for worker in [worker for worker in busy if worker.connection in ready]:
+                try:
+                    event = worker.receive()
+                except (EOFError, OSError):
+                    yield from self._bury(worker, waiting, store)
+                    continue
+                if isinstance(event, Broken):
+                    raise (UserError if event.by_user else RuntimeError)(event.message)
+                if isinstance(event, Ended | Skipped):
+                    worker.run = None
+                yield event
+
+    def close(self) -> None:
+        """Stop the workers once they have written their checkpoints and released their claims.
+
+        `KeyboardInterrupt` while that lasts ends them at once.
+        """
+        try:
+            for worker in self._workers:
+                worker.send(None)
+            for worker in self._workers:
+                worker.drain()
+        finally:
+            for worker in self._workers:
+                worker.end()
+            self._workers.clear()
+
+    def _assign(
+        self, waiting: collections.deque[RunConfig], store: ResultStore, retry_failed: bool
+    ) -> None:
+        """Give a run to every worker that is idle or still to be started."""
+        idle = [worker for worker in self._workers if worker.run is None]
+        while waiting and (idle or len(self._workers) < self.processes):
+            worker = idle.pop() if idle else self._start(store)
+            worker.take(waiting.popleft(), retry_failed)
+
+    def _start(self, store: ResultStore) -> "_Process":
+        taken = {worker.index for worker in self._workers}
+        index = next(number for number in range(self.processes) if number not in taken)
+        worker = _Process(index, self.threads)
+        self._workers.append(worker)
+        path = str(store.path.absolute())
+        worker.send(Setup(index, path, self.device, self._train, self._plugins))
+        return worker
+
+    def _bury(
+        self, worker: "_Process", waiting: collections.deque[RunConfig], store: ResultStore
+    ) -> Iterator[Event]:
+        """Account for a worker that died while it had a run."""
+        self._workers.remove(worker)
+        config, cause = worker.run, worker.end()
+        assert config is not None
+        self._deaths[config.run_id] += 1
+        if self._deaths[config.run_id] < DEATHS:
+            waiting.appendleft(config)
+            yield Warned(config.run_id, f"The process {cause} A fresh one continues the run.")
+            return
+        if not worker.heard:
+            raise RuntimeError(f"Worker processes do not start: one {cause}")
+        claim = store.claim(config)
+        if claim is None:
+            yield Skipped(config.run_id)
+            return
+        with claim:
+            record = failed(config, now(), f"its process died {DEATHS} times: it {cause}")
+            store.write(record)
+        yield Ended(config.run_id, record)
+
+
+class _Process:
+    """A worker process as its parent sees it."""
+
+    def __init__(self, index: int, threads: int):
+        self.index = index
+        self.run: RunConfig | None = None
+        self.heard = False
+        self.connection, theirs = Pipe()
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115, closed by end()
+        count = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+        path = {"PYTHONPATH": os.pathsep.join(entry or os.getcwd() for entry in sys.path)}
+        command = f"from recall_bench.worker import main; main({theirs.fileno()})"
+        # Ctrl-C reaches every process of the terminal; the workers leave it to their parent.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-c", command],
+                env=os.environ | count | path,
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=self._output,
+                stderr=self._output,
+            )
+        finally:
+            theirs.close()
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def send(self, message: Setup | Order | None) -> None:
+        """Send a message; where the process is gone, reading from it will say so."""
+        with contextlib.suppress(OSError):
+            self.connection.send(message)
+
+    def receive(self) -> Event | Broken:
+        """What the process says next; raises `EOFError` or `OSError` once it is gone."""
+        event: Event | Broken = self.connection.recv()
+        self.heard = True
+        return event
+
+    def take(self, config: RunConfig, retry_failed: bool) -> None:
+        """Hand a run over."""
+        self.run = config
+        self.send(Order(config.model_dump_json(), retry_failed))
+
+    def drain(self) -> None:
+        """Wait for the process to end; what it still says is of no interest."""
+        with contextlib.suppress(OSError):
+            while os.read(self.connection.fileno(), 1 << 16):
+                pass
+
+    def end(self) -> str:
+        """Make sure that the process is gone; says how it went, and what it printed last."""
+        self.connection.close()
+        try:
+            code = self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            code = self._process.wait()
+        with self._output as output:
+            output.seek(0)
+            printed = output.read()[-2000:].decode(errors="replace").strip()
+        how = f"got {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        return f"{how}.\n{printed}".strip()
+
+
+def cores() -> int:
+    """How many processor cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,29 @@
+"""A sweep as a process of its own: STORE, RUNS and TRAIN ("module:function"), PROCESSES."""
+
+import importlib
+import sys
+
+from sweep_training import PLUGIN
+
+from recall_bench import sweep
+from recall_bench.executors import LocalExecutor
+from recall_bench.registry import load_plugin
+from recall_bench.store import ResultStore
+
+
+def main(path: str, runs: str, train: str, processes: str) -> int:
+    load_plugin(PLUGIN)
+    module, _, function = runs.partition(":")
+    configs = getattr(importlib.import_module(module), function)()
+    if module == "sweep_training":
+        sweep.check = lambda configs: None  # saves the import of torch, which toys do not need
+    executor = LocalExecutor(int(processes), "cpu", plugins=[PLUGIN], train=train)
+    try:
+        summary = sweep.run_sweep(configs, ResultStore(path), executor)
+    except KeyboardInterrupt:
+        return 130
+    return len(summary.failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
