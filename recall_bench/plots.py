@@ -1,0 +1,300 @@
+"""Figures from a table of runs: drawn without a display, made for print."""
+
+import json
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter
+
+from recall_bench import bounds
+from recall_bench.errors import UserError, nearest
+from recall_bench.frontier import as_points, frontier, recall_setting, scored_segments
+from recall_bench.plot_labels import annotate as annotate_points
+from recall_bench.plot_labels import varying_knobs
+from recall_bench.plot_style import (
+    Paths,
+    Style,
+    bytes_text,
+    legend_outside,
+    mean_marker,
+    memory_axis,
+    new_figure,
+    print_style,
+    recall_axis,
+    save,
+    styles_of,
+)
+
+__all__ = ["plot_frontier", "plot_slices", "save"]
+
+Setting: TypeAlias = tuple[list[Any], int]
+"""What the information bound needs: segments of (length, pairs), and the number of values."""
+
+
+def plot_frontier(
+    data: pd.DataFrame,
+    path: Paths | None = None,
+    *,
+    experiment: str | None = None,
+    title: str | None = None,
+    highlight: Collection[str] | pd.DataFrame | None = None,
+    highlight_label: str = "yours",
+    segments: Iterable[Any] | None = None,
+    values: int | None = None,
+    ceiling: bool = True,
+    annotate: bool = False,
+    width: float = 6.8,
+) -> Figure:
+    """Recall against the bytes that one sequence carries, with the frontier and its limits.
+
+    Each point is the mean over seeds with its 95% bootstrap interval; each seed is a faint marker.
+    The shaded region lies above `bounds.mean_recall_ceiling` at 8 bits a byte, where no model can
+    be; a dash at a sliding window is its `bounds.window_ceiling`. Both are drawn for MQAR, read
+    from the runs, or for ``segments`` of (length, pairs) and ``values``; ``ceiling=False`` leaves
+    the region out and spends its room on the points.
+
+    ``data`` and ``highlight`` hold runs or points; ``highlight`` may also be a collection of run
+    ids. Highlighted points lie on top with a dark edge, named ``highlight_label`` in the legend.
+    ``annotate`` writes the knobs that vary beside the points; ``width`` is in inches: 3.4 for a
+    column, 6.8 for a page. ``path``, one or several, says where to `save`.
+
+    Raises `UserError` where nothing can be plotted or several experiments are mixed.
+    """
+    table = _with_highlight(as_points(data), highlight, experiment)
+    setting = _setting(table, segments, values)
+    styles = styles_of(table["architecture"])
+    with print_style():
+        figure, axes = new_figure(width, (0.55 if width >= 5 else 0.72) * width + 0.1, title)
+        _draw_frontier(axes, table)
+        for row in table.to_dict("records"):
+            _draw_point(axes, row, styles[row["architecture"]], width)
+            if setting is not None:
+                _draw_window(axes, row, setting[0])
+        low, high = table["state_bytes"].min() / 1.7, table["state_bytes"].max() * 1.7
+        if setting is not None and ceiling:  # as far as where the bound begins to bite
+            low = min(low, bounds.mean_required_bits(0.6, *setting, replacement=False) / 8)
+        memory_axis(axes, low, high)
+        recall_axis(axes)
+        if setting is not None and ceiling:
+            _draw_ceiling(axes, *setting, wide=width >= 5)
+        legend_outside(figure, _legend(axes, table, styles, width, highlight_label, annotate))
+        if annotate:
+            annotate_points(figure, axes, table, styles)
+        save(figure, path)
+    return figure
+
+
+def plot_slices(
+    data: pd.DataFrame,
+    by: str = "pairs",
+    path: Paths | None = None,
+    *,
+    experiment: str | None = None,
+    title: str | None = None,
+    width: float = 6.8,
+) -> Figure:
+    """Test accuracy against a field of the test segments, such as ``pairs`` or ``length``.
+
+    One line an architecture: its point with the best validation accuracy, whose state bytes are in
+    the legend; its other points are thin. Segments that share a value are averaged. ``data`` holds
+    runs or points. Raises `UserError` as `plot_frontier`, and for a field that no segment has.
+    """
+    table = _choose_experiment(as_points(data), experiment)
+    styles = styles_of(table["architecture"])
+    with print_style():
+        figure, axes = new_figure(width, (0.5 if width >= 5 else 0.72) * width + 0.1, title)
+        handles = []
+        for name, group in table.groupby("architecture", sort=False):
+            style = styles[str(name)]
+            best = group["validation_accuracy"].idxmax()
+            for index, row in group.iterrows():
+                x, y = _slices(row["segments"], by)
+                if index != best:
+                    axes.plot(x, y, color=style.color, linewidth=0.5, alpha=0.5, zorder=2)
+                    continue
+                label = f"{name} ({bytes_text(row['state_bytes'])})"
+                look = mean_marker(style, width)
+                handles += axes.plot(x, y, linewidth=1.3, zorder=3, label=label, **look)
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+        axes.set_xlabel({"pairs": "key-value pairs", "length": "sequence length"}.get(by, by))
+        recall_axis(axes)
+        legend_outside(figure, handles)
+        save(figure, path)
+    return figure
+
+
+def _with_highlight(
+    table: pd.DataFrame, highlight: Collection[str] | pd.DataFrame | None, experiment: str | None
+) -> pd.DataFrame:
+    """The measured points of one experiment, the highlighted ones marked in a column ``yours``."""
+    if isinstance(highlight, pd.DataFrame):
+        extra = as_points(highlight)
+        own = {run for runs in extra["run_ids"] for run in runs}
+        table = table[[own.isdisjoint(runs) for runs in table["run_ids"]]]
+        table = pd.concat([part for part in (table, extra) if len(part)] or [extra])
+    else:
+        own = set(highlight or ())
+    table = table.assign(yours=[not own.isdisjoint(runs) for runs in table["run_ids"]])
+    mine = table.loc[table["yours"], "experiment"].unique()
+    table = _choose_experiment(
+        table, mine[0] if experiment is None and len(mine) == 1 else experiment
+    )
+    if own and not table["yours"].any():
+        raise UserError(
+            f"None of the highlighted runs is a point of experiment {table['experiment'].iloc[0]}. "
+            f"Expected runs of the same task, backbone and recipe."
+        )
+    return table
+
+
+def _choose_experiment(table: pd.DataFrame, experiment: str | None) -> pd.DataFrame:
+    table = table.dropna(subset=["state_bytes"]).reset_index(drop=True)
+    if table.empty:
+        raise UserError("Nothing to plot. Expected at least one run with a measured state.")
+    names = table["experiment"].unique()
+    if experiment is None and len(names) > 1:
+        parts = [
+            f"{name} ({len(points)} points of {points['task'].iloc[0]})"
+            for name, points in table.groupby("experiment")
+        ]
+        raise UserError(
+            f"The runs belong to {len(names)} experiments, whose points do not compare: "
+            f"{', '.join(parts)}. Choose one by name: experiment=…, or --experiment … on the "
+            f"command line."
+        )
+    if experiment is not None and experiment not in names:
+        raise UserError(f"Unknown experiment '{experiment}'. {nearest(experiment, names)}")
+    return table[table["experiment"] == (experiment or names[0])].reset_index(drop=True)
+
+
+def _setting(
+    table: pd.DataFrame, segments: Iterable[Any] | None, values: int | None
+) -> Setting | None:
+    if segments is not None and values is not None:
+        return list(segments), values
+    settings = [recall_setting(row) for row in table.to_dict("records")]
+    return next((setting for setting in settings if setting is not None), None)
+
+
+def _draw_frontier(axes: Axes, table: pd.DataFrame) -> None:
+    best = frontier(table)
+    x, y = best["state_bytes"].tolist(), best["test_accuracy"].tolist()
+    # Beyond its last point the frontier stays level: more memory is no obstacle.
+    axes.plot(
+        [*x, 100 * x[-1]],
+        [*y, y[-1]],
+        drawstyle="steps-post",
+        color="0.45",
+        linewidth=0.9,
+        zorder=2,
+        label="frontier",
+    )
+
+
+def _draw_point(axes: Axes, row: Mapping[Any, Any], style: Style, width: float) -> None:
+    """The mean; with several seeds also each of them, and the interval."""
+    x, scores, top = row["state_bytes"], row["test_accuracies"], 6 if row["yours"] else 4
+    if len(scores) > 1:
+        axes.plot(
+            [x] * len(scores),
+            scores,
+            linestyle="none",
+            marker=style.marker,
+            markersize=2.6,
+            markeredgewidth=0,
+            color=style.color,
+            alpha=0.45,
+            zorder=3,
+        )
+        low, high = row["test_accuracy_low"], row["test_accuracy_high"]
+        axes.plot([x, x], [low, high], color=style.color, linewidth=1, zorder=top, gid="interval")
+    axes.plot(x, row["test_accuracy"], zorder=top, **mean_marker(style, width, row["yours"]))
+
+
+def _draw_window(axes: Axes, row: Mapping[Any, Any], segments: list[Any]) -> None:
+    options, reach = json.loads(row["task_options"]), _reach(row)
+    if reach is None:
+        return
+    y = bounds.window_ceiling(
+        reach, segments, options.get("power_a", 0.01), repeats=options.get("repeats", 1)
+    )
+    axes.plot(row["state_bytes"], y, zorder=5, gid="window-ceiling", **DASH)
+
+
+DASH: dict[str, Any] = {
+    "color": "0.25",
+    "linestyle": "none",
+    "marker": "_",
+    "markersize": 10,
+    "markeredgewidth": 1.0,
+}
+
+
+def _reach(row: Mapping[Any, Any]) -> int | None:
+    """Tokens that a stack of sliding windows and short convolutions sees; None for other stacks.
+
+    Every window of w adds w - 1 positions to the current one, every convolution of kernel k, k - 1.
+    """
+    knobs = json.loads(row["knobs"])
+    if row["architecture"] != "sliding-window" or "window" not in knobs:
+        return None
+    added = {"self": knobs["window"] - 1, "short-conv": knobs.get("kernel_size", 3) - 1}
+    added["sliding-window"] = added["self"]
+    layers = [layer.strip() for layer in knobs.get("layers", "short-conv+self").split("+")]
+    if not added.keys() >= set(layers):
+        return None
+    return int(1 + sum(added[layer] for layer in layers))
+
+
+def _draw_ceiling(axes: Axes, segments: list[Any], values: int, wide: bool) -> None:
+    x = np.geomspace(*axes.get_xlim(), 400)
+    y = bounds.mean_recall_ceiling(8 * x, segments, values, replacement=False)
+    axes.fill_between(x, y, 2, color="0.9", linewidth=0, zorder=0, gid="unreachable")
+    axes.plot(x, y, color="0.6", linewidth=0.7, zorder=1)
+    said = "no model\ncan be here" if wide else "no model\ncan be\nhere"
+    size = 6.5 if wide else 5.5
+    axes.text(0.012, 0.985, said, transform=axes.transAxes, va="top", fontsize=size, color="0.25")
+
+
+def _legend(
+    axes: Axes,
+    table: pd.DataFrame,
+    styles: dict[str, Style],
+    width: float,
+    yours: str,
+    annotated: bool,
+) -> list[Line2D]:
+    handles = []
+    for mine in (True, False):
+        for name in table.loc[table["yours"] == mine, "architecture"].unique():
+            knobs = varying_knobs(table.loc[table["architecture"] == name, "knobs"])
+            label = f"{name} ({yours})" if mine else name
+            label += f": {'/'.join(knobs)}" if annotated and knobs else ""
+            look = mean_marker(styles[name], width, mine)
+            handles.append(Line2D([], [], linestyle="none", label=label, **look))
+    gray: dict[str, Any] = {"color": "0.5", "linestyle": "none", "markeredgewidth": 0}
+    if (table["seeds"] > 1).any():
+        handles.append(Line2D([], [], marker="o", markersize=2.6, label="one seed", **gray))
+        gray["markeredgewidth"] = 1.0
+        handles.append(Line2D([], [], marker="|", markersize=8, label="95% interval", **gray))
+    handles += [line for line in axes.lines if line.get_label() == "frontier"]
+    if any(line.get_gid() == "window-ceiling" for line in axes.lines):
+        handles.append(Line2D([], [], label="window's ceiling", **DASH))
+    return handles
+
+
+def _slices(text: str, by: str) -> tuple[list[int], list[float]]:
+    """The values of a segment field, rising, and the mean accuracy at each."""
+    scores: dict[int, list[float]] = {}
+    for segment in scored_segments(text):
+        fields = {"length": segment["length"], **segment["options"]}
+        if by not in fields:
+            raise UserError(f"The test segments have no field '{by}'. {nearest(by, fields)}")
+        scores.setdefault(fields[by], []).append(segment["accuracy"])
+    return sorted(scores), [float(np.mean(scores[value])) for value in sorted(scores)]
