@@ -5,13 +5,12 @@ architecture at one knob setting within one experiment (task, backbone and recip
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from recall_bench import bounds
 from recall_bench.errors import UserError
 
 KEY = ["experiment", "architecture", "knobs"]
@@ -126,43 +125,6 @@ def frontier(table: pd.DataFrame) -> pd.DataFrame:
 def as_points(table: pd.DataFrame) -> pd.DataFrame:
     """`points` of a table of runs; a table of points passes through."""
     return table if "run_ids" in table.columns else points(table)
-
-
-def with_ceiling(
-    table: pd.DataFrame, segments: Iterable[Any] | None = None, values: int | None = None
-) -> pd.DataFrame:
-    """`points` with ``recall_ceiling`` and ``efficiency``, both for values distinct within a row.
-
-    The ceiling is `bounds.mean_recall_ceiling` at 8 bits a byte of state; the efficiency is the
-    fewest bits that allow the point's recall over the bits it carries. ``segments`` of
-    (length, pairs) and ``values`` are read from the points where they are MQAR's; other points
-    get NaN.
-    """
-    table = as_points(table).copy()
-    listed = None if segments is None else list(segments)
-    ceilings, efficiencies = [], []
-    for row in table.to_dict("records"):
-        setting = recall_setting(row) if listed is None or values is None else (listed, values)
-        state_bits, recall = 8 * row["state_bytes"], row["test_accuracy"]
-        if setting is None or not state_bits > 0:
-            ceilings.append(np.nan)
-            efficiencies.append(np.nan)
-            continue
-        ceilings.append(bounds.mean_recall_ceiling(state_bits, *setting, replacement=False))
-        needed = bounds.mean_required_bits(recall, *setting, replacement=False)
-        efficiencies.append(needed / state_bits)
-    return table.assign(recall_ceiling=ceilings, efficiency=efficiencies)
-
-
-def recall_setting(row: Mapping[Any, Any]) -> tuple[list[tuple[int, int]], int] | None:
-    """MQAR's test segments as (length, pairs) and its number of values; None for other tasks."""
-    options = json.loads(row["task_options"])
-    tested = scored_segments(row["segments"])
-    if row["task"] != "mqar" or not tested:
-        return None
-    vocabulary = options["vocab_size"]
-    listed = [(segment["length"], segment["options"]["pairs"]) for segment in tested]
-    return listed, vocabulary - vocabulary // 2
 
 
 def scored_segments(text: str) -> list[dict[str, Any]]:

@@ -1,8 +1,7 @@
 """Figures from a table of runs: drawn without a display, made for print."""
 
-import json
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,8 +11,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
 from recall_bench import bounds
+from recall_bench.ceilings import Setting, recall_setting, window_limit
 from recall_bench.errors import UserError, nearest
-from recall_bench.frontier import as_points, frontier, recall_setting, scored_segments
+from recall_bench.frontier import as_points, frontier, scored_segments
 from recall_bench.plot_labels import annotate as annotate_points
 from recall_bench.plot_labels import varying_knobs
 from recall_bench.plot_style import (
@@ -31,9 +31,6 @@ from recall_bench.plot_style import (
 )
 
 __all__ = ["plot_frontier", "plot_slices", "save"]
-
-Setting: TypeAlias = tuple[list[Any], int]
-"""What the information bound needs: segments of (length, pairs), and the number of values."""
 
 
 def plot_frontier(
@@ -218,13 +215,9 @@ def _draw_point(axes: Axes, row: Mapping[Any, Any], style: Style, width: float) 
 
 
 def _draw_window(axes: Axes, row: Mapping[Any, Any], segments: list[Any]) -> None:
-    options, reach = json.loads(row["task_options"]), _reach(row)
-    if reach is None:
-        return
-    y = bounds.window_ceiling(
-        reach, segments, options.get("power_a", 0.01), repeats=options.get("repeats", 1)
-    )
-    axes.plot(row["state_bytes"], y, zorder=5, gid="window-ceiling", **DASH)
+    y = window_limit(row, segments)
+    if y is not None:
+        axes.plot(row["state_bytes"], y, zorder=5, gid="window-ceiling", **DASH)
 
 
 DASH: dict[str, Any] = {
@@ -234,22 +227,6 @@ DASH: dict[str, Any] = {
     "markersize": 10,
     "markeredgewidth": 1.0,
 }
-
-
-def _reach(row: Mapping[Any, Any]) -> int | None:
-    """Tokens that a stack of sliding windows and short convolutions sees; None for other stacks.
-
-    Every window of w adds w - 1 positions to the current one, every convolution of kernel k, k - 1.
-    """
-    knobs = json.loads(row["knobs"])
-    if row["architecture"] != "sliding-window" or "window" not in knobs:
-        return None
-    added = {"self": knobs["window"] - 1, "short-conv": knobs.get("kernel_size", 3) - 1}
-    added["sliding-window"] = added["self"]
-    layers = [layer.strip() for layer in knobs.get("layers", "short-conv+self").split("+")]
-    if not added.keys() >= set(layers):
-        return None
-    return int(1 + sum(added[layer] for layer in layers))
 
 
 def _draw_ceiling(axes: Axes, segments: list[Any], values: int, wide: bool) -> None:

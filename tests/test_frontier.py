@@ -15,7 +15,6 @@ from recall_bench.frontier import (
     frontier,
     points,
     scored_segments,
-    with_ceiling,
 )
 
 candidates = st.lists(
@@ -228,20 +227,6 @@ def test_points_of_different_experiments_do_not_beat_each_other():
 def test_a_point_without_a_measured_state_is_not_on_the_frontier():
     row = {**run(), "state_bytes": None}
     assert len(frontier(table(row))) == 0
-
-
-def test_efficiency_is_the_share_of_the_bits_that_recall_needs():
-    found = with_ceiling(table(run(test=1.0, state_bytes=1000, segments=[(1024, 256)])))
-    assert found.loc[0, "recall_ceiling"] == 1.0
-    assert found.loc[0, "efficiency"] == pytest.approx(3060.26 / 8000, rel=1e-4)
-    given = with_ceiling(table(run(test=1.0)), segments=[(1024, 256)], values=4096)
-    assert given.loc[0, "efficiency"] == pytest.approx(found.loc[0, "efficiency"])
-
-
-def test_tasks_without_a_known_ceiling_get_none():
-    found = with_ceiling(table(run(task="copying")))
-    assert math.isnan(found.loc[0, "recall_ceiling"])
-    assert math.isnan(found.loc[0, "efficiency"])
 
 
 def test_points_survive_a_file(tmp_path):

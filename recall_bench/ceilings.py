@@ -1,0 +1,77 @@
+"""What no model can beat, for the points of a table: `recall_bench.bounds` with what runs say."""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+
+from recall_bench import bounds
+from recall_bench.frontier import as_points, scored_segments
+
+Setting: TypeAlias = tuple[list[Any], int]
+"""What the information bound needs: segments of (length, pairs), and the number of values."""
+
+
+def with_ceiling(
+    table: pd.DataFrame, segments: Iterable[Any] | None = None, values: int | None = None
+) -> pd.DataFrame:
+    """`points` with ``recall_ceiling`` and ``efficiency``, both for values distinct within a row.
+
+    The ceiling is `bounds.mean_recall_ceiling` at 8 bits a byte of state; the efficiency is the
+    fewest bits that allow the point's recall over the bits it carries. ``segments`` of
+    (length, pairs) and ``values`` are read from the points where they are MQAR's; other points
+    get NaN.
+    """
+    table = as_points(table).copy()
+    listed = None if segments is None else list(segments)
+    ceilings, efficiencies = [], []
+    for row in table.to_dict("records"):
+        setting = recall_setting(row) if listed is None or values is None else (listed, values)
+        state_bits, recall = 8 * row["state_bytes"], row["test_accuracy"]
+        if setting is None or not state_bits > 0:
+            ceilings.append(np.nan)
+            efficiencies.append(np.nan)
+            continue
+        ceilings.append(bounds.mean_recall_ceiling(state_bits, *setting, replacement=False))
+        needed = bounds.mean_required_bits(recall, *setting, replacement=False)
+        efficiencies.append(needed / state_bits)
+    return table.assign(recall_ceiling=ceilings, efficiency=efficiencies)
+
+
+def recall_setting(row: Mapping[Any, Any]) -> tuple[list[tuple[int, int]], int] | None:
+    """MQAR's test segments as (length, pairs) and its number of values; None for other tasks."""
+    options = json.loads(row["task_options"])
+    tested = scored_segments(row["segments"])
+    if row["task"] != "mqar" or not tested:
+        return None
+    vocabulary = options["vocab_size"]
+    listed = [(segment["length"], segment["options"]["pairs"]) for segment in tested]
+    return listed, vocabulary - vocabulary // 2
+
+
+def window_limit(row: Mapping[Any, Any], segments: Iterable[Any]) -> float | None:
+    """`bounds.window_ceiling` of a point of sliding windows on MQAR; None for any other point."""
+    reach = _reach(row)
+    if row["task"] != "mqar" or reach is None:
+        return None
+    options = json.loads(row["task_options"])
+    power, repeats = options.get("power_a", 0.01), options.get("repeats", 1)
+    return float(bounds.window_ceiling(reach, segments, power, repeats=repeats))
+
+
+def _reach(row: Mapping[Any, Any]) -> int | None:
+    """Tokens that a stack of sliding windows and short convolutions sees; None for other stacks.
+
+    Every window of w adds w - 1 positions to the current one, every convolution of kernel k, k - 1.
+    """
+    knobs = json.loads(row["knobs"])
+    if row["architecture"] != "sliding-window" or "window" not in knobs:
+        return None
+    added = {"self": knobs["window"] - 1, "short-conv": knobs.get("kernel_size", 3) - 1}
+    added["sliding-window"] = added["self"]
+    layers = [layer.strip() for layer in knobs.get("layers", "short-conv+self").split("+")]
+    if not added.keys() >= set(layers):
+        return None
+    return int(1 + sum(added[layer] for layer in layers))
