@@ -26,7 +26,8 @@ DEATHS = 2
 class LocalExecutor:
     """A pool of worker processes, each with its share of the cores; a context manager.
 
-    ``processes`` defaults to one a core, ``threads`` to the cores that are there for each.
+    ``processes`` defaults to one a GPU, or to one a core where there is none or the device is the
+    CPU; ``threads`` to the cores that there are for each.
     ``train`` names a function like `recall_bench.training.train`, as "module:function"; its module
     also has the `Interrupted` that the function raises once ``stop`` says so.
     """
@@ -40,7 +41,7 @@ class LocalExecutor:
         plugins: Sequence[str | Path] = (),
         train: str = "recall_bench.training:train",
     ):
-        self.processes = processes or cores()
+        self.processes = processes or _gpus(device) or cores()
         self.device = device
         self.threads = threads or max(1, cores() // self.processes)
         self._plugins = tuple(str(Path(plugin).absolute()) for plugin in plugins)
@@ -212,3 +213,12 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _gpus(device: str) -> int:
+    """How many GPUs the device names; "auto" and "cuda" stand for all that there are."""
+    if device == "cpu":
+        return 0
+    import torch
+
+    return min(torch.cuda.device_count(), 1 if ":" in device else sys.maxsize)

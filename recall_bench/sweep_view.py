@@ -9,7 +9,6 @@ from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
@@ -69,8 +68,9 @@ class Board:
             return None
         usual = sum(samples) / len(samples)
         left = [max(usual, progress.seconds) - progress.seconds for progress in known]
-        untouched = len(self.configs) - len(self.records) - len(known)
-        return (sum(left) + untouched * usual) / max(1, self.processes)
+        undone = len(self.configs) - len(self.records)
+        total = sum(left) + (undone - len(known)) * usual
+        return total / max(1, min(self.processes, undone))
 
     def name(self, run_id: str) -> str:
         """A run in words: its point, learning rate and seed."""
@@ -115,7 +115,7 @@ class PlainView(View):
             name = self.board.name(event.run_id)
             print(f"[{done}/{total}] {name}: {outcome(event.record)}", flush=True)
         elif isinstance(event, Warned):
-            self.note(event.message)
+            self.note(f"{self.board.name(event.run_id)}: {event.message}")
 
     def note(self, message: str) -> None:
         print(message, file=sys.stderr, flush=True)
@@ -138,7 +138,7 @@ class LiveView(View):
         if isinstance(event, Ended) and event.record.status != "finished":
             self.note(f"{self.board.name(event.run_id)}: {outcome(event.record)}")
         elif isinstance(event, Warned):
-            self.note(event.message)
+            self.note(f"{self.board.name(event.run_id)}: {event.message}")
 
     def note(self, message: str) -> None:
         self.console.print(message, markup=False, highlight=False)
@@ -147,7 +147,8 @@ class LiveView(View):
 def default_view() -> View:
     """A live table where standard output is a terminal, plain lines elsewhere."""
     console = Console(highlight=False)
-    return LiveView(console) if console.is_terminal else PlainView()
+    live = console.is_terminal and not console.is_dumb_terminal
+    return LiveView(console) if live else PlainView()
 
 
 def outcome(record: Record) -> str:
@@ -193,8 +194,7 @@ def table(board: Board) -> RenderableType:
     for run_id in list(board.elsewhere):
         running.add_row(board.name(run_id), "running elsewhere", "")
 
-    bar = ProgressBar(total=len(board.configs) or 1, completed=len(records), width=60)
-    return Group(Text(" · ".join(parts)), bar, running, points)
+    return Group(Text(" · ".join(parts)), running, points)
 
 
 def label(component: Component, knobs: Sequence[str] | None = None) -> str:

@@ -87,7 +87,7 @@ def killed_again_and_again(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("runs", "train", "longest"), [(TOY_RUNS, TOY_TRAIN, 2.0)])
+@pytest.mark.parametrize(("runs", "train", "longest"), [(TOY_RUNS, TOY_TRAIN, 1.5)])
 def test_a_sweep_killed_twenty_times_ends_with_the_records_of_an_undisturbed_one(
     tmp_path, runs, train, longest
 ):

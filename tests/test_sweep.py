@@ -178,8 +178,11 @@ def test_a_full_disk_stops_the_sweep_and_keeps_what_is_finished(store):
 
 def test_threads_share_the_cores_among_the_processes(store, monkeypatch):
     monkeypatch.setattr("recall_bench.executors.cores", lambda: 8)
-    assert LocalExecutor().processes == 8
-    assert LocalExecutor(3).threads == 2
+    assert LocalExecutor(device="cpu").processes == 8
+    assert LocalExecutor(3, "cpu").threads == 2
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    assert LocalExecutor(device="cuda").processes == 2
+    assert LocalExecutor(device="cuda:1").processes == 1
     run_sweep([toy_run()], store, executor(2), view=View())
     assert attempts(store, toy_run().run_id)[0].split()[1] == "4"
 
@@ -204,13 +207,18 @@ def test_two_sweeps_on_one_store_share_the_runs_and_both_end_with_all(store, mon
 
 
 def test_a_run_that_another_process_gives_up_is_taken_over(store):
-    store.prepare()
     claim = store.claim(toy_run())
-    threading.Timer(1.0, claim.release).start()
-    witness = Witness()
-    assert run_sweep([toy_run()], store, executor(), view=witness).finished == 1
-    assert witness.kinds()[0] is Skipped
-    assert witness.kinds()[-2:] == [Started, Ended]
+
+    class Generous(Witness):
+        def show(self, event):
+            super().show(event)
+            if isinstance(event, Skipped):
+                claim.release()
+
+    view = Generous()
+    assert run_sweep([toy_run()], store, executor(), view=view).finished == 1
+    assert view.kinds()[0] is Skipped
+    assert view.kinds()[-2:] == [Started, Ended]
 
 
 def some_board() -> Board:
@@ -251,10 +259,10 @@ def test_without_a_terminal_every_run_that_ends_is_one_line(capsys):
     with view.showing(board):
         for run_id, record in board.records.items():
             view.show(Ended(run_id, record))
-        view.show(Warned("x", "beware"))
+        view.show(Warned(run_id, "beware"))
     out, err = capsys.readouterr()
     assert out.splitlines() == [
         "[2/4] toy-mixer window=1 lr=0.001 seed=0: validation 0.750, test 0.750, 1.5 s",
         "[2/4] toy-mixer window=2 lr=0.001 seed=0: failed, for the test",
     ]
-    assert err == "beware\n"
+    assert err == "toy-mixer window=2 lr=0.001 seed=0: beware\n"
