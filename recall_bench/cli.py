@@ -225,14 +225,10 @@ def plot(
     debug: Debug = False,
 ) -> None:
     """Draw the recall-memory frontier of a store."""
-    import pandas as pd
-
     from recall_bench import plots
 
-    frame, highlight = _load(store), None
-    if over is not None:
-        highlight = set(frame["run_id"])
-        frame = pd.concat([_load(over), frame], ignore_index=True).drop_duplicates("run_id")
+    fresh = _load(store)
+    frame, highlight = (fresh, None) if over is None else (_load(over), fresh)
     figure = plots.plot_frontier(
         frame, title=title, highlight=highlight, experiment=experiment, annotate=annotate
     )
@@ -296,6 +292,46 @@ def report(
     if experiment:
         frame = frame[frame["experiment"] == experiment]
     Console(highlight=False).print(points_table(frame))
+
+
+def _run(
+    configs: Sequence[RunConfig],
+    store: Path,
+    device: str,
+    processes: int | None,
+    plugins: Sequence[Path] | None,
+    retry_failed: bool,
+) -> None:
+    """Carry the runs out, then print the points they make."""
+    from recall_bench.executors import LocalExecutor
+    from recall_bench.report import points_table
+    from recall_bench.store import ResultStore
+    from recall_bench.sweep import run_sweep
+
+    _check_plugins(plugins or [])
+    results = ResultStore(store)
+    executor = LocalExecutor(processes, device, plugins=plugins or [])
+    summary = run_sweep(configs, results, executor, retry_failed=retry_failed)
+    frame = _load(store)
+    wanted = {config.run_id for config in configs}
+    Console(highlight=False).print(points_table(frame[frame["run_id"].isin(wanted)]))
+    if summary.failed:
+        reasons = "; ".join(sorted({str(record.reason) for record in summary.failed}))
+        raise UserError(
+            f"{len(summary.failed)} of {summary.total} runs failed: {reasons}. "
+            f"Their records are kept; --retry-failed runs them again."
+        )
+
+
+def _check_plugins(plugins: Sequence[Path]) -> None:
+    """Refuse a plugin that breaks the contract before any time is spent on it."""
+    from recall_bench.testing import check_component
+
+    for path in plugins:
+        for component in registry.registered_by(registry.load_plugin(path)):
+            result = check_component(component)
+            if not result.passed:
+                raise UserError(f"The plugin {path} breaks the contract.\n{result}")
 
 
 def _task(name: str, preset: presets.Preset, given: dict[str, str]) -> Any:

@@ -51,21 +51,25 @@ PRESETS = {
         description="separates good from bad architectures in about a minute a run on one core",
         tasks={
             "mqar": {
-                "vocab_size": 1024,
-                "train": "64:4:8192,64:8:8192,64:16:8192,128:32:8192",
-                "validation": "64:4:500,64:8:500,64:16:500,128:32:500",
+                "vocab_size": 512,
+                "train": "64:4:8192,64:8:8192,64:16:8192,128:32:4096",
+                "validation": "64:4:400,64:8:400,64:16:400,128:32:400",
                 "test": "64:4:1000,64:8:1000,64:16:1000,128:32:1000",
             }
         },
-        training={"epochs": 8, "batch_size": 64, "order": "interleaved"},
-        learning_rates=[1e-3, 3e-3, 1e-2],
+        training={"epochs": 6, "batch_size": 64, "order": "interleaved"},
+        learning_rates=[3e-3, 1e-2, 3e-2],
         grids={
-            "based": [{"feature_dim": [8, 16], "window": [0, 16]}],
-            "attention": [{"d_model": [32, 64]}],
+            "based": [{"d_model": [32], "feature_dim": [4, 8, 16], "window": [0, 64]}],
+            "attention": [{"d_model": [16, 32]}],
+            "sliding-window": [{"d_model": [32], "window": [8, 16, 32, 64]}],
+            "mamba": [{"d_model": [32], "d_state": [4, 8, 16]}],
+            "h3": [{"d_model": [32], "d_state": [8, 16, 32]}],
+            "rwkv": [{"d_model": [32], "head_dim": [8, 16, 32]}],
         },
     ),
     "figure2": Preset(
-        description="Figure 2 of the Based paper (2402.18668), data, recipe and shapes; needs a GPU",
+        description="Figure 2 of Based (2402.18668): its data, recipe and shapes; needs a GPU",
         tasks={"mqar": {}},
         learning_rates=_logspace(-3, -1.5, 4),
         grids={
@@ -73,7 +77,10 @@ PRESETS = {
             "attention": [{"d_model": [64, 128]}],
             "sliding-window": [{"d_model": [128], "window": WINDOWS}],
             "mamba": [{"d_model": [64, 128, 256], "d_state": [8, 16, 24]}],
-            "h3": [{"d_model": [width], "d_state": [width // 4]} for width in (64, 128, 256)],
+            "h3": [
+                {"d_model": [width], "d_state": [width // 4], "head_dim": [2]}
+                for width in (64, 128, 256)
+            ],
             "rwkv": [{"d_model": [64, 128, 256]}],
         },
     ),
