@@ -36,6 +36,7 @@ def agree(
         raise Failure(
             f"{what}: largest difference at {place(worst, got, axes)}, "
             f"{float(got.flatten()[worst]):.6g} against {float(expected.flatten()[worst]):.6g}; "
+            f"{_first_position(difference > tolerance * scale, axes)}"
             f"that is {relative:.1e} of the largest magnitude, allowed is {tolerance:.0e}"
             f"{rounding if 1e-9 < relative < 1e-5 else ''}"
         )
@@ -51,6 +52,12 @@ def require_finite(tensor: Tensor, what: str, axes: tuple[str, ...] = AXES) -> N
             f"{what}: {float(tensor.flatten()[first])} at {place(first, tensor, axes)}, "
             f"{len(bad)} of {tensor.numel()} values are not finite"
         )
+
+
+def _first_position(differs: Tensor, axes: tuple[str, ...]) -> str:
+    if axes != AXES or differs.ndim != len(AXES):
+        return ""
+    return f"they differ from position {int(differs.any(0).any(1).nonzero()[0])} on; "
 
 
 def place(flat: int, tensor: Tensor, axes: tuple[str, ...]) -> str:

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -120,21 +120,16 @@ def check_mixer(
     """
     if length < 8 or batch < 2:
         raise ValueError(f"Expected length >= 8 and batch >= 2, got {length=} and {batch=}.")
-    if isinstance(subject, str):
-        subject = build(registry.architectures, {"name": subject, **knobs})
-    elif isinstance(subject, type) and issubclass(subject, Architecture):
-        subject = subject(**knobs)
-    elif isinstance(subject, Architecture) and knobs:
-        raise ValueError(f"Knobs {sorted(knobs)} were given beside an architecture that is built.")
-
-    if isinstance(subject, Architecture):
-        title, width = subject.name or type(subject).__name__, subject.d_model
-        layers = layers_to_check(subject)
+    architecture = _architecture(subject, knobs)
+    layers: dict[str, Callable[[], Mixer]]
+    if architecture is not None:
+        title, width = architecture.name or type(architecture).__name__, architecture.d_model
+        layers = layers_to_check(architecture)
     elif width is None:
         raise ValueError("A callable that makes a mixer needs width=, the size of its inputs.")
     else:
         title = getattr(subject, "__name__", type(subject).__name__)
-        layers = {title: functools.partial(subject, **knobs)}
+        layers = {title: functools.partial(cast(Callable[..., Mixer], subject), **knobs)}
 
     results = []
     for name, factory in layers.items():
@@ -143,3 +138,16 @@ def check_mixer(
             prefix = f"{name}: " if len(layers) > 1 else ""
             results += run(checked, MIXER_PROPERTIES, prefix)
     return Report(title, tuple(results))
+
+
+def _architecture(subject: object, knobs: dict[str, Any]) -> Architecture | None:
+    """The architecture that ``subject`` names, or None where it is a callable."""
+    if isinstance(subject, str):
+        return cast(Architecture, build(registry.architectures, {"name": subject, **knobs}))
+    if isinstance(subject, type) and issubclass(subject, Architecture):
+        return subject(**knobs)
+    if isinstance(subject, Architecture):
+        if knobs:
+            raise ValueError(f"Knobs {sorted(knobs)} came with an architecture that is built.")
+        return subject
+    return None

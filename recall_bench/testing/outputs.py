@@ -78,7 +78,8 @@ def causal(subject: MixerSubject) -> str:
     for cut in cuts:
         leaf = x.clone().requires_grad_()
         with torch.enable_grad():
-            (gradient,) = torch.autograd.grad(mixer(leaf)[:, cut - 1].sum(), leaf)
+            y = mixer(leaf)[:, cut - 1].sum() + 0 * leaf.sum()  # a graph, even where y has none
+            (gradient,) = torch.autograd.grad(y, leaf)
         future = gradient[:, cut:]
         what = f"gradient of the output at position {cut - 1} by inputs from position {cut} on"
         scale = float(gradient.abs().max())

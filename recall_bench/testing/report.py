@@ -40,7 +40,7 @@ class Property(Generic[Subject]):
             frames = traceback.extract_tb(error.__traceback__)
             at = next((f for f in reversed(frames) if TORCH not in Path(f.filename).parents), None)
             where = f" ({at.filename}, line {at.lineno})" if at else ""
-            found = f"raised {type(error).__name__}: {error}{where}"
+            return Result(self.name, False, f"raised {type(error).__name__}: {error}{where}")
         return Result(self.name, False, f"{found}. Usual cause: {self.cause}.")
 
 
@@ -95,6 +95,13 @@ class Report:
 def run(
     subject: Subject, properties: Sequence[Property[Subject]], prefix: str = ""
 ) -> list[Result]:
-    """The results of all properties; ``prefix`` is put before their names."""
-    results = [checked.result(subject) for checked in properties]
-    return [Result(prefix + found.property, found.passed, found.message) for found in results]
+    """The results of all properties, their names after ``prefix``; equal errors are told once."""
+    results: list[Result] = []
+    first: dict[str, str] = {}
+    for checked in properties:
+        found = checked.result(subject)
+        message, name = found.message, prefix + found.property
+        if not found.passed and first.setdefault(message, name) != name:
+            message = f"as under {first[message]!r}"
+        results.append(Result(name, found.passed, message))
+    return results

@@ -158,7 +158,7 @@ def meta_device(subject: MixerSubject) -> str:
     real = subject.mixer(torch.float32)
     _, state = real.prefill(subject.inputs(length=length, dtype=torch.float32)[:1])
     with torch.device("meta"):
-        mixer = subject.make()
+        mixer = subject.make().eval()
         x = torch.empty(1, length, subject.width)
     y, shapes = mixer.prefill(x)
     if y.shape != x.shape:
