@@ -1,0 +1,767 @@
+"""Linear attention with the second-order Taylor map in Triton: linear time, state on chip.
+
+A sequence is cut into chunks of C tokens. Inside a chunk the closed form 1 + s + s^2/2 acts on
+the chunk's scores; between chunks S = sum f(k) v^T and z = sum f(k) stay in registers, in blocks
+of 64 feature rows. Where batch x heads cannot fill the device, a sequence is also cut into
+splits: one pass sums each split's state, a scan carries the sums on, a second pass finishes.
+
+Features are never gathered: a row of f is the product of two columns of x (a roll apart), and
+picking columns is a matrix product with zeros and ones, exact in every precision. Kernels use
+f(x) without weights and put them on the state instead: with w the weights of `reference.py`,
+phi = w f, so S = S_raw w, and phi(q) S = f(q) (w^2 S_raw), where w^2 is 1 for the constant,
+1/sqrt(d) for linear rows, 1/(2d) for squares, 1/d for the other products.
+
+Dimensions: B batch, T length, H heads, d feature_dim, D = d padded to 16 or 32, R = 64 NB rows
+of the padded state, C chunk, V columns of v in one program.
+"""
+# mypy: disable-error-code="no-untyped-def"
+
+import functools
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from recall_bench.kernels.taylor_attention.reference import TaylorState, packed_size
+from recall_bench.kernels.triton_support import (
+    dot_constants,
+    needs_gradient,
+    rows_contiguous,
+    unavailable_for,
+)
+
+@triton.jit
+def _rows(block: tl.constexpr, D: tl.constexpr):
+    """Kind and column pair (i, j) of the feature rows in a block of 64.
+
+    Rows are x_i x_{i-r} for r = 0..D/2-1, half a roll for r = D/2, then x_i, then 1, then unused.
+    """
+    row = block * 64 + tl.arange(0, 64)
+    products: tl.constexpr = D * D // 2 + D // 2
+    product = row < products
+    linear = (row >= products) & (row < products + D)
+    constant = row == products + D
+    i = tl.where(product, row, row - products) % D
+    j = (i + D - row // D) % D
+    return i, j, product, linear, constant
+
+
+@triton.jit
+def _weights(block: tl.constexpr, d: tl.constexpr, D: tl.constexpr):
+    """w^2 of each row: what phi(q).phi(k) weighs f(q) f(k) with: (64,)."""
+    i, j, product, linear, constant = _rows(block, D)
+    products = tl.where(i == j, 0.5 / d, 1.0 / d)
+    others = tl.where(linear, 1.0 / tl.sqrt(d * 1.0), tl.where(constant, 1.0, 0.0))
+    return tl.where(product, products, others)
+
+
+@triton.jit
+def _selectors(block: tl.constexpr, D: tl.constexpr):
+    """Zeros and ones that pick the first and the second factor: (D, 64) each."""
+    i, j, product, linear, _ = _rows(block, D)
+    column = tl.arange(0, D)[:, None]
+    first = (column == i[None, :]) & (product | linear)[None, :]
+    second = (column == j[None, :]) & product[None, :]
+    return first.to(tl.float32), second.to(tl.float32)
+
+
+@triton.jit
+def _selectors_transposed(block: tl.constexpr, D: tl.constexpr):
+    """The same, (64, D) each."""
+    i, j, product, linear, _ = _rows(block, D)
+    column = tl.arange(0, D)[None, :]
+    first = (column == i[:, None]) & (product | linear)[:, None]
+    second = (column == j[:, None]) & product[:, None]
+    return first.to(tl.float32), second.to(tl.float32)
+
+
+@triton.jit
+def _dot(a, b, DTYPE: tl.constexpr, PRECISION: tl.constexpr):
+    return tl.dot(a.to(DTYPE), b.to(DTYPE), input_precision=PRECISION)
+
+
+@triton.jit
+def _factors(x, block: tl.constexpr, D: tl.constexpr, DTYPE: tl.constexpr, PRECISION: tl.constexpr):
+    """Both factors of the features of x (C, D): (C, 64) each."""
+    first, second = _selectors(block, D)
+    a = _dot(x, first, DTYPE, PRECISION)
+    b = _dot(x, second, DTYPE, PRECISION)
+    if block == D * D // 128:
+        _, _, _, linear, constant = _rows(block, D)
+        a += constant.to(tl.float32)[None, :]
+        b += (linear | constant).to(tl.float32)[None, :]
+    return a, b
+
+
+@triton.jit
+def _features_transposed(
+    x, block: tl.constexpr, D: tl.constexpr, DTYPE: tl.constexpr, PRECISION: tl.constexpr
+):
+    """f(x)^T for x (C, D): (64, C)."""
+    first, second = _selectors_transposed(block, D)
+    x_t = tl.trans(x)
+    a = _dot(first, x_t, DTYPE, PRECISION)
+    b = _dot(second, x_t, DTYPE, PRECISION)
+    if block == D * D // 128:
+        _, _, _, linear, constant = _rows(block, D)
+        a += constant.to(tl.float32)[:, None]
+        b += (linear | constant).to(tl.float32)[:, None]
+    return a * b
+
+
+@triton.jit
+def _load(x, t0, T, stride, width, C: tl.constexpr, W: tl.constexpr, FULL: tl.constexpr):
+    """Rows t0..t0+C of x (T, width), zeros beyond both edges; FULL where width >= W: (C, W)."""
+    row = tl.arange(0, C)
+    column = tl.arange(0, W)
+    inside = (t0 + row < T)[:, None]
+    if not FULL:
+        inside = inside & (column < width)[None, :]
+    base = x + t0.to(tl.int64) * stride
+    return tl.load(base + row[:, None] * stride + column[None, :], mask=inside, other=0.0)
+
+
+@triton.jit
+def _store(x, value, t0, T, stride, width, C: tl.constexpr, W: tl.constexpr, FULL: tl.constexpr):
+    """Write value (C, W) to rows t0..t0+C of x (T, width)."""
+    row = tl.arange(0, C)
+    column = tl.arange(0, W)
+    inside = (t0 + row < T)[:, None]
+    if not FULL:
+        inside = inside & (column < width)[None, :]
+    base = x + t0.to(tl.int64) * stride
+    tl.store(base + row[:, None] * stride + column[None, :], value, mask=inside)
+
+
+@triton.jit
+def _load_state(S, z, slot, vb, NV, NB: tl.constexpr, V: tl.constexpr, PRESENT: tl.constexpr):
+    """State `slot` of S (slots, R, NV V) and z (slots, R) as NB blocks: (64, V), (64,)."""
+    blocks = ()
+    z_blocks = ()
+    for b in tl.static_range(NB):
+        if PRESENT:
+            row = slot.to(tl.int64) * (NB * 64) + b * 64 + tl.arange(0, 64)
+            column = vb * V + tl.arange(0, V)
+            blocks = blocks + (tl.load(S + row[:, None] * (NV * V) + column[None, :]),)
+            z_blocks = z_blocks + (tl.load(z + row),)
+        else:
+            blocks = blocks + (tl.zeros((64, V), tl.float32),)
+            z_blocks = z_blocks + (tl.zeros((64,), tl.float32),)
+    return blocks, z_blocks
+
+
+@triton.jit
+def _store_state(S, z, blocks, z_blocks, slot, vb, NV, NB: tl.constexpr, V: tl.constexpr):
+    for b in tl.static_range(NB):
+        row = slot.to(tl.int64) * (NB * 64) + b * 64 + tl.arange(0, 64)
+        column = vb * V + tl.arange(0, V)
+        tl.store(S + row[:, None] * (NV * V) + column[None, :], blocks[b])
+        if vb == 0:
+            tl.store(z + row, z_blocks[b])
+
+
+@triton.jit
+def _accumulate(
+    x, v, z_weight, blocks, z_blocks,
+    D: tl.constexpr, NB: tl.constexpr, DTYPE: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Add f(x)^T v to the state and f(x)^T z_weight to the normaliser: x (C, D), v (C, V)."""
+    new = ()
+    new_z = ()
+    for b in tl.static_range(NB):
+        f_t = _features_transposed(x, b, D, DTYPE, PRECISION)  # (64, C)
+        new = new + (blocks[b] + _dot(f_t, v, DTYPE, PRECISION),)
+        new_z = new_z + (z_blocks[b] + tl.sum(f_t * z_weight[None, :], 1),)
+    return new, new_z
+
+
+@triton.jit
+def _sum_kernel(
+    x, v, den, delta, S, z,
+    x_b, x_t, x_h, v_b, v_t, v_h,
+    T, H, splits, split_length, NV,
+    d: tl.constexpr, dv: tl.constexpr, D: tl.constexpr, V: tl.constexpr, NB: tl.constexpr,
+    C: tl.constexpr, BACKWARD: tl.constexpr, DTYPE: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Each split's own sum f(k) v^T, or f(q) (dy/den)^T for the backward pass."""
+    program = tl.program_id(0)
+    vb = program % NV
+    slot = program // NV
+    start = (slot % splits) * split_length
+    bh = (slot // splits).to(tl.int64)
+    x += (bh // H) * x_b + (bh % H) * x_h
+    v += (bh // H) * v_b + (bh % H) * v_h + vb * V
+    blocks, z_blocks = _load_state(S, z, slot, vb, NV, NB, V, False)
+    for i in range(0, tl.cdiv(tl.minimum(start + split_length, T) - start, C)):
+        t0 = start + i * C
+        x_tile = _load(x, t0, T, x_t, d, C, D, d == D).to(DTYPE)
+        v_tile = _load(v, t0, T, v_t, dv - vb * V, C, V, dv % V == 0).to(DTYPE)
+        t = t0 + tl.arange(0, C)
+        if BACKWARD:
+            weight = 1.0 / tl.load(den + bh * T + t, mask=t < T, other=1.0)
+            v_tile = (v_tile * weight[:, None]).to(DTYPE)
+            z_weight = tl.load(delta + bh * T + t, mask=t < T, other=0.0)
+        else:
+            z_weight = (t < T).to(tl.float32)
+        blocks, z_blocks = _accumulate(
+            x_tile, v_tile, z_weight, blocks, z_blocks, D, NB, DTYPE, PRECISION
+        )
+    _store_state(S, z, blocks, z_blocks, slot, vb, NV, NB, V)
+
+
+@triton.jit
+def _scan_kernel(
+    S, initial, splits, size, REVERSE: tl.constexpr, INITIAL: tl.constexpr, N: tl.constexpr
+):
+    """Turn each split's own sum into the sum over the splits before it, in place.
+
+    S (BH, splits, size); with REVERSE, the sum over the splits after it.
+    """
+    bh = tl.program_id(1).to(tl.int64)
+    column = tl.program_id(0) * N + tl.arange(0, N)
+    inside = column < size
+    carry = tl.zeros((N,), tl.float32)
+    if INITIAL:
+        carry += tl.load(initial + bh * size + column, mask=inside, other=0.0)
+    for i in range(splits):
+        split = i
+        if REVERSE:
+            split = splits - 1 - i
+        pointer = S + (bh * splits + split) * size + column
+        own = tl.load(pointer, mask=inside, other=0.0)
+        tl.store(pointer, carry, mask=inside)
+        carry += own
+
+
+@triton.jit
+def _forward_kernel(
+    q, k, v, y, den, S, z, last_S, last_z,
+    q_b, q_t, q_h, k_b, k_t, k_h, v_b, v_t, v_h, y_b, y_t, y_h,
+    T, H, splits, split_length, NV,
+    d: tl.constexpr, dv: tl.constexpr, D: tl.constexpr, V: tl.constexpr, NB: tl.constexpr,
+    C: tl.constexpr, CARRY: tl.constexpr, LAST: tl.constexpr,
+    DTYPE: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    program = tl.program_id(0)
+    vb = program % NV
+    slot = program // NV
+    start = (slot % splits) * split_length
+    bh = (slot // splits).to(tl.int64)
+    q += (bh // H) * q_b + (bh % H) * q_h
+    k += (bh // H) * k_b + (bh % H) * k_h
+    v += (bh // H) * v_b + (bh % H) * v_h + vb * V
+    y += (bh // H) * y_b + (bh % H) * y_h + vb * V
+    scale = 1.0 / tl.sqrt(d * 1.0)
+    c = tl.arange(0, C)
+    blocks, z_blocks = _load_state(S, z, slot, vb, NV, NB, V, CARRY)
+    for i in range(0, tl.cdiv(tl.minimum(start + split_length, T) - start, C)):
+        t0 = start + i * C
+        q_tile = _load(q, t0, T, q_t, d, C, D, d == D).to(DTYPE)
+        k_tile = _load(k, t0, T, k_t, d, C, D, d == D).to(DTYPE)
+        v_tile = _load(v, t0, T, v_t, dv - vb * V, C, V, dv % V == 0).to(DTYPE)
+        s = _dot(q_tile, tl.trans(k_tile), DTYPE, PRECISION) * scale
+        A = tl.where(c[:, None] >= c[None, :], 1.0 + s + 0.5 * s * s, 0.0)  # (C, C)
+        numerator = _dot(A, v_tile, DTYPE, PRECISION)  # (C, V)
+        denominator = tl.sum(A, 1)
+        for b in tl.static_range(NB):
+            w2 = _weights(b, d, D)
+            first, second = _factors(q_tile, b, D, DTYPE, PRECISION)
+            f = first * second  # (C, 64)
+            numerator += _dot(f, blocks[b] * w2[:, None], DTYPE, PRECISION)
+            denominator += tl.sum(f * (z_blocks[b] * w2)[None, :], 1)
+        z_weight = (t0 + c < T).to(tl.float32)
+        blocks, z_blocks = _accumulate(
+            k_tile, v_tile, z_weight, blocks, z_blocks, D, NB, DTYPE, PRECISION
+        )
+        out = numerator / denominator[:, None]
+        _store(y, out.to(y.dtype.element_ty), t0, T, y_t, dv - vb * V, C, V, dv % V == 0)
+        if vb == 0:
+            tl.store(den + bh * T + t0 + c, denominator, mask=t0 + c < T)
+    if LAST:
+        if slot % splits == splits - 1:
+            _store_state(last_S, last_z, blocks, z_blocks, slot // splits, vb, NV, NB, V)
+
+
+@triton.jit
+def _delta_kernel(
+    y, dy, den, delta, y_b, y_t, y_h, dy_b, dy_t, dy_h, T, H,
+    dv: tl.constexpr, W: tl.constexpr, C: tl.constexpr,
+):  # fmt: skip
+    """delta = (dy . y) / den, the gradient that reaches the denominator, negated: (BH, T)."""
+    bh = tl.program_id(1).to(tl.int64)
+    t0 = tl.program_id(0) * C
+    y += (bh // H) * y_b + (bh % H) * y_h
+    dy += (bh // H) * dy_b + (bh % H) * dy_h
+    y_tile = _load(y, t0, T, y_t, dv, C, W, dv == W).to(tl.float32)
+    dy_tile = _load(dy, t0, T, dy_t, dv, C, W, dv == W).to(tl.float32)
+    t = t0 + tl.arange(0, C)
+    denominator = tl.load(den + bh * T + t, mask=t < T, other=1.0)
+    tl.store(delta + bh * T + t, tl.sum(y_tile * dy_tile, 1) / denominator, mask=t < T)
+
+
+@triton.jit
+def _dq_kernel(
+    q, k, v, dy, den, delta, dq, S, z,
+    q_b, q_t, q_h, k_b, k_t, k_h, v_b, v_t, v_h, dy_b, dy_t, dy_h, dq_v, dq_b, dq_t, dq_h,
+    T, H, splits, split_length, NV,
+    d: tl.constexpr, dv: tl.constexpr, D: tl.constexpr, V: tl.constexpr, NB: tl.constexpr,
+    C: tl.constexpr, CARRY: tl.constexpr, DTYPE: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """dq in forward order, rebuilding the state: dq (NV, B, T, H, d), to be summed over NV."""
+    program = tl.program_id(0)
+    vb = program % NV
+    slot = program // NV
+    start = (slot % splits) * split_length
+    bh = (slot // splits).to(tl.int64)
+    q += (bh // H) * q_b + (bh % H) * q_h
+    k += (bh // H) * k_b + (bh % H) * k_h
+    v += (bh // H) * v_b + (bh % H) * v_h + vb * V
+    dy += (bh // H) * dy_b + (bh % H) * dy_h + vb * V
+    dq += vb * dq_v + (bh // H) * dq_b + (bh % H) * dq_h
+    scale = 1.0 / tl.sqrt(d * 1.0)
+    c = tl.arange(0, C)
+    blocks, z_blocks = _load_state(S, z, slot, vb, NV, NB, V, CARRY)
+    for i in range(0, tl.cdiv(tl.minimum(start + split_length, T) - start, C)):
+        t0 = start + i * C
+        q_tile = _load(q, t0, T, q_t, d, C, D, d == D).to(DTYPE)
+        k_tile = _load(k, t0, T, k_t, d, C, D, d == D).to(DTYPE)
+        v_tile = _load(v, t0, T, v_t, dv - vb * V, C, V, dv % V == 0).to(DTYPE)
+        dy_tile = _load(dy, t0, T, dy_t, dv - vb * V, C, V, dv % V == 0).to(DTYPE)
+        t = t0 + c
+        weight = 1.0 / tl.load(den + bh * T + t, mask=t < T, other=1.0)
+        minus = tl.load(delta + bh * T + t, mask=t < T, other=0.0)
+        if vb > 0:
+            minus *= 0.0
+        dn = (dy_tile * weight[:, None]).to(DTYPE)  # the numerator's gradient (C, V)
+        s = _dot(q_tile, tl.trans(k_tile), DTYPE, PRECISION) * scale
+        dA = _dot(dn, tl.trans(v_tile), DTYPE, PRECISION) - minus[:, None]
+        ds = tl.where(c[:, None] >= c[None, :], dA * (1.0 + s), 0.0)
+        dx = _dot(ds * scale, k_tile, DTYPE, PRECISION)  # (C, D)
+        for b in tl.static_range(NB):
+            w2 = _weights(b, d, D)
+            first, second = _factors(q_tile, b, D, DTYPE, PRECISION)
+            S_t = tl.trans((blocks[b] * w2[:, None]).to(DTYPE))  # (V, 64)
+            df = _dot(dn, S_t, DTYPE, PRECISION) - minus[:, None] * (z_blocks[b] * w2)[None, :]
+            pick_first, pick_second = _selectors_transposed(b, D)
+            dx += _dot(df * second, pick_first, DTYPE, PRECISION)
+            dx += _dot(df * first, pick_second, DTYPE, PRECISION)
+        z_weight = (t < T).to(tl.float32)
+        blocks, z_blocks = _accumulate(
+            k_tile, v_tile, z_weight, blocks, z_blocks, D, NB, DTYPE, PRECISION
+        )
+        _store(dq, dx.to(dq.dtype.element_ty), t0, T, dq_t, d, C, D, d == D)
+
+
+@triton.jit
+def _dkv_kernel(
+    q, k, v, dy, den, delta, dk, dv_out, S, z, first_S, first_z,
+    q_b, q_t, q_h, k_b, k_t, k_h, v_b, v_t, v_h, dy_b, dy_t, dy_h, dk_v, dk_b, dk_t, dk_h,
+    dv_b, dv_t, dv_h, T, H, splits, split_length, NV,
+    d: tl.constexpr, dv: tl.constexpr, D: tl.constexpr, V: tl.constexpr, NB: tl.constexpr,
+    C: tl.constexpr, CARRY: tl.constexpr, FIRST: tl.constexpr,
+    DTYPE: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """dk and dv in reverse order, with U = sum f(q) dn^T over later tokens as the state.
+
+    u = sum f(q) delta; dk (NV, B, T, H, d), to be summed over NV.
+    """
+    program = tl.program_id(0)
+    vb = program % NV
+    slot = program // NV
+    start = (slot % splits) * split_length
+    bh = (slot // splits).to(tl.int64)
+    q += (bh // H) * q_b + (bh % H) * q_h
+    k += (bh // H) * k_b + (bh % H) * k_h
+    v += (bh // H) * v_b + (bh % H) * v_h + vb * V
+    dy += (bh // H) * dy_b + (bh % H) * dy_h + vb * V
+    dk += vb * dk_v + (bh // H) * dk_b + (bh % H) * dk_h
+    dv_out += (bh // H) * dv_b + (bh % H) * dv_h + vb * V
+    scale = 1.0 / tl.sqrt(d * 1.0)
+    c = tl.arange(0, C)
+    blocks, z_blocks = _load_state(S, z, slot, vb, NV, NB, V, CARRY)
+    chunks = tl.cdiv(tl.minimum(start + split_length, T) - start, C)
+    for i in range(0, chunks):
+        t0 = start + (chunks - 1 - i) * C
+        q_tile = _load(q, t0, T, q_t, d, C, D, d == D).to(DTYPE)
+        k_tile = _load(k, t0, T, k_t, d, C, D, d == D).to(DTYPE)
+        v_tile = _load(v, t0, T, v_t, dv - vb * V, C, V, dv % V == 0).to(DTYPE)
+        dy_tile = _load(dy, t0, T, dy_t, dv - vb * V, C, V, dv % V == 0).to(DTYPE)
+        t = t0 + c
+        weight = 1.0 / tl.load(den + bh * T + t, mask=t < T, other=1.0)
+        minus = tl.load(delta + bh * T + t, mask=t < T, other=0.0)
+        dn = (dy_tile * weight[:, None]).to(DTYPE)
+        s_t = _dot(k_tile, tl.trans(q_tile), DTYPE, PRECISION) * scale  # (C keys, C queries)
+        seen = c[:, None] <= c[None, :]
+        A_t = tl.where(seen, 1.0 + s_t + 0.5 * s_t * s_t, 0.0)
+        dvalue = _dot(A_t, dn, DTYPE, PRECISION)  # (C, V)
+        dA_t = _dot(v_tile, tl.trans(dn), DTYPE, PRECISION)
+        if vb == 0:
+            dA_t -= minus[None, :]
+        ds_t = tl.where(seen, dA_t * (1.0 + s_t), 0.0)
+        dx = _dot(ds_t * scale, q_tile, DTYPE, PRECISION)  # (C, D)
+        for b in tl.static_range(NB):
+            w2 = _weights(b, d, D)
+            first, second = _factors(k_tile, b, D, DTYPE, PRECISION)
+            U = (blocks[b] * w2[:, None]).to(DTYPE)  # (64, V)
+            dvalue += _dot(first * second, U, DTYPE, PRECISION)
+            df = _dot(v_tile, tl.trans(U), DTYPE, PRECISION)
+            if vb == 0:
+                df -= (z_blocks[b] * w2)[None, :]
+            pick_first, pick_second = _selectors_transposed(b, D)
+            dx += _dot(df * second, pick_first, DTYPE, PRECISION)
+            dx += _dot(df * first, pick_second, DTYPE, PRECISION)
+        blocks, z_blocks = _accumulate(q_tile, dn, minus, blocks, z_blocks, D, NB, DTYPE, PRECISION)
+        _store(dk, dx.to(dk.dtype.element_ty), t0, T, dk_t, d, C, D, d == D)
+        _store(dv_out, dvalue.to(dv_out.dtype.element_ty), t0, T, dv_t, dv - vb * V, C, V, dv % V == 0)
+    if FIRST:
+        if slot % splits == 0:
+            _store_state(first_S, first_z, blocks, z_blocks, slot // splits, vb, NV, NB, V)
+
+
+@triton.jit
+def _step_features(x, row, d: tl.constexpr):
+    """phi(x), weights included, at the packed rows: x (d,) in memory."""
+    product = row > d
+    m = tl.where(product, row - 1 - d, row - 1)
+    r = tl.where(product, m // d, 0)
+    i = m % d
+    j = (i + d - r) % d
+    used = row < 1 + d + d * (d + 1) // 2
+    first = tl.load(x + i, mask=used & (row > 0), other=1.0).to(tl.float32)
+    second = tl.load(x + j, mask=used & product, other=1.0).to(tl.float32)
+    root = tl.sqrt(1.0 / d)
+    weight = tl.where(r == 0, root * 0.7071067811865476, root)
+    weight = tl.where(product, weight, tl.where(row > 0, tl.sqrt(root), 1.0))
+    return tl.where(used, first * second * weight, 0.0)
+
+
+@triton.jit
+def _step_kernel(
+    q, k, v, y, kv, z, new_kv, new_z, q_b, q_h, k_b, k_h, v_b, v_h, H,
+    d: tl.constexpr, dv: tl.constexpr, P: tl.constexpr, V: tl.constexpr, R: tl.constexpr,
+):  # fmt: skip
+    """One token for one head: the state (P, dv) is read once and written once."""
+    bh = tl.program_id(0).to(tl.int64)
+    q += (bh // H) * q_b + (bh % H) * q_h
+    k += (bh // H) * k_b + (bh % H) * k_h
+    v += (bh // H) * v_b + (bh % H) * v_h
+    column = tl.arange(0, V)
+    value = tl.load(v + column, mask=column < dv, other=0.0).to(tl.float32)
+    numerator = tl.zeros((V,), tl.float32)
+    denominator = 0.0
+    for start in tl.static_range(0, P, R):
+        row = start + tl.arange(0, R)
+        phi_q = _step_features(q, row, d)
+        phi_k = _step_features(k, row, d)
+        inside = (row < P)[:, None] & (column < dv)[None, :]
+        offset = bh * (P * dv) + row[:, None] * dv + column[None, :]
+        S = tl.load(kv + offset, mask=inside, other=0.0) + phi_k[:, None] * value[None, :]
+        tl.store(new_kv + offset, S, mask=inside)
+        z_rows = tl.load(z + bh * P + row, mask=row < P, other=0.0) + phi_k
+        tl.store(new_z + bh * P + row, z_rows, mask=row < P)
+        numerator += tl.sum(phi_q[:, None] * S, 0)
+        denominator += tl.sum(phi_q * z_rows, 0)
+    out = numerator / denominator
+    tl.store(y + bh * dv + column, out.to(y.dtype.element_ty), mask=column < dv)
+
+
+CHUNK = 64
+SPLIT_CHUNKS = 8
+"""A split holds at least this many chunks: the state's traffic stays below the values'."""
+PROGRAMS = 528
+"""A sequence is split until there are about as many programs: four on each multiprocessor."""
+FEATURE_DIM_LIMIT = 32
+
+
+def unavailable(op: str, tensor: Tensor) -> str | None:
+    """Why these kernels cannot run on a q like ``tensor``; None where they can."""
+    if tensor.shape[-1] > FEATURE_DIM_LIMIT:
+        return f"its feature dimension is at most {FEATURE_DIM_LIMIT}, not {tensor.shape[-1]}"
+    return unavailable_for(tensor)
+
+
+def taylor_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    initial_state: TaylorState | None = None,
+    return_state: bool = False,
+) -> Tensor | tuple[Tensor, TaylorState]:
+    """See `recall_bench.kernels.taylor_attention.taylor_attention`."""
+    dtype = functools.reduce(torch.promote_types, (q.dtype, k.dtype, v.dtype))
+    kv, z = initial_state if initial_state is not None else (None, None)
+    y, _, kv, z = _attention(q.to(dtype), k.to(dtype), v.to(dtype), kv, z, return_state)
+    y = y.to(v.dtype)
+    return (y, TaylorState(kv, z)) if return_state else y
+
+
+def taylor_attention_step(
+    q: Tensor, k: Tensor, v: Tensor, state: TaylorState
+) -> tuple[Tensor, TaylorState]:
+    """See `recall_bench.kernels.taylor_attention.taylor_attention_step`."""
+    if needs_gradient(q, k, v, *state):
+        token = (x[:, None] for x in (q, k, v))
+        y, new = taylor_attention(*token, initial_state=state, return_state=True)
+        return y[:, 0], new
+    y, kv, z = _step(q, k, v, state.kv, state.z)
+    return y, TaylorState(kv, z)
+
+
+class _Plan:
+    """Sizes of one problem, and what the kernels of every pass take in common."""
+
+    def __init__(self, q: Tensor, v: Tensor):
+        self.B, self.T, self.H, self.d = q.shape
+        self.dv = v.shape[-1]
+        self.D = 16 if self.d <= 16 else 32
+        self.NB = self.D * self.D // 128 + 1
+        self.V = min(64 if self.D == 16 else 16, max(16, triton.next_power_of_2(self.dv)))
+        self.NV = triton.cdiv(self.dv, self.V)
+        sequences = max(1, self.B * self.H)
+        chunks = triton.cdiv(self.T, CHUNK)
+        wanted = triton.cdiv(PROGRAMS, sequences * self.NV)
+        self.splits = max(1, min(wanted, chunks // SPLIT_CHUNKS))
+        self.split_chunks = triton.cdiv(chunks, self.splits)
+        self.splits = triton.cdiv(chunks, self.split_chunks)
+        self.grid = (sequences * self.splits * self.NV,)
+        self.sizes = (self.T, self.H, self.splits, self.split_chunks * CHUNK, self.NV)
+        self.constants: dict[str, Any] = {
+            "d": self.d,
+            "dv": self.dv,
+            "D": self.D,
+            "V": self.V,
+            "NB": self.NB,
+            "C": CHUNK,
+            **dot_constants(q.dtype),
+            "num_warps": 4,
+            "num_stages": 2,
+        }
+
+    def state_buffers(self, slots: int, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Raw states and normalisers: (slots, R, NV V), (slots, R), float32, not initialised."""
+        R = 64 * self.NB
+        S = like.new_empty(slots, R, self.NV * self.V, dtype=torch.float32)
+        return S, like.new_empty(slots, R, dtype=torch.float32)
+
+    def pack(self, S: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Raw state -> (B, H, P, dv), (B, H, P)."""
+        rows, w = _row_order(self.d, self.D, S.device)
+        shape = (self.B, self.H, len(rows))
+        kv = S[:, rows, : self.dv] * w[:, None]
+        return kv.view(*shape, self.dv), (z[:, rows] * w).view(shape)
+
+    def unpack(self, kv: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, H, P, dv), (B, H, P) -> raw state."""
+        rows, w = _row_order(self.d, self.D, kv.device)
+        raw_S, raw_z = self.state_buffers(self.B * self.H, kv)
+        raw_S.zero_()[:, rows, : self.dv] = kv.float().flatten(0, 1) / w[:, None]
+        raw_z.zero_()[:, rows] = z.float().flatten(0, 1) / w
+        return raw_S, raw_z
+
+    def carry(
+        self,
+        x: Tensor,
+        v: Tensor,
+        initial: tuple[Tensor, Tensor] | None,
+        den: Tensor | None = None,
+        delta: Tensor | None = None,
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Raw states that the splits start from, None for zeros.
+
+        Forward without ``den``: sums of f(k) v^T. With it the sums of f(q) (dy / den)^T, backwards.
+        """
+        if self.splits == 1:
+            return initial if initial is not None else (None, None)
+        backward = den is not None
+        S, z = self.state_buffers(self.B * self.H * self.splits, x)
+        _sum_kernel[self.grid](
+            x, v, den, delta, S, z, *x.stride()[:3], *v.stride()[:3], *self.sizes,
+            BACKWARD=backward, **self.constants,
+        )  # fmt: skip
+        for i, buffer in enumerate((S, z)):
+            size = buffer[0].numel()
+            _scan_kernel[triton.cdiv(size, 1024), self.B * self.H](
+                buffer, initial[i] if initial is not None else None, self.splits, size,
+                REVERSE=backward, INITIAL=initial is not None, N=1024,
+            )  # fmt: skip
+        return S, z
+
+
+@functools.lru_cache(maxsize=64)
+def _row_order(d: int, D: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The kernels' row of each packed feature, and its weight w: (P,), (P,)."""
+    products = D * D // 2 + D // 2
+    rows, weights = [products + D], [1.0]
+    for i in range(d):
+        rows.append(products + i)
+        weights.append(d**-0.25)
+    for r in range(d // 2 + 1):
+        for a in range(d // 2 if 2 * r == d else d):
+            b = (a - r) % d
+            i, j = (a, b) if (a - b) % D < D // 2 else (b, a)
+            if (a - b) % D == D // 2:
+                i, j = min(a, b), max(a, b)
+            rows.append((i - j) % D * D + i)
+            weights.append((2 * d) ** -0.5 if r == 0 else d**-0.5)
+    return torch.tensor(rows, device=device), torch.tensor(weights, device=device)
+
+
+@torch.library.custom_op("recall_bench::taylor_attention", mutates_args=())
+def _attention(
+    q: Tensor, k: Tensor, v: Tensor, kv: Tensor | None, z: Tensor | None, return_state: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """y, the denominators (B, H, T), and the last state, or empty tensors without return_state."""
+    y, den, last_kv, last_z = _attention_shapes(q, k, v, kv, z, return_state)
+    if not return_state and y.numel() == 0:
+        return y, den, last_kv, last_z
+    plan = _Plan(q, v)
+    if y.numel() == 0:
+        if kv is None or z is None:
+            return y, den, last_kv.zero_(), last_z.zero_()
+        return y, den, last_kv.copy_(kv), last_z.copy_(z)
+    q, k, v = (rows_contiguous(x) for x in (q, k, v))
+    initial = plan.unpack(kv, z) if kv is not None and z is not None else None
+    S, carry_z = plan.carry(k, v, initial)
+    last = plan.state_buffers(plan.B * plan.H, q) if return_state else (None, None)
+    _forward_kernel[plan.grid](
+        q, k, v, y, den, S, carry_z, *last,
+        *q.stride()[:3], *k.stride()[:3], *v.stride()[:3], *y.stride()[:3], *plan.sizes,
+        CARRY=S is not None, LAST=return_state, **plan.constants,
+    )  # fmt: skip
+    if last[0] is not None:
+        last_kv, last_z = plan.pack(*last)
+    return y, den, last_kv, last_z
+
+
+@_attention.register_fake
+def _attention_shapes(
+    q: Tensor, k: Tensor, v: Tensor, kv: Tensor | None, z: Tensor | None, return_state: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    B, T, H, d = q.shape
+    P = packed_size(d)
+    y = torch.empty(v.shape, dtype=v.dtype, device=v.device)
+    den = q.new_empty(B, H, T, dtype=torch.float32)
+    kept = (B, H, P) if return_state else (0, 0, 0)
+    last_kv = q.new_empty(*kept, v.shape[-1], dtype=torch.float32)
+    return y, den, last_kv, q.new_empty(kept, dtype=torch.float32)
+
+
+@torch.library.custom_op("recall_bench::taylor_attention_backward", mutates_args=())
+def _attention_backward(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    kv: Tensor | None,
+    z: Tensor | None,
+    y: Tensor,
+    den: Tensor,
+    dy: Tensor,
+    d_last_kv: Tensor,
+    d_last_z: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """dq, dk, dv and the gradients of the initial state, empty without one."""
+    dq, dk, dv, dkv, dz = _attention_backward_shapes(
+        q, k, v, kv, z, y, den, dy, d_last_kv, d_last_z
+    )
+    if y.numel() == 0:
+        gradients = dq.zero_(), dk.zero_(), dv.zero_(), dkv.zero_(), dz.zero_()
+        if kv is not None and d_last_kv.numel() > 0:
+            dkv.copy_(d_last_kv), dz.copy_(d_last_z)
+        return gradients
+    plan = _Plan(q, v)
+    q, k, v, dy = (rows_contiguous(x) for x in (q, k, v, dy))
+    delta = torch.empty_like(den)
+    _delta_kernel[triton.cdiv(plan.T, CHUNK), plan.B * plan.H](
+        y, dy, den, delta, *y.stride()[:3], *dy.stride()[:3], plan.T, plan.H,
+        dv=plan.dv, W=triton.next_power_of_2(plan.dv), C=CHUNK,
+    )  # fmt: skip
+    strides = (*q.stride()[:3], *k.stride()[:3], *v.stride()[:3], *dy.stride()[:3])
+    if plan.NV == 1:
+        dq_parts, dk_parts = dq[None], dk[None]
+    else:
+        dq_parts = dq.new_empty(plan.NV, *dq.shape, dtype=torch.float32)
+        dk_parts = torch.empty_like(dq_parts)
+
+    initial = plan.unpack(kv, z) if kv is not None and z is not None else None
+    S, carry_z = plan.carry(k, v, initial)
+    _dq_kernel[plan.grid](
+        q, k, v, dy, den, delta, dq_parts, S, carry_z,
+        *strides, *dq_parts.stride()[:4], *plan.sizes,
+        CARRY=S is not None, **plan.constants,
+    )  # fmt: skip
+
+    final = plan.unpack(d_last_kv, -d_last_z) if d_last_kv.numel() > 0 else None
+    U, u = plan.carry(q, dy, final, den, delta)
+    first = plan.state_buffers(plan.B * plan.H, q) if initial is not None else (None, None)
+    _dkv_kernel[plan.grid](
+        q, k, v, dy, den, delta, dk_parts, dv, U, u, *first,
+        *strides, *dk_parts.stride()[:4], *dv.stride()[:3], *plan.sizes,
+        CARRY=U is not None, FIRST=initial is not None, **plan.constants,
+    )  # fmt: skip
+    if plan.NV > 1:
+        dq, dk = dq_parts.sum(0).to(q.dtype), dk_parts.sum(0).to(k.dtype)
+    if first[0] is not None:
+        dkv, dz = plan.pack(*first)
+        dz = -dz
+    return dq, dk, dv, dkv, dz
+
+
+@_attention_backward.register_fake
+def _attention_backward_shapes(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    kv: Tensor | None,
+    z: Tensor | None,
+    y: Tensor,
+    den: Tensor,
+    dy: Tensor,
+    d_last_kv: Tensor,
+    d_last_z: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    dq, dk, dv = (torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in (q, k, v))
+    if kv is None or z is None:
+        return dq, dk, dv, q.new_empty(0), q.new_empty(0)
+    return dq, dk, dv, torch.empty_like(kv), torch.empty_like(z)
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    ctx.save_for_backward(*inputs[:5], *output[:2])
+
+
+def _differentiate(ctx: Any, dy: Tensor, _: Tensor, dkv: Tensor, dz: Tensor) -> tuple[Any, ...]:
+    q, k, v, kv, z, y, den = ctx.saved_tensors
+    dq, dk, dv, dkv, dz = _attention_backward(q, k, v, kv, z, y, den, dy, dkv, dz)
+    return dq, dk, dv, *((None, None) if kv is None else (dkv, dz)), None
+
+
+_attention.register_autograd(_differentiate, setup_context=_save)
+
+
+@torch.library.custom_op("recall_bench::taylor_attention_step", mutates_args=())
+def _step(
+    q: Tensor, k: Tensor, v: Tensor, kv: Tensor, z: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """y and the new state (B, H, P, dv), (B, H, P)."""
+    q, k, v = (rows_contiguous(x) for x in (q, k, v))
+    kv, z = kv.float().contiguous(), z.float().contiguous()
+    y, new_kv, new_z = _step_shapes(q, k, v, kv, z)
+    B, H, P, dv = kv.shape
+    if y.numel() > 0:
+        _step_kernel[(B * H,)](
+            q, k, v, y, kv, z, new_kv, new_z,
+            *q.stride()[:2], *k.stride()[:2], *v.stride()[:2], H,
+            d=q.shape[-1], dv=dv, P=P, V=triton.next_power_of_2(dv), R=32, num_warps=4,
+        )  # fmt: skip
+    return y, new_kv, new_z
+
+
+@_step.register_fake
+def _step_shapes(
+    q: Tensor, k: Tensor, v: Tensor, kv: Tensor, z: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    y = torch.empty(v.shape, dtype=v.dtype, device=v.device)
+    new_kv = torch.empty(kv.shape, dtype=torch.float32, device=v.device)
+    return y, new_kv, torch.empty(z.shape, dtype=torch.float32, device=v.device)

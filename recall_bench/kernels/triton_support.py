@@ -1,0 +1,45 @@
+"""What all Triton implementations ask before they run."""
+
+import os
+from typing import Any
+
+import torch
+import triton.language as tl
+from torch import Tensor
+
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+
+def interpreted() -> bool:
+    """Whether Triton interprets kernels on the CPU, as tests do."""
+    return os.environ.get("TRITON_INTERPRET") == "1"
+
+
+def unavailable_for(tensor: Tensor) -> str | None:
+    """Why no Triton kernel runs on tensors like this one; None where they can."""
+    if tensor.device.type != "cuda" and not interpreted():
+        return f"it needs a CUDA tensor, not one on {tensor.device.type}"
+    if tensor.dtype not in DTYPES:
+        return f"it takes float32, bfloat16 and float16, not {str(tensor.dtype).split('.')[-1]}"
+    return None
+
+
+def rows_contiguous(x: Tensor) -> Tensor:
+    """x itself where its last dimension is contiguous, as the kernels assume; else a copy."""
+    return x if x.stride(-1) == 1 or x.shape[-1] <= 1 else x.contiguous()
+
+
+def dot_constants(dtype: torch.dtype) -> dict[str, Any]:
+    """DTYPE and PRECISION of the matrix products on inputs of ``dtype``.
+
+    float32 keeps its accuracy by three TF32 products. float16 goes through TF32, which holds its
+    11 bits exactly and, unlike float16, cannot overflow. Triton's interpreter has no bfloat16.
+    """
+    if dtype == torch.bfloat16 and not interpreted():
+        return {"DTYPE": tl.bfloat16, "PRECISION": "tf32"}
+    return {"DTYPE": tl.float32, "PRECISION": "tf32" if dtype == torch.float16 else "tf32x3"}
+
+
+def needs_gradient(*tensors: Tensor | None) -> bool:
+    """Whether autograd will ask for a gradient of any of the tensors."""
+    return torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in tensors)
