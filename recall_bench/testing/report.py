@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 import torch
+from rich import box
 from rich.table import Table
 from rich.text import Text
 
@@ -82,13 +83,13 @@ class Report:
         return "\n".join(lines)
 
     def __rich__(self) -> Table:
-        table = Table(title=str(self).splitlines()[0], title_justify="left", show_lines=True)
-        table.add_column("property", ratio=2)
+        table = Table(title=str(self).splitlines()[0], title_justify="left", box=box.SIMPLE_HEAD)
         table.add_column("result")
-        table.add_column("what was seen", ratio=3, overflow="fold")
+        table.add_column("property", ratio=1)
+        table.add_column("what was seen", ratio=1, overflow="fold")
         for result in self.results:
             verdict = Text("passed", "green") if result.passed else Text("FAILED", "bold red")
-            table.add_row(Text(result.property), verdict, Text(result.message))
+            table.add_row(verdict, Text(result.property), Text(result.message))
         return table
 
 
