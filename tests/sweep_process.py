@@ -1,6 +1,7 @@
 """A sweep as a process of its own: STORE, RUNS and TRAIN ("module:function"), PROCESSES."""
 
 import importlib
+import signal
 import sys
 
 from sweep_training import PLUGIN
@@ -12,6 +13,7 @@ from recall_bench.store import ResultStore
 
 
 def main(path: str, runs: str, train: str, processes: str) -> int:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs ignore it
     load_plugin(PLUGIN)
     module, _, function = runs.partition(":")
     configs = getattr(importlib.import_module(module), function)()
