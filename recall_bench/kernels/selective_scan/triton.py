@@ -167,9 +167,7 @@ def _backward_kernel(
         B_tile = _load(B, t, n, L, n_state, B_t)
         C_tile = _load(C, t, n, L, n_state, C_t)
         dout = _load(dy, t, c, L, W, dy_t)
-        start = tl.load(
-            starts + (b * chunks + chunk) * W * n_state + state, mask=inside, other=0.0
-        )
+        start = tl.load(starts + (b * chunks + chunk) * W * n_state + state, mask=inside, other=0.0)
         a = tl.exp2(step[:, :, None] * (rate * LOG2_E)[None, :, :])  # (T, C, N)
         added = (step * x)[:, :, None] * B_tile[:, None, :]
         _, H = tl.associative_scan(
@@ -188,9 +186,7 @@ def _backward_kernel(
         own = dout[:, :, None] * C_tile[:, None, :]
         own = tl.where(last, own + a_next * carry[None, :, :], own)
         _, G = tl.associative_scan((a_next, own), 0, _combine, reverse=True)
-        _store(
-            dB + part, tl.sum((step * x)[:, :, None] * G, 1), t, n, L, n_state, n_state
-        )
+        _store(dB + part, tl.sum((step * x)[:, :, None] * G, 1), t, n, L, n_state, n_state)
         carry = tl.sum(tl.where(first, G, 0.0), 0)
         d_added = tl.sum(G * B_tile[:, None, :], 2)  # of delta_t u_t
         d_exponent = G * (H - added)  # of delta_t A: G times a_t h_{t-1}

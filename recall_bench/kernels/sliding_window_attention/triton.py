@@ -383,7 +383,5 @@ def _step(
 def _step_shapes(
     q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor, position: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    new = (
-        torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in (keys, values, position)
-    )
+    new = (torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in (keys, values, position))
     return q.new_empty(*q.shape[:2], v.shape[-1]), *new

@@ -32,6 +32,7 @@ from recall_bench.kernels.triton_support import (
     unavailable_for,
 )
 
+
 @triton.jit
 def _rows(block: tl.constexpr, D: tl.constexpr):
     """Kind and column pair (i, j) of the feature rows in a block of 64.
@@ -414,7 +415,9 @@ def _dkv_kernel(
             dx += _dot(df * first, pick_second, DTYPE, PRECISION)
         blocks, z_blocks = _accumulate(q_tile, dn, minus, blocks, z_blocks, D, NB, DTYPE, PRECISION)
         _store(dk, dx.to(dk.dtype.element_ty), t0, T, dk_t, d, C, D, d == D)
-        _store(dv_out, dvalue.to(dv_out.dtype.element_ty), t0, T, dv_t, dv - vb * V, C, V, dv % V == 0)
+        _store(
+            dv_out, dvalue.to(dv_out.dtype.element_ty), t0, T, dv_t, dv - vb * V, C, V, dv % V == 0
+        )
     if FIRST:
         if slot % splits == 0:
             _store_state(first_S, first_z, blocks, z_blocks, slot // splits, vb, NV, NB, V)
@@ -520,7 +523,7 @@ class _Plan:
         self.V = min(64 if self.D == 16 else 16, max(16, triton.next_power_of_2(self.dv)))
         self.NV = triton.cdiv(self.dv, self.V)
         sequences = max(1, self.B * self.H)
-        chunks = triton.cdiv(self.T, CHUNK)
+        chunks = max(1, triton.cdiv(self.T, CHUNK))
         wanted = triton.cdiv(PROGRAMS, sequences * self.NV)
         self.splits = max(1, min(wanted, chunks // SPLIT_CHUNKS))
         self.split_chunks = triton.cdiv(chunks, self.splits)
@@ -741,9 +744,7 @@ _attention.register_autograd(_differentiate, setup_context=_save)
 
 
 @torch.library.custom_op("recall_bench::taylor_attention_step", mutates_args=())
-def _step(
-    q: Tensor, k: Tensor, v: Tensor, kv: Tensor, z: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+def _step(q: Tensor, k: Tensor, v: Tensor, kv: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """y and the new state (B, H, P, dv), (B, H, P)."""
     q, k, v = (rows_contiguous(x) for x in (q, k, v))
     kv, z = kv.float().contiguous(), z.float().contiguous()

@@ -1,0 +1,91 @@
+"""How kernel tests compare with a float64 reference, and how many comparisons a test has made."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+DEVICE = "cuda" if torch.cuda.is_available() and "TRITON_INTERPRET" not in os.environ else "cpu"
+TOLERANCE = {torch.float32: 1e-5, torch.float16: 1e-2, torch.bfloat16: 1e-2}
+
+comparisons = 0
+
+
+def on_gpu(test: Any) -> Any:
+    """Mark a test or a class of tests as one that needs a CUDA device."""
+    return pytest.mark.gpu(pytest.mark.skipif(DEVICE != "cuda", reason="needs a CUDA device")(test))
+
+
+def assert_close(name: str, got: Tensor, expected: Tensor, tolerance: float) -> None:
+    """|got - expected| / |expected| (Euclidean norms) stays below ``tolerance``; NaN never does."""
+    global comparisons
+    comparisons += 1
+    assert got.shape == expected.shape, f"{name}: {tuple(got.shape)}, not {tuple(expected.shape)}"
+    norm = expected.double().norm()
+    error = (got.double() - expected.double()).norm() / norm.clamp_min(1e-30)
+    assert error < tolerance, f"{name}: relative error {error:.2e}, allowed {tolerance:.0e}"
+
+
+@contextmanager
+def poisoned_memory() -> Iterator[None]:
+    """New tensors start as NaN, so that an element nobody writes is found."""
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
+def check(
+    kernel: Callable[..., Any],
+    reference: Callable[..., Any],
+    inputs: Sequence[Tensor | None],
+    tolerance: float,
+    names: Sequence[str],
+) -> None:
+    """Outputs and every input's gradient, against ``reference`` on the same values in float64.
+
+    Both take the inputs and return a tensor or a tuple of tensors.
+    """
+    generator = torch.Generator().manual_seed(1)
+    ours = [None if x is None else x.detach().requires_grad_() for x in inputs]
+    exact = [None if x is None else x.detach().double().requires_grad_() for x in inputs]
+    wanted = _tuple(reference(*exact))
+    weights = [torch.randn(x.shape, generator=generator).to(x) for x in wanted]
+    with poisoned_memory():
+        outputs = _tuple(kernel(*ours))
+        gradients = torch.autograd.grad(
+            outputs,
+            [x for x in ours if x is not None],
+            [w.to(y.dtype) for w, y in zip(weights, outputs, strict=True)],
+        )
+    for i, (got, expected) in enumerate(zip(outputs, wanted, strict=True)):
+        assert_close(f"output {i}", got, expected, tolerance)
+    wanted_gradients = torch.autograd.grad(
+        wanted,
+        [x for x in exact if x is not None],
+        [w.to(y.dtype).double() for w, y in zip(weights, outputs, strict=True)],
+    )
+    given = [name for name, x in zip(names, inputs, strict=True) if x is not None]
+    for name, got, expected in zip(given, gradients, wanted_gradients, strict=True):
+        assert_close(f"gradient of {name}", got, expected, tolerance)
+
+
+def random(*shape: int, seed: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Standard normal numbers, the same on every device."""
+    values = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    return values.to(DEVICE, dtype)
+
+
+def transposed(x: Tensor) -> Tensor:
+    """The same values (B, T, H, d) laid out as (B, H, T, d)."""
+    return x.transpose(1, 2).contiguous().transpose(1, 2)
+
+
+def _tuple(outputs: Any) -> tuple[Tensor, ...]:
+    return (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)

@@ -1,0 +1,162 @@
+import pytest
+import torch
+from comparing import (
+    TOLERANCE,
+    assert_close,
+    check,
+    on_gpu,
+    poisoned_memory,
+    random,
+    transposed,
+)
+
+pytest.importorskip("triton")
+
+from recall_bench.kernels.taylor_attention import TaylorState, packed_size, reference, triton
+
+NAMES = ("q", "k", "v", "kv", "z")
+
+
+def inputs(B, T, H, d, dv, dtype, *, initial=False, scale=1.0):
+    q, k, v = (random(B, T, H, n, seed=i, dtype=dtype) for i, n in enumerate((d, d, dv)))
+    q, k = q * scale, k * scale
+    if not initial:
+        return [q, k, v, None, None]
+    earlier = random(B, 5, H, d, seed=3), random(B, 5, H, dv, seed=4)
+    _, state = reference.taylor_attention(earlier[0], earlier[0], earlier[1], return_state=True)
+    return [q, k, v, *state]
+
+
+def run(module, q, k, v, kv, z):
+    state = None if kv is None else TaylorState(kv, z)
+    y, (kv, z) = module.taylor_attention(q, k, v, initial_state=state, return_state=True)
+    return y, kv, z
+
+
+def compare(tensors, dtype):
+    check(
+        lambda *x: run(triton, *x), lambda *x: run(reference, *x), tensors, TOLERANCE[dtype], NAMES
+    )
+
+
+def compare_step(B, H, d, dv, dtype):
+    q, k, v, kv, z = inputs(B, 1, H, d, dv, dtype, initial=True)
+    token = [x[:, 0] for x in (q, k, v)]
+    with poisoned_memory():
+        y, state = triton.taylor_attention_step(*token, TaylorState(kv, z))
+    exact = TaylorState(kv.double(), z.double())
+    expected, new = reference.taylor_attention_step(*(x.double() for x in token), exact)
+    assert_close("y", y, expected, TOLERANCE[dtype])
+    assert_close("kv", state.kv, new.kv, 1e-5)
+    assert_close("z", state.z, new.z, 1e-5)
+
+
+@pytest.fixture
+def many_splits(monkeypatch):
+    """Cut even short sequences into splits of one chunk."""
+    monkeypatch.setattr(triton, "SPLIT_CHUNKS", 1)
+
+
+@pytest.mark.parametrize("T", [1, 17, 65])
+def test_forward_state_and_gradients_match_the_reference(T):
+    compare(inputs(1, T, 2, 16, 16, torch.float32, initial=True), torch.float32)
+
+
+@pytest.mark.parametrize(("d", "dv"), [(16, 80), (5, 20), (24, 18), (32, 16)])
+def test_sizes_that_need_padding_match_the_reference(d, dv):
+    compare(inputs(1, 66, 1, d, dv, torch.float32, initial=True), torch.float32)
+
+
+def test_splits_of_a_sequence_match_the_reference(many_splits):
+    compare(inputs(1, 140, 1, 16, 16, torch.float32, initial=True), torch.float32)
+
+
+def test_bfloat16_without_an_initial_state_matches_the_reference():
+    compare(inputs(2, 65, 1, 16, 16, torch.bfloat16), torch.bfloat16)
+
+
+def test_transposed_inputs_match_the_reference():
+    q, k, v, *state = inputs(1, 33, 2, 16, 16, torch.float32)
+    compare([transposed(q), transposed(k), transposed(v), *state], torch.float32)
+
+
+def test_scores_up_to_fifty_match_the_reference():
+    compare(inputs(1, 40, 1, 16, 16, torch.float32, scale=3.0), torch.float32)
+
+
+@pytest.mark.parametrize(("B", "T"), [(0, 5), (2, 0)])
+def test_an_empty_problem_hands_the_state_through(B, T):
+    compare(inputs(B, T, 2, 16, 8, torch.float32, initial=True), torch.float32)
+
+
+@pytest.mark.parametrize(("d", "dv"), [(16, 64), (5, 20), (24, 16)])
+def test_a_step_matches_the_reference(d, dv):
+    compare_step(2, 2, d, dv, torch.float32)
+
+
+def test_a_step_has_gradients():
+    def token(module, q, k, v, kv, z):
+        y, state = module.taylor_attention_step(q[:, 0], k[:, 0], v[:, 0], TaylorState(kv, z))
+        return y, *state
+
+    tensors = inputs(1, 1, 2, 16, 16, torch.float32, initial=True)
+    check(lambda *x: token(triton, *x), lambda *x: token(reference, *x), tensors, 1e-5, NAMES)
+
+
+def test_shape_propagation_agrees_with_the_kernels():
+    q, k, v, kv, z = inputs(2, 3, 2, 16, 20, torch.float32, initial=True)
+    torch.library.opcheck(
+        torch.ops.recall_bench.taylor_attention.default,
+        (q, k, v, kv, z, True),
+        test_utils=("test_schema", "test_faketensor", "test_autograd_registration"),
+    )
+    assert_close("features", torch.tensor(kv.shape[2]), torch.tensor(packed_size(16)), 1e-9)
+
+
+@on_gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("T", [1, 17, 63, 64, 65, 1000, 2048])
+class TestOnGPU:
+    @pytest.mark.parametrize(("d", "dv"), [(16, 64), (16, 128), (8, 48), (24, 64), (32, 128)])
+    def test_forward_state_and_gradients(self, T, dtype, d, dv):
+        compare(inputs(2, T, 3, d, dv, dtype, initial=True), dtype)
+
+    def test_many_splits(self, T, dtype, many_splits):
+        compare(inputs(2, T, 3, 16, 64, dtype, initial=True), dtype)
+
+    def test_extreme_scores_without_an_initial_state(self, T, dtype):
+        tensors = inputs(2, T, 3, 16, 64, dtype, scale=3.0)
+        compare([transposed(x) if x is not None else None for x in tensors], dtype)
+
+    def test_step(self, T, dtype):
+        compare_step(T % 100 + 1, 3, 16, 64, dtype)
+
+
+@on_gpu
+class TestGraphsOnGPU:
+    def test_a_cuda_graph_replays_forward_and_backward(self):
+        tensors = [x.requires_grad_() for x in inputs(2, 300, 4, 16, 64, torch.bfloat16)[:3]]
+
+        def step():
+            y = triton.taylor_attention(*tensors)
+            return y, *torch.autograd.grad(y, tensors, torch.ones_like(y))
+
+        expected = [x.clone() for x in step()]
+        stream = torch.cuda.Stream()
+        with torch.cuda.stream(stream):
+            step()
+        torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            captured = step()
+        for x in captured:
+            x.fill_(float("nan"))
+        graph.replay()
+        for got, want in zip(captured, expected, strict=True):
+            assert_close("replay", got, want, 1e-6)
+
+    def test_torch_compile_keeps_the_results(self):
+        tensors = inputs(2, 100, 4, 16, 64, torch.bfloat16)[:3]
+        compiled = torch.compile(lambda q, k, v: 2 * triton.taylor_attention(q, k, v + 1))
+        q, k, v = tensors
+        assert_close("y", compiled(q, k, v), 2 * triton.taylor_attention(q, k, v + 1), 1e-2)
