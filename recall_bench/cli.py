@@ -32,7 +32,8 @@ PresetName = Annotated[str, typer.Option("--preset", help=f"One of {', '.join(pr
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Processes = Annotated[
-    int | None, typer.Option("--processes", min=1, help="Runs at a time; one a core by default.")
+    int | None,
+    typer.Option("--processes", min=1, help="Runs at a time; one a GPU, or one a core."),
 ]
 
 
@@ -310,9 +311,11 @@ def _run(
 
     _check_plugins(plugins or [])
     results = ResultStore(store)
+    results.finished()
+    _tell_skipped(results.skipped)
     executor = LocalExecutor(processes, device, plugins=plugins or [])
     summary = run_sweep(configs, results, executor, retry_failed=retry_failed)
-    frame = _load(store)
+    frame = results.frame()
     wanted = {config.run_id for config in configs}
     Console(highlight=False).print(points_table(frame[frame["run_id"].isin(wanted)]))
     if summary.failed:
@@ -394,8 +397,12 @@ def _load(path: Path) -> Any:
     from recall_bench import store as stores
 
     frame, skipped = stores.load(path)
-    for where, why in skipped:
-        print(f"Skipped {where}: {why}", file=sys.stderr)
+    _tell_skipped(skipped)
     if frame.empty:
         raise UserError(f"{path} holds no records. Run `recall-bench sweep` first.")
     return frame
+
+
+def _tell_skipped(skipped: Sequence[tuple[Path, str]]) -> None:
+    for where, why in skipped:
+        print(f"Skipped {where}: {why}", file=sys.stderr)

@@ -23,7 +23,9 @@ Precision = Literal["fp32", "tf32", "bf16"]
 class Config(BaseModel):
     """Frozen; refuses fields it does not know."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, ser_json_inf_nan="constants"
+    )
 
 
 class Component(Config):

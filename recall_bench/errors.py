@@ -4,10 +4,11 @@ import difflib
 from collections.abc import Iterable
 
 
-class UserError(ValueError):
+class UserError(Exception):
     """A mistake of the user's: the command line prints the message alone and exits with 2.
 
-    The message says what was wrong, what was expected, and the nearest valid value.
+    The message says what was wrong, what was expected, and the nearest valid value. It is no
+    `ValueError`, which pydantic would wrap into an error of its own.
     """
 
 

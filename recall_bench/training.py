@@ -1,7 +1,7 @@
 """The only training loop: one run, from its configuration to its record."""
 
+import io
 import math
-import os
 import pickle
 import time
 import warnings
@@ -21,6 +21,7 @@ from recall_bench.config import Precision, RunConfig, TrainingConfig
 from recall_bench.data import SegmentData, load_split
 from recall_bench.errors import UserError
 from recall_bench.evaluation import Evaluation, evaluate, query_logits
+from recall_bench.files import write_file
 from recall_bench.kernels import dispatch
 from recall_bench.memory import PeakMemory, measure_layers
 from recall_bench.model import Model, build_model, isolated_rng
@@ -270,7 +271,7 @@ class _Run:
         return self.at.train_seconds + self.at.evaluation_seconds + self.at.data_seconds
 
     def _save(self) -> None:
-        """Write the checkpoint so that it is whole or not there at all."""
+        """Write the checkpoint; raises `StoreError` where the disk is full."""
         self.saved_at = self._seconds()
         if self.checkpoint is None:
             return
@@ -285,12 +286,9 @@ class _Run:
             "rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state(self.device) if cuda else None,
         }
-        temporary = self.checkpoint.with_suffix(f".{os.getpid()}.tmp")
-        try:
-            torch.save(content, temporary)
-            os.replace(temporary, self.checkpoint)
-        finally:
-            temporary.unlink(missing_ok=True)
+        packed = io.BytesIO()
+        torch.save(content, packed)
+        write_file(self.checkpoint, packed.getvalue())
 
     def _restore(self) -> None:
         """Continue from the checkpoint if there is one; an unreadable one is set aside aloud."""

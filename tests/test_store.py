@@ -44,7 +44,6 @@ def test_a_record_reads_back_as_it_was_written(results):
     assert results.skipped == []
 
 
-@pytest.mark.xfail(reason="records write such numbers as null", strict=False)
 def test_numbers_that_are_not_finite_survive_the_disk(tmp_path):
     results = ResultStore(tmp_path)
     record = toy_record(toy_run(), "diverged")

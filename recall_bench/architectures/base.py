@@ -56,6 +56,21 @@ class Mixer(nn.Module):
         return torch.zeros(shape, device=like.device, dtype=dtype or like.dtype)
 
 
+def keep_initialisation(*parameters: Tensor) -> None:
+    """Mark parameters of linear maps that have a published initialisation of their own.
+
+    The backbone leaves them as they are; it draws all others from a normal of its own.
+    """
+    for parameter in parameters:
+        parameter._no_reinit = True  # type: ignore[attr-defined]
+
+
+def exempt_from_decay(*parameters: Tensor) -> None:
+    """Mark parameters that the optimiser must not decay, such as rates and time scales."""
+    for parameter in parameters:
+        parameter._no_weight_decay = True  # type: ignore[attr-defined]
+
+
 class Architecture(Component):
     """A named recipe: its fields are the knobs, `mixer` builds the layer it is named after.
 

@@ -7,7 +7,12 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recall_bench.architectures.base import Architecture, Mixer, State
+from recall_bench.architectures.base import (
+    Architecture,
+    Mixer,
+    State,
+    exempt_from_decay,
+)
 from recall_bench.registry import register_architecture
 
 DT_MIN, DT_MAX = 1e-3, 1e-1
@@ -51,7 +56,7 @@ class H3Mixer(Mixer):
         self.B = nn.Parameter(torch.tensor([1.0, 0.0]).repeat(heads, modes, 1))  # real, imaginary
         self.C = nn.Parameter(torch.randn(heads, modes, 2) * math.sqrt(0.5))
         self.D = nn.Parameter(torch.randn(heads))
-        _mark("_no_weight_decay", self.log_dt, self.log_A_real, self.A_imag, self.B)
+        exempt_from_decay(self.log_dt, self.log_A_real, self.A_imag, self.B)
 
     def forward(self, x: Tensor) -> Tensor:
         return self._parallel(x)[0]
@@ -135,11 +140,6 @@ def _causal_convolution(x: Tensor, kernel: Tensor) -> Tensor:
     size = max(1, length + kernel.shape[-1])
     product = torch.fft.rfft(x.to(kernel.dtype), size) * torch.fft.rfft(kernel, size)
     return torch.fft.irfft(product, size)[..., :length]
-
-
-def _mark(flag: str, *parameters: Tensor) -> None:
-    for parameter in parameters:
-        setattr(parameter, flag, True)
 
 
 @register_architecture("h3")

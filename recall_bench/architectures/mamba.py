@@ -8,7 +8,13 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recall_bench.architectures.base import Architecture, Mixer, State
+from recall_bench.architectures.base import (
+    Architecture,
+    Mixer,
+    State,
+    exempt_from_decay,
+    keep_initialisation,
+)
 from recall_bench.kernels.selective_scan import selective_scan, selective_scan_step
 from recall_bench.kernels.short_conv import short_conv, short_conv_step
 from recall_bench.registry import register_architecture
@@ -25,7 +31,7 @@ class MambaMixer(Mixer):
 
     Initialised as in section 3.6 and the authors' code: A = -(1 … N) in every channel (S4D-Real),
     D = 1, dt_proj weights uniform within rank^(-1/2) and biases such that softplus gives step sizes
-    between 1e-3 and 1e-1; the convolution as PyTorch's `Conv1d`. A and D have no weight decay.
+    between 1e-3 and 1e-1; convolution and linear maps as PyTorch's. A and D have no weight decay.
 
     State: ``conv`` (batch, d_conv - 1, E), the last inputs of the convolution, and ``ssm``
     (batch, E, d_state).
@@ -47,8 +53,9 @@ class MambaMixer(Mixer):
         self.A_log = nn.Parameter(levels.log().repeat(inner, 1))  # (E, N)
         self.D = nn.Parameter(torch.ones(inner))
         self.out_proj = nn.Linear(inner, d_model, bias=False)
-        _mark("_no_reinit", self.dt_proj.weight, self.dt_proj.bias)
-        _mark("_no_weight_decay", self.A_log, self.D)
+        maps = (self.in_proj, self.x_proj, self.out_proj)
+        keep_initialisation(*(m.weight for m in maps), self.dt_proj.weight, self.dt_proj.bias)
+        exempt_from_decay(self.A_log, self.D)
 
     def forward(self, x: Tensor) -> Tensor:
         x, z = self.in_proj(x).chunk(2, -1)  # (B, L, E) each
@@ -96,11 +103,6 @@ def _initial_steps(count: int) -> Tensor:
 
 def _inverse_softplus(y: Tensor) -> Tensor:
     return y + torch.log(-torch.expm1(-y))
-
-
-def _mark(flag: str, *parameters: Tensor) -> None:
-    for parameter in parameters:
-        setattr(parameter, flag, True)
 
 
 @register_architecture("mamba")

@@ -1,6 +1,5 @@
 """RWKV-5: linear attention with a matrix state a head and a learned decay a channel."""
 
-from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
 import torch
@@ -8,7 +7,13 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recall_bench.architectures.base import Architecture, Mixer, State
+from recall_bench.architectures.base import (
+    Architecture,
+    Mixer,
+    State,
+    exempt_from_decay,
+)
+from recall_bench.kernels.precision import without_autocast
 from recall_bench.registry import register_architecture
 
 CHUNK = 64
@@ -53,7 +58,7 @@ class RWKV5Mixer(Mixer):
         self.norm_bias = nn.Parameter(torch.zeros(d_model))
         self.out_proj = nn.Linear(d_model, d_model, bias=False)
         free = (self.mix, self.decay, self.bonus, self.norm_weight, self.norm_bias)
-        _mark("_no_weight_decay", *free)
+        exempt_from_decay(*free)
 
     def forward(self, x: Tensor) -> Tensor:
         r, k, v, g = self._project(x, _shift(x))
@@ -113,7 +118,7 @@ def chunked_wkv(
     w = torch.exp(log_decay[:, None] * exponents[:, None])  # (H, CHUNK + 1, d): w^0, w^1, …
     S = r.new_zeros(*k.shape[:2], k.shape[-1], v.shape[-1])
     outputs: list[Tensor] = []
-    with _without_autocast(r.device):
+    with without_autocast(r.device):
         for R, K, V in zip(*(value.split(CHUNK, 2) for value in (r, k, v)), strict=True):
             n = R.shape[2]
             y = _scores(R, K, w, bonus.to(dtype)) @ V
@@ -145,16 +150,6 @@ def _scores(r: Tensor, k: Tensor, w: Tensor, bonus: Tensor) -> Tensor:
 def _shift(x: Tensor) -> Tensor:
     """Each token's predecessor, zero for the first: (B, L, d) -> (B, L, d)."""
     return F.pad(x, (0, 0, 1, 0))[:, :-1]
-
-
-def _without_autocast(device: torch.device) -> AbstractContextManager[object]:
-    """States are summed over the whole sequence: they keep the precision they came with."""
-    return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
-
-
-def _mark(flag: str, *parameters: Tensor) -> None:
-    for parameter in parameters:
-        setattr(parameter, flag, True)
 
 
 @register_architecture("rwkv")

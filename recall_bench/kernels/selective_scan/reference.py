@@ -9,13 +9,14 @@ recomputes the others one chunk at a time, in buffers that stay in the cache.
 """
 
 import math
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
+
+from recall_bench.kernels.precision import without_autocast
 
 CHUNK_ELEMENTS = 2**19
 """B T N D of one chunk: the three buffers of this size fit in a processor's cache."""
@@ -99,7 +100,7 @@ class _Scan(torch.autograd.Function):
             starts.append(h.clone())
             _, H = _states(starts[-1], delta[:, t], x[:, t], A, B[:, t], decays, states)
             h = H[:, -1]
-            with _without_autocast(x.device):
+            with without_autocast(x.device):
                 y[:, t] = (C[:, t, None] @ H).squeeze(2)
         if any(ctx.needs_input_grad):
             ctx.save_for_backward(delta, x, A, B, C, *starts)
@@ -120,7 +121,7 @@ class _Scan(torch.autograd.Function):
             g[:, -1] += dh
             for i in range(g.shape[1] - 1, 0, -1):
                 g[:, i - 1].addcmul_(a[:, i], g[:, i])
-            with _without_autocast(x.device):
+            with without_autocast(x.device):
                 dC[:, t] = (dy[:, t, None] @ H.mT).squeeze(2)
                 dB[:, t] = (x[:, t, None] @ g.mT).squeeze(2)
                 dx[:, t] = (B[:, t, None] @ g).squeeze(2)
@@ -157,8 +158,3 @@ def _buffers(count: int, chunks: list[slice], h: Tensor) -> list[Tensor]:
     """``count`` tensors (B, T, N, D), T the length of the longest chunk."""
     longest = chunks[0].stop if chunks else 0
     return [h.new_empty(h.shape[0], longest, *h.shape[1:]) for _ in range(count)]
-
-
-def _without_autocast(device: torch.device) -> AbstractContextManager[object]:
-    """States are summed over the whole sequence: they keep the precision they came with."""
-    return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)

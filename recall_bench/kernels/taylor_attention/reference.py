@@ -4,11 +4,12 @@ B batch, L length, H heads, d feature dimension, dv value dimension, P packed fe
 """
 
 import math
-from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from recall_bench.kernels.precision import without_autocast
 
 CHUNK = 512
 """Up to this length the closed form is cheaper than expanding the features (measured on CPU)."""
@@ -71,7 +72,7 @@ def taylor_attention(
 
     Inside a chunk the closed form on the scores; between chunks the state.
     """
-    with _without_autocast(q.device):
+    with without_autocast(q.device):
         dtype = torch.promote_types(q.dtype, torch.float32)
         Q, K, V = (x.to(dtype).transpose(1, 2).split(CHUNK, 2) for x in (q, k, v))
         outputs: list[Tensor] = []
@@ -91,7 +92,7 @@ def taylor_attention_step(
     q: Tensor, k: Tensor, v: Tensor, state: TaylorState
 ) -> tuple[Tensor, TaylorState]:
     """See `recall_bench.kernels.taylor_attention.taylor_attention_step`."""
-    with _without_autocast(q.device):
+    with without_autocast(q.device):
         phi_q, phi_k = feature_map(q.to(state.z.dtype)), feature_map(k.to(state.z.dtype))
         kv = state.kv + phi_k[..., None] * v.to(state.kv.dtype)[..., None, :]
         z = state.z + phi_k
@@ -123,8 +124,3 @@ def _update(k: Tensor, v: Tensor, state: TaylorState | None) -> TaylorState:
     phi_k = feature_map(k)  # (B, H, C, P)
     kv, z = phi_k.transpose(-1, -2) @ v, phi_k.sum(-2)
     return TaylorState(kv, z) if state is None else TaylorState(state.kv + kv, state.z + z)
-
-
-def _without_autocast(device: torch.device) -> AbstractContextManager[object]:
-    """Scores reach 50 and are squared: they need the full precision of their inputs."""
-    return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
