@@ -48,24 +48,26 @@ WINDOWS = [8, 16, 32, 64, 128, 256, 512, 1024]
 
 PRESETS = {
     "quick": Preset(
-        description="separates good from bad architectures in about a minute a run on one core",
+        description="separates good from bad architectures in under a minute a run on one core",
         tasks={
             "mqar": {
                 "vocab_size": 512,
-                "train": "64:4:8192,64:8:8192,64:16:8192,128:32:4096",
+                "train": "64:4:8192,64:8:8192,64:16:8192,128:32:2048",
                 "validation": "64:4:400,64:8:400,64:16:400,128:32:400",
                 "test": "64:4:1000,64:8:1000,64:16:1000,128:32:1000",
             }
         },
-        training={"epochs": 6, "batch_size": 64, "order": "interleaved"},
-        learning_rates=[3e-3, 1e-2, 3e-2],
+        training={"epochs": 6, "batch_size": 32, "order": "interleaved"},
+        learning_rates=[1e-3, 3e-3, 1e-2],
         grids={
-            "based": [{"d_model": [32], "feature_dim": [4, 8, 16], "window": [0, 64]}],
+            "based": [{"d_model": [32], "feature_dim": [4, 8, 16], "window": [0, 16, 64]}],
             "attention": [{"d_model": [16, 32]}],
             "sliding-window": [{"d_model": [32], "window": [8, 16, 32, 64]}],
-            "mamba": [{"d_model": [32], "d_state": [4, 8, 16]}],
-            "h3": [{"d_model": [32], "d_state": [8, 16, 32]}],
+            "mamba": [{"d_model": [32], "d_state": [4, 16]}],
+            "h3": [{"d_model": [32], "d_state": [8, 32]}],
             "rwkv": [{"d_model": [32], "head_dim": [8, 16, 32]}],
+            "taylor-attention": [{"d_model": [32], "feature_dim": [4, 8, 16]}],
+            "short-conv": [{"d_model": [32]}],
         },
     ),
     "figure2": Preset(
