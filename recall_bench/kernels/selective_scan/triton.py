@@ -242,7 +242,6 @@ def _step_kernel(
 T_TILE = 16
 FORWARD_CHANNELS = 8
 BACKWARD_CHANNELS = 16
-STATE_LIMIT = 128
 
 
 def unavailable(op: str, tensor: Tensor) -> str | None:
@@ -358,7 +357,7 @@ def _scan_shapes(
     delta_softplus: bool,
     keep: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    batch, length, width = u.shape
+    batch, length = u.shape[:2]
     chunks = (length + T_TILE - 1) // T_TILE if keep else 0
     y = u.new_empty(u.shape)
     state = u.new_empty(batch, *A.shape, dtype=torch.float32)

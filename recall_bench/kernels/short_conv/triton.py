@@ -14,7 +14,7 @@ from torch import Tensor
 
 from recall_bench.kernels.short_conv import reference
 from recall_bench.kernels.short_conv.reference import Activation
-from recall_bench.kernels.triton_support import needs_gradient, rows_contiguous, unavailable_for
+from recall_bench.kernels.triton_support import rows_contiguous, unavailable_for
 
 
 @triton.jit

@@ -2,8 +2,9 @@
 
 A sequence is cut into chunks of C tokens. Inside a chunk the closed form 1 + s + s^2/2 acts on
 the chunk's scores; between chunks S = sum f(k) v^T and z = sum f(k) stay in registers, in blocks
-of 64 feature rows. Where batch x heads cannot fill the device, a sequence is also cut into
-splits: one pass sums each split's state, a scan carries the sums on, a second pass finishes.
+of 64 feature rows (for d > 16, where they are too many, in memory). Where batch x heads cannot
+fill the device, a sequence is also cut into splits: one pass sums each split's state, a scan
+carries the sums on, a second pass finishes.
 
 Features are never gathered: a row of f is the product of two columns of x (a roll apart), and
 picking columns is a matrix product with zeros and ones, exact in every precision. Kernels use
@@ -34,7 +35,7 @@ from recall_bench.kernels.triton_support import (
 
 
 @triton.jit
-def _rows(block: tl.constexpr, D: tl.constexpr):
+def _rows(block, D: tl.constexpr):
     """Kind and column pair (i, j) of the feature rows in a block of 64.
 
     Rows are x_i x_{i-r} for r = 0..D/2-1, half a roll for r = D/2, then x_i, then 1, then unused.
@@ -50,7 +51,7 @@ def _rows(block: tl.constexpr, D: tl.constexpr):
 
 
 @triton.jit
-def _weights(block: tl.constexpr, d: tl.constexpr, D: tl.constexpr):
+def _weights(block, d: tl.constexpr, D: tl.constexpr):
     """w^2 of each row: what phi(q).phi(k) weighs f(q) f(k) with: (64,)."""
     i, j, product, linear, constant = _rows(block, D)
     products = tl.where(i == j, 0.5 / d, 1.0 / d)
@@ -59,7 +60,7 @@ def _weights(block: tl.constexpr, d: tl.constexpr, D: tl.constexpr):
 
 
 @triton.jit
-def _selectors(block: tl.constexpr, D: tl.constexpr):
+def _selectors(block, D: tl.constexpr):
     """Zeros and ones that pick the first and the second factor: (D, 64) each."""
     i, j, product, linear, _ = _rows(block, D)
     column = tl.arange(0, D)[:, None]
@@ -69,7 +70,7 @@ def _selectors(block: tl.constexpr, D: tl.constexpr):
 
 
 @triton.jit
-def _selectors_transposed(block: tl.constexpr, D: tl.constexpr):
+def _selectors_transposed(block, D: tl.constexpr):
     """The same, (64, D) each."""
     i, j, product, linear, _ = _rows(block, D)
     column = tl.arange(0, D)[None, :]
@@ -84,7 +85,7 @@ def _dot(a, b, DTYPE: tl.constexpr, PRECISION: tl.constexpr):
 
 
 @triton.jit
-def _factors(x, block: tl.constexpr, D: tl.constexpr, DTYPE: tl.constexpr, PRECISION: tl.constexpr):
+def _factors(x, block, D: tl.constexpr, DTYPE: tl.constexpr, PRECISION: tl.constexpr):
     """Both factors of the features of x (C, D): (C, 64) each."""
     first, second = _selectors(block, D)
     a = _dot(x, first, DTYPE, PRECISION)
@@ -97,19 +98,51 @@ def _factors(x, block: tl.constexpr, D: tl.constexpr, DTYPE: tl.constexpr, PRECI
 
 
 @triton.jit
-def _features_transposed(
-    x, block: tl.constexpr, D: tl.constexpr, DTYPE: tl.constexpr, PRECISION: tl.constexpr
-):
-    """f(x)^T for x (C, D): (64, C)."""
+def _update(
+    x, v, z_weight, S, z, block,
+    D: tl.constexpr, DTYPE: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """S + f(x)^T v and z + f(x)^T z_weight of one block: x (C, D), v (C, V), S (64, V)."""
     first, second = _selectors_transposed(block, D)
     x_t = tl.trans(x)
-    a = _dot(first, x_t, DTYPE, PRECISION)
+    a = _dot(first, x_t, DTYPE, PRECISION)  # (64, C)
     b = _dot(second, x_t, DTYPE, PRECISION)
     if block == D * D // 128:
         _, _, _, linear, constant = _rows(block, D)
         a += constant.to(tl.float32)[:, None]
         b += (linear | constant).to(tl.float32)[:, None]
-    return a * b
+    f_t = a * b
+    return S + _dot(f_t, v, DTYPE, PRECISION), z + tl.sum(f_t * z_weight[None, :], 1)
+
+
+@triton.jit
+def _read(
+    numerator, denominator, q, S, z, block,
+    d: tl.constexpr, D: tl.constexpr, DTYPE: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Add what one block of the state tells the queries (C, D)."""
+    w2 = _weights(block, d, D)
+    first, second = _factors(q, block, D, DTYPE, PRECISION)
+    f = first * second  # (C, 64)
+    numerator += _dot(f, S * w2[:, None], DTYPE, PRECISION)
+    denominator += tl.sum(f * (z * w2)[None, :], 1)
+    return numerator, denominator
+
+
+@triton.jit
+def _gradient(
+    dx, x, g, minus, S, z, block,
+    d: tl.constexpr, D: tl.constexpr, DTYPE: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Add to dx (C, D) the gradient through the features of x: df = g S^T - minus z^T."""
+    w2 = _weights(block, d, D)
+    first, second = _factors(x, block, D, DTYPE, PRECISION)
+    S_t = tl.trans((S * w2[:, None]).to(DTYPE))  # (V, 64)
+    df = _dot(g, S_t, DTYPE, PRECISION) - minus[:, None] * (z * w2)[None, :]  # (C, 64)
+    pick_first, pick_second = _selectors_transposed(block, D)
+    dx += _dot(df * second, pick_first, DTYPE, PRECISION)
+    dx += _dot(df * first, pick_second, DTYPE, PRECISION)
+    return dx, first * second
 
 
 @triton.jit
@@ -137,44 +170,70 @@ def _store(x, value, t0, T, stride, width, C: tl.constexpr, W: tl.constexpr, FUL
 
 
 @triton.jit
-def _load_state(S, z, slot, vb, NV, NB: tl.constexpr, V: tl.constexpr, PRESENT: tl.constexpr):
-    """State `slot` of S (slots, R, NV V) and z (slots, R) as NB blocks: (64, V), (64,)."""
+def _load_block(S, z, slot, vb, NV, block, NB: tl.constexpr, V: tl.constexpr):
+    """One block of state `slot` in S (slots, R, NV V) and z (slots, R): (64, V), (64,)."""
+    row = slot.to(tl.int64) * (NB * 64) + block * 64 + tl.arange(0, 64)
+    column = vb * V + tl.arange(0, V)
+    return tl.load(S + row[:, None] * (NV * V) + column[None, :]), tl.load(z + row)
+
+
+@triton.jit
+def _store_block(S, z, S_block, z_block, slot, vb, NV, block, NB: tl.constexpr, V: tl.constexpr):
+    row = slot.to(tl.int64) * (NB * 64) + block * 64 + tl.arange(0, 64)
+    column = vb * V + tl.arange(0, V)
+    tl.store(S + row[:, None] * (NV * V) + column[None, :], S_block)
+    if vb == 0:
+        tl.store(z + row, z_block)
+
+
+@triton.jit
+def _load_state(
+    S, z, slot, vb, NV,
+    NB: tl.constexpr, V: tl.constexpr, CARRY: tl.constexpr, RESIDENT: tl.constexpr,
+):  # fmt: skip
+    """The state to start from: NB blocks (64, V) and (64,), none where it stays in memory."""
     blocks = ()
     z_blocks = ()
-    for b in tl.static_range(NB):
-        if PRESENT:
-            row = slot.to(tl.int64) * (NB * 64) + b * 64 + tl.arange(0, 64)
-            column = vb * V + tl.arange(0, V)
-            blocks = blocks + (tl.load(S + row[:, None] * (NV * V) + column[None, :]),)
-            z_blocks = z_blocks + (tl.load(z + row),)
-        else:
-            blocks = blocks + (tl.zeros((64, V), tl.float32),)
-            z_blocks = z_blocks + (tl.zeros((64,), tl.float32),)
+    if RESIDENT:
+        for b in tl.static_range(NB):
+            if CARRY:
+                S_block, z_block = _load_block(S, z, slot, vb, NV, b, NB, V)
+            else:
+                S_block = tl.zeros((64, V), tl.float32)
+                z_block = tl.zeros((64,), tl.float32)
+            blocks = blocks + (S_block,)
+            z_blocks = z_blocks + (z_block,)
     return blocks, z_blocks
 
 
 @triton.jit
 def _store_state(S, z, blocks, z_blocks, slot, vb, NV, NB: tl.constexpr, V: tl.constexpr):
     for b in tl.static_range(NB):
-        row = slot.to(tl.int64) * (NB * 64) + b * 64 + tl.arange(0, 64)
-        column = vb * V + tl.arange(0, V)
-        tl.store(S + row[:, None] * (NV * V) + column[None, :], blocks[b])
-        if vb == 0:
-            tl.store(z + row, z_blocks[b])
+        _store_block(S, z, blocks[b], z_blocks[b], slot, vb, NV, b, NB, V)
 
 
 @triton.jit
 def _accumulate(
-    x, v, z_weight, blocks, z_blocks,
-    D: tl.constexpr, NB: tl.constexpr, DTYPE: tl.constexpr, PRECISION: tl.constexpr,
+    x, v, z_weight, blocks, z_blocks, S, z, slot,
+    D: tl.constexpr, NB: tl.constexpr, V: tl.constexpr, RESIDENT: tl.constexpr,
+    DTYPE: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Add f(x)^T v to the state and f(x)^T z_weight to the normaliser: x (C, D), v (C, V)."""
     new = ()
     new_z = ()
-    for b in tl.static_range(NB):
-        f_t = _features_transposed(x, b, D, DTYPE, PRECISION)  # (64, C)
-        new = new + (blocks[b] + _dot(f_t, v, DTYPE, PRECISION),)
-        new_z = new_z + (z_blocks[b] + tl.sum(f_t * z_weight[None, :], 1),)
+    if RESIDENT:
+        for b in tl.static_range(NB):
+            S_block, z_block = _update(
+                x, v, z_weight, blocks[b], z_blocks[b], b, D, DTYPE, PRECISION
+            )
+            new = new + (S_block,)
+            new_z = new_z + (z_block,)
+    else:
+        for b in range(NB):
+            S_block, z_block = _load_block(S, z, slot, 0, 1, b, NB, V)
+            S_block, z_block = _update(x, v, z_weight, S_block, z_block, b, D, DTYPE, PRECISION)
+            _store_block(S, z, S_block, z_block, slot, 0, 1, b, NB, V)
+        tl.debug_barrier()
     return new, new_z
 
 
@@ -184,7 +243,8 @@ def _sum_kernel(
     x_b, x_t, x_h, v_b, v_t, v_h,
     T, H, splits, split_length, NV,
     d: tl.constexpr, dv: tl.constexpr, D: tl.constexpr, V: tl.constexpr, NB: tl.constexpr,
-    C: tl.constexpr, BACKWARD: tl.constexpr, DTYPE: tl.constexpr, PRECISION: tl.constexpr,
+    C: tl.constexpr, RESIDENT: tl.constexpr, BACKWARD: tl.constexpr,
+    DTYPE: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Each split's own sum f(k) v^T, or f(q) (dy/den)^T for the backward pass."""
     program = tl.program_id(0)
@@ -194,7 +254,7 @@ def _sum_kernel(
     bh = (slot // splits).to(tl.int64)
     x += (bh // H) * x_b + (bh % H) * x_h
     v += (bh // H) * v_b + (bh % H) * v_h + vb * V
-    blocks, z_blocks = _load_state(S, z, slot, vb, NV, NB, V, False)
+    blocks, z_blocks = _load_state(S, z, slot, vb, NV, NB, V, False, RESIDENT)
     for i in range(0, tl.cdiv(tl.minimum(start + split_length, T) - start, C)):
         t0 = start + i * C
         x_tile = _load(x, t0, T, x_t, d, C, D, d == D).to(DTYPE)
@@ -207,9 +267,11 @@ def _sum_kernel(
         else:
             z_weight = (t < T).to(tl.float32)
         blocks, z_blocks = _accumulate(
-            x_tile, v_tile, z_weight, blocks, z_blocks, D, NB, DTYPE, PRECISION
-        )
-    _store_state(S, z, blocks, z_blocks, slot, vb, NV, NB, V)
+            x_tile, v_tile, z_weight, blocks, z_blocks, S, z, slot,
+            D, NB, V, RESIDENT, DTYPE, PRECISION,
+        )  # fmt: skip
+    if RESIDENT:
+        _store_state(S, z, blocks, z_blocks, slot, vb, NV, NB, V)
 
 
 @triton.jit
@@ -242,7 +304,7 @@ def _forward_kernel(
     q_b, q_t, q_h, k_b, k_t, k_h, v_b, v_t, v_h, y_b, y_t, y_h,
     T, H, splits, split_length, NV,
     d: tl.constexpr, dv: tl.constexpr, D: tl.constexpr, V: tl.constexpr, NB: tl.constexpr,
-    C: tl.constexpr, CARRY: tl.constexpr, LAST: tl.constexpr,
+    C: tl.constexpr, RESIDENT: tl.constexpr, CARRY: tl.constexpr, LAST: tl.constexpr,
     DTYPE: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     program = tl.program_id(0)
@@ -256,7 +318,7 @@ def _forward_kernel(
     y += (bh // H) * y_b + (bh % H) * y_h + vb * V
     scale = 1.0 / tl.sqrt(d * 1.0)
     c = tl.arange(0, C)
-    blocks, z_blocks = _load_state(S, z, slot, vb, NV, NB, V, CARRY)
+    blocks, z_blocks = _load_state(S, z, slot, vb, NV, NB, V, CARRY, RESIDENT)
     for i in range(0, tl.cdiv(tl.minimum(start + split_length, T) - start, C)):
         t0 = start + i * C
         q_tile = _load(q, t0, T, q_t, d, C, D, d == D).to(DTYPE)
@@ -266,21 +328,28 @@ def _forward_kernel(
         A = tl.where(c[:, None] >= c[None, :], 1.0 + s + 0.5 * s * s, 0.0)  # (C, C)
         numerator = _dot(A, v_tile, DTYPE, PRECISION)  # (C, V)
         denominator = tl.sum(A, 1)
-        for b in tl.static_range(NB):
-            w2 = _weights(b, d, D)
-            first, second = _factors(q_tile, b, D, DTYPE, PRECISION)
-            f = first * second  # (C, 64)
-            numerator += _dot(f, blocks[b] * w2[:, None], DTYPE, PRECISION)
-            denominator += tl.sum(f * (z_blocks[b] * w2)[None, :], 1)
+        if RESIDENT:
+            for b in tl.static_range(NB):
+                numerator, denominator = _read(
+                    numerator, denominator, q_tile, blocks[b], z_blocks[b], b,
+                    d, D, DTYPE, PRECISION,
+                )  # fmt: skip
+        else:
+            for b in range(NB):
+                S_block, z_block = _load_block(S, z, slot, 0, 1, b, NB, V)
+                numerator, denominator = _read(
+                    numerator, denominator, q_tile, S_block, z_block, b, d, D, DTYPE, PRECISION
+                )
         z_weight = (t0 + c < T).to(tl.float32)
         blocks, z_blocks = _accumulate(
-            k_tile, v_tile, z_weight, blocks, z_blocks, D, NB, DTYPE, PRECISION
-        )
+            k_tile, v_tile, z_weight, blocks, z_blocks, S, z, slot,
+            D, NB, V, RESIDENT, DTYPE, PRECISION,
+        )  # fmt: skip
         out = numerator / denominator[:, None]
         _store(y, out.to(y.dtype.element_ty), t0, T, y_t, dv - vb * V, C, V, dv % V == 0)
         if vb == 0:
             tl.store(den + bh * T + t0 + c, denominator, mask=t0 + c < T)
-    if LAST:
+    if LAST and RESIDENT:
         if slot % splits == splits - 1:
             _store_state(last_S, last_z, blocks, z_blocks, slot // splits, vb, NV, NB, V)
 
@@ -308,7 +377,8 @@ def _dq_kernel(
     q_b, q_t, q_h, k_b, k_t, k_h, v_b, v_t, v_h, dy_b, dy_t, dy_h, dq_v, dq_b, dq_t, dq_h,
     T, H, splits, split_length, NV,
     d: tl.constexpr, dv: tl.constexpr, D: tl.constexpr, V: tl.constexpr, NB: tl.constexpr,
-    C: tl.constexpr, CARRY: tl.constexpr, DTYPE: tl.constexpr, PRECISION: tl.constexpr,
+    C: tl.constexpr, RESIDENT: tl.constexpr, CARRY: tl.constexpr,
+    DTYPE: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """dq in forward order, rebuilding the state: dq (NV, B, T, H, d), to be summed over NV."""
     program = tl.program_id(0)
@@ -323,7 +393,7 @@ def _dq_kernel(
     dq += vb * dq_v + (bh // H) * dq_b + (bh % H) * dq_h
     scale = 1.0 / tl.sqrt(d * 1.0)
     c = tl.arange(0, C)
-    blocks, z_blocks = _load_state(S, z, slot, vb, NV, NB, V, CARRY)
+    blocks, z_blocks = _load_state(S, z, slot, vb, NV, NB, V, CARRY, RESIDENT)
     for i in range(0, tl.cdiv(tl.minimum(start + split_length, T) - start, C)):
         t0 = start + i * C
         q_tile = _load(q, t0, T, q_t, d, C, D, d == D).to(DTYPE)
@@ -340,18 +410,22 @@ def _dq_kernel(
         dA = _dot(dn, tl.trans(v_tile), DTYPE, PRECISION) - minus[:, None]
         ds = tl.where(c[:, None] >= c[None, :], dA * (1.0 + s), 0.0)
         dx = _dot(ds * scale, k_tile, DTYPE, PRECISION)  # (C, D)
-        for b in tl.static_range(NB):
-            w2 = _weights(b, d, D)
-            first, second = _factors(q_tile, b, D, DTYPE, PRECISION)
-            S_t = tl.trans((blocks[b] * w2[:, None]).to(DTYPE))  # (V, 64)
-            df = _dot(dn, S_t, DTYPE, PRECISION) - minus[:, None] * (z_blocks[b] * w2)[None, :]
-            pick_first, pick_second = _selectors_transposed(b, D)
-            dx += _dot(df * second, pick_first, DTYPE, PRECISION)
-            dx += _dot(df * first, pick_second, DTYPE, PRECISION)
+        if RESIDENT:
+            for b in tl.static_range(NB):
+                dx, _ = _gradient(
+                    dx, q_tile, dn, minus, blocks[b], z_blocks[b], b, d, D, DTYPE, PRECISION
+                )
+        else:
+            for b in range(NB):
+                S_block, z_block = _load_block(S, z, slot, 0, 1, b, NB, V)
+                dx, _ = _gradient(
+                    dx, q_tile, dn, minus, S_block, z_block, b, d, D, DTYPE, PRECISION
+                )
         z_weight = (t < T).to(tl.float32)
         blocks, z_blocks = _accumulate(
-            k_tile, v_tile, z_weight, blocks, z_blocks, D, NB, DTYPE, PRECISION
-        )
+            k_tile, v_tile, z_weight, blocks, z_blocks, S, z, slot,
+            D, NB, V, RESIDENT, DTYPE, PRECISION,
+        )  # fmt: skip
         _store(dq, dx.to(dq.dtype.element_ty), t0, T, dq_t, d, C, D, d == D)
 
 
@@ -361,7 +435,7 @@ def _dkv_kernel(
     q_b, q_t, q_h, k_b, k_t, k_h, v_b, v_t, v_h, dy_b, dy_t, dy_h, dk_v, dk_b, dk_t, dk_h,
     dv_b, dv_t, dv_h, T, H, splits, split_length, NV,
     d: tl.constexpr, dv: tl.constexpr, D: tl.constexpr, V: tl.constexpr, NB: tl.constexpr,
-    C: tl.constexpr, CARRY: tl.constexpr, FIRST: tl.constexpr,
+    C: tl.constexpr, RESIDENT: tl.constexpr, CARRY: tl.constexpr, FIRST: tl.constexpr,
     DTYPE: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """dk and dv in reverse order, with U = sum f(q) dn^T over later tokens as the state.
@@ -381,7 +455,7 @@ def _dkv_kernel(
     dv_out += (bh // H) * dv_b + (bh % H) * dv_h + vb * V
     scale = 1.0 / tl.sqrt(d * 1.0)
     c = tl.arange(0, C)
-    blocks, z_blocks = _load_state(S, z, slot, vb, NV, NB, V, CARRY)
+    blocks, z_blocks = _load_state(S, z, slot, vb, NV, NB, V, CARRY, RESIDENT)
     chunks = tl.cdiv(tl.minimum(start + split_length, T) - start, C)
     for i in range(0, chunks):
         t0 = start + (chunks - 1 - i) * C
@@ -402,23 +476,32 @@ def _dkv_kernel(
             dA_t -= minus[None, :]
         ds_t = tl.where(seen, dA_t * (1.0 + s_t), 0.0)
         dx = _dot(ds_t * scale, q_tile, DTYPE, PRECISION)  # (C, D)
-        for b in tl.static_range(NB):
-            w2 = _weights(b, d, D)
-            first, second = _factors(k_tile, b, D, DTYPE, PRECISION)
-            U = (blocks[b] * w2[:, None]).to(DTYPE)  # (64, V)
-            dvalue += _dot(first * second, U, DTYPE, PRECISION)
-            df = _dot(v_tile, tl.trans(U), DTYPE, PRECISION)
-            if vb == 0:
-                df -= (z_blocks[b] * w2)[None, :]
-            pick_first, pick_second = _selectors_transposed(b, D)
-            dx += _dot(df * second, pick_first, DTYPE, PRECISION)
-            dx += _dot(df * first, pick_second, DTYPE, PRECISION)
-        blocks, z_blocks = _accumulate(q_tile, dn, minus, blocks, z_blocks, D, NB, DTYPE, PRECISION)
+        counted = tl.full((C,), 1.0, tl.float32)
+        if vb > 0:
+            counted *= 0.0
+        if RESIDENT:
+            for b in tl.static_range(NB):
+                dx, f = _gradient(
+                    dx, k_tile, v_tile, counted, blocks[b], z_blocks[b], b, d, D, DTYPE, PRECISION
+                )
+                U = blocks[b] * _weights(b, d, D)[:, None]  # (64, V)
+                dvalue += _dot(f, U, DTYPE, PRECISION)
+        else:
+            for b in range(NB):
+                S_block, z_block = _load_block(S, z, slot, 0, 1, b, NB, V)
+                dx, f = _gradient(
+                    dx, k_tile, v_tile, counted, S_block, z_block, b, d, D, DTYPE, PRECISION
+                )
+                dvalue += _dot(f, S_block * _weights(b, d, D)[:, None], DTYPE, PRECISION)
+        blocks, z_blocks = _accumulate(
+            q_tile, dn, minus, blocks, z_blocks, S, z, slot,
+            D, NB, V, RESIDENT, DTYPE, PRECISION,
+        )  # fmt: skip
         _store(dk, dx.to(dk.dtype.element_ty), t0, T, dk_t, d, C, D, d == D)
         _store(
             dv_out, dvalue.to(dv_out.dtype.element_ty), t0, T, dv_t, dv - vb * V, C, V, dv % V == 0
         )
-    if FIRST:
+    if FIRST and RESIDENT:
         if slot % splits == 0:
             _store_state(first_S, first_z, blocks, z_blocks, slot // splits, vb, NV, NB, V)
 
@@ -473,8 +556,8 @@ def _step_kernel(
 CHUNK = 64
 SPLIT_CHUNKS = 8
 """A split holds at least this many chunks: the state's traffic stays below the values'."""
-PROGRAMS = 528
-"""A sequence is split until there are about as many programs: four on each multiprocessor."""
+PROGRAMS = 256
+"""A sequence is split until there are about as many programs: two on each multiprocessor."""
 FEATURE_DIM_LIMIT = 32
 
 
@@ -520,7 +603,9 @@ class _Plan:
         self.dv = v.shape[-1]
         self.D = 16 if self.d <= 16 else 32
         self.NB = self.D * self.D // 128 + 1
-        self.V = min(64 if self.D == 16 else 16, max(16, triton.next_power_of_2(self.dv)))
+        resident = self.D == 16
+        width = max(16, triton.next_power_of_2(self.dv))
+        self.V = min(64, width) if resident else width
         self.NV = triton.cdiv(self.dv, self.V)
         sequences = max(1, self.B * self.H)
         chunks = max(1, triton.cdiv(self.T, CHUNK))
@@ -537,9 +622,10 @@ class _Plan:
             "V": self.V,
             "NB": self.NB,
             "C": CHUNK,
+            "RESIDENT": resident,
             **dot_constants(q.dtype),
             "num_warps": 4,
-            "num_stages": 2,
+            "num_stages": 2 if resident else 1,
         }
 
     def state_buffers(self, slots: int, like: Tensor) -> tuple[Tensor, Tensor]:
@@ -548,12 +634,18 @@ class _Plan:
         S = like.new_empty(slots, R, self.NV * self.V, dtype=torch.float32)
         return S, like.new_empty(slots, R, dtype=torch.float32)
 
+    def kept(self, S: Tensor, z: Tensor, split: int) -> tuple[Tensor, Tensor]:
+        """What one split's programs have left of states that stay in memory."""
+        return S.unflatten(0, (-1, self.splits))[:, split], z.unflatten(0, (-1, self.splits))[
+            :, split
+        ]
+
     def pack(self, S: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         """Raw state -> (B, H, P, dv), (B, H, P)."""
         rows, w = _row_order(self.d, self.D, S.device)
         shape = (self.B, self.H, len(rows))
         kv = S[:, rows, : self.dv] * w[:, None]
-        return kv.view(*shape, self.dv), (z[:, rows] * w).view(shape)
+        return kv.reshape(*shape, self.dv), (z[:, rows] * w).reshape(shape)
 
     def unpack(self, kv: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         """(B, H, P, dv), (B, H, P) -> raw state."""
@@ -575,10 +667,15 @@ class _Plan:
 
         Forward without ``den``: sums of f(k) v^T. With it the sums of f(q) (dy / den)^T, backwards.
         """
-        if self.splits == 1:
+        resident = self.constants["RESIDENT"]
+        if self.splits == 1 and (initial is not None or resident):
             return initial if initial is not None else (None, None)
         backward = den is not None
         S, z = self.state_buffers(self.B * self.H * self.splits, x)
+        if not resident:
+            S.zero_(), z.zero_()
+            if self.splits == 1:
+                return S, z
         _sum_kernel[self.grid](
             x, v, den, delta, S, z, *x.stride()[:3], *v.stride()[:3], *self.sizes,
             BACKWARD=backward, **self.constants,
@@ -633,7 +730,9 @@ def _attention(
         *q.stride()[:3], *k.stride()[:3], *v.stride()[:3], *y.stride()[:3], *plan.sizes,
         CARRY=S is not None, LAST=return_state, **plan.constants,
     )  # fmt: skip
-    if last[0] is not None:
+    if not plan.constants["RESIDENT"]:
+        last = plan.kept(S, carry_z, -1)
+    if return_state:
         last_kv, last_z = plan.pack(*last)
     return y, den, last_kv, last_z
 
@@ -705,7 +804,9 @@ def _attention_backward(
     )  # fmt: skip
     if plan.NV > 1:
         dq, dk = dq_parts.sum(0).to(q.dtype), dk_parts.sum(0).to(k.dtype)
-    if first[0] is not None:
+    if not plan.constants["RESIDENT"]:
+        first = plan.kept(U, u, 0)
+    if initial is not None:
         dkv, dz = plan.pack(*first)
         dz = -dz
     return dq, dk, dv, dkv, dz
