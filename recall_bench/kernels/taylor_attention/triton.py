@@ -60,23 +60,16 @@ def _weights(block, d: tl.constexpr, D: tl.constexpr):
 
 
 @triton.jit
-def _selectors(block, D: tl.constexpr):
-    """Zeros and ones that pick the first and the second factor: (D, 64) each."""
-    i, j, product, linear, _ = _rows(block, D)
-    column = tl.arange(0, D)[:, None]
-    first = (column == i[None, :]) & (product | linear)[None, :]
-    second = (column == j[None, :]) & product[None, :]
-    return first.to(tl.float32), second.to(tl.float32)
-
-
-@triton.jit
-def _selectors_transposed(block, D: tl.constexpr):
-    """The same, (64, D) each."""
-    i, j, product, linear, _ = _rows(block, D)
-    column = tl.arange(0, D)[None, :]
-    first = (column == i[:, None]) & (product | linear)[:, None]
-    second = (column == j[:, None]) & product[:, None]
-    return first.to(tl.float32), second.to(tl.float32)
+def _columns(block, D: tl.constexpr):
+    """Which column of x each row's first factor is, then each row's second; -1 for none: (128,)."""
+    n = tl.arange(0, 128)
+    row = block * 64 + n % 64
+    products: tl.constexpr = D * D // 2 + D // 2
+    product = row < products
+    linear = (row >= products) & (row < products + D)
+    i = tl.where(product, row, row - products) % D
+    j = (i + D - row // D) % D
+    return tl.where(n < 64, tl.where(product | linear, i, -1), tl.where(product, j, -1))
 
 
 @triton.jit
@@ -87,9 +80,9 @@ def _dot(a, b, DTYPE: tl.constexpr, PRECISION: tl.constexpr):
 @triton.jit
 def _factors(x, block, D: tl.constexpr, DTYPE: tl.constexpr, PRECISION: tl.constexpr):
     """Both factors of the features of x (C, D): (C, 64) each."""
-    first, second = _selectors(block, D)
-    a = _dot(x, first, DTYPE, PRECISION)
-    b = _dot(x, second, DTYPE, PRECISION)
+    pick = tl.arange(0, D)[:, None] == _columns(block, D)[None, :]  # (D, 128)
+    both = _dot(x, pick.to(tl.float32), DTYPE, PRECISION)  # (C, 128)
+    a, b = tl.split(tl.permute(tl.reshape(both, (x.shape[0], 2, 64)), (0, 2, 1)))
     if block == D * D // 128:
         _, _, _, linear, constant = _rows(block, D)
         a += constant.to(tl.float32)[None, :]
@@ -103,15 +96,14 @@ def _update(
     D: tl.constexpr, DTYPE: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """S + f(x)^T v and z + f(x)^T z_weight of one block: x (C, D), v (C, V), S (64, V)."""
-    first, second = _selectors_transposed(block, D)
-    x_t = tl.trans(x)
-    a = _dot(first, x_t, DTYPE, PRECISION)  # (64, C)
-    b = _dot(second, x_t, DTYPE, PRECISION)
+    pick = _columns(block, D)[:, None] == tl.arange(0, D)[None, :]  # (128, D)
+    both = _dot(pick.to(tl.float32), tl.trans(x), DTYPE, PRECISION)  # (128, C)
+    a, b = tl.split(tl.permute(tl.reshape(both, (2, 64, x.shape[0])), (1, 2, 0)))
     if block == D * D // 128:
         _, _, _, linear, constant = _rows(block, D)
         a += constant.to(tl.float32)[:, None]
         b += (linear | constant).to(tl.float32)[:, None]
-    f_t = a * b
+    f_t = a * b  # (64, C)
     return S + _dot(f_t, v, DTYPE, PRECISION), z + tl.sum(f_t * z_weight[None, :], 1)
 
 
@@ -139,9 +131,9 @@ def _gradient(
     first, second = _factors(x, block, D, DTYPE, PRECISION)
     S_t = tl.trans((S * w2[:, None]).to(DTYPE))  # (V, 64)
     df = _dot(g, S_t, DTYPE, PRECISION) - minus[:, None] * (z * w2)[None, :]  # (C, 64)
-    pick_first, pick_second = _selectors_transposed(block, D)
-    dx += _dot(df * second, pick_first, DTYPE, PRECISION)
-    dx += _dot(df * first, pick_second, DTYPE, PRECISION)
+    both = tl.permute(tl.join(df * second, df * first), (0, 2, 1))  # (C, 2, 64)
+    pick = _columns(block, D)[:, None] == tl.arange(0, D)[None, :]  # (128, D)
+    dx += _dot(tl.reshape(both, (x.shape[0], 128)), pick.to(tl.float32), DTYPE, PRECISION)
     return dx, first * second
 
 
