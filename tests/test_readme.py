@@ -1,0 +1,15 @@
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_readme_quotes_the_example_as_it_is_and_it_is_short() -> None:
+    example = (ROOT / "examples" / "decay_attention.py").read_text()
+    assert example.strip() in (ROOT / "README.md").read_text()
+    assert len(example.splitlines()) < 60
+
+
+def test_make_sweep_runs_the_command_of_the_readme() -> None:
+    command = "recall-bench sweep --arch based --feature-dim 16 --window 64\n"
+    assert command in (ROOT / "Makefile").read_text()
+    assert command in (ROOT / "README.md").read_text()
