@@ -5,8 +5,7 @@ import math
 import pickle
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,9 +16,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from recall_bench import environment
-from recall_bench.config import Precision, RunConfig, TrainingConfig
+from recall_bench.config import RunConfig, TrainingConfig
 from recall_bench.data import SegmentData, load_split
-from recall_bench.errors import UserError
+from recall_bench.device import precision_of, resolve_device
 from recall_bench.evaluation import Evaluation, evaluate, query_logits
 from recall_bench.files import write_file
 from recall_bench.kernels import dispatch
@@ -83,33 +82,6 @@ def train(
     place = resolve_device(device)
     with isolated_rng(config.seed, place), precision_of(config.training.precision, place):
         return _Run(config, directory, place, on_progress, stop).execute()
-
-
-def resolve_device(name: str) -> torch.device:
-    """The device of a name; "auto" takes CUDA where there is one. Raises `UserError`."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise UserError(f"Unknown device {name!r}. Expected auto, cpu, cuda or cuda:N.") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise UserError(f"Device {name!r} was asked for, but PyTorch sees no CUDA device. Use cpu.")
-    return device
-
-
-@contextmanager
-def precision_of(precision: Precision, device: torch.device) -> Iterator[None]:
-    """Set the arithmetic of matrix products for the block."""
-    if precision == "tf32" and device.type != "cuda":
-        raise UserError(f"precision=tf32 needs a CUDA device, got {device.type}. Use fp32 or bf16.")
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
-    try:
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(before)
 
 
 def learning_rate_at(epoch: int, config: TrainingConfig) -> float:

@@ -1,0 +1,36 @@
+"""Where a run computes, and in which arithmetic."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from recall_bench.config import Precision
+from recall_bench.errors import UserError
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device of a name; "auto" takes CUDA where there is one. Raises `UserError`."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UserError(f"Unknown device {name!r}. Expected auto, cpu, cuda or cuda:N.") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"Device {name!r} was asked for, but PyTorch sees no CUDA device. Use cpu.")
+    return device
+
+
+@contextmanager
+def precision_of(precision: Precision, device: torch.device) -> Iterator[None]:
+    """Set the arithmetic of matrix products for the block."""
+    if precision == "tf32" and device.type != "cuda":
+        raise UserError(f"precision=tf32 needs a CUDA device, got {device.type}. Use fp32 or bf16.")
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    try:
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
