@@ -240,8 +240,8 @@ def _step_kernel(
 
 
 T_TILE = 16
-FORWARD_CHANNELS = 8
-BACKWARD_CHANNELS = 16
+FORWARD_CHANNELS = 16
+BACKWARD_CHANNELS = 32
 
 
 def unavailable(op: str, tensor: Tensor) -> str | None:

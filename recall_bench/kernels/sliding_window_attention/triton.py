@@ -277,14 +277,13 @@ def sliding_window_attention_step(
 
 def _constants(q: Tensor, v: Tensor) -> dict[str, Any]:
     d, dv = q.shape[-1], v.shape[-1]
-    small = max(d, dv) <= 64 and q.dtype == torch.bfloat16
     tile = 64 if max(d, dv) <= 128 and q.element_size() == 2 else 32
     return {
         "d": d,
         "dv": dv,
         "D": max(16, triton.next_power_of_2(d)),
         "V": max(16, triton.next_power_of_2(dv)),
-        "M": 128 if small else tile,
+        "M": tile,
         "N": tile,
         **dot_constants(q.dtype),
         "num_warps": 4,
@@ -323,7 +322,7 @@ def _attention_backward(
         return dq.zero_(), dk.zero_(), dv.zero_()
     q, k, v, dy = (rows_contiguous(x) for x in (q, k, v, dy))
     B, T, H, _ = q.shape
-    constants = {**_constants(q, v), "M": _constants(q, v)["N"]}
+    constants = _constants(q, v)
     inputs = (*q.stride()[:3], *k.stride()[:3], *v.stride()[:3])
     sizes = (T, H, H // k.shape[2], min(window, T))
     delta = torch.empty_like(lse)
