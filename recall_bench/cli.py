@@ -5,22 +5,28 @@ the application is built for each call. Everything heavy is imported inside the 
 """
 
 import sys
-from collections.abc import Callable, Sequence
-from functools import wraps
+import traceback
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from recall_bench import options, presets, registry
 from recall_bench.config import ModelConfig, RunConfig, TrainingConfig
-from recall_bench.errors import UserError
+from recall_bench.errors import UserError, nearest
 from recall_bench.options import Panel
+
+if TYPE_CHECKING:
+    from recall_bench.testing import Report
 
 TASK, RECIPE, BACKBONE = "Task options", "Training recipe", "Backbone"
 KNOBS = "Knobs (values separated by commas are swept)"
+
+UsageError = cast(type[Exception], typer.BadParameter.__bases__[0])
+"""The base of what typer raises for a command line that it cannot read."""
 
 Plugins = Annotated[
     list[Path] | None,
@@ -38,109 +44,97 @@ Processes = Annotated[
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Entry point of the console script."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    """Entry point of the console script; ends in `SystemExit`, 2 for an error of the user's."""
+    words = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     try:
         app = build_app(words)
+        sys.exit(app(args=words, prog_name="recall-bench", standalone_mode=False))
     except UserError as error:
-        if "--debug" in words:
-            raise
-        _complain(error)
-        sys.exit(2)
+        _complain(str(error), words)
+    except UsageError as error:
+        _complain(_usage(error), words)
     except KeyboardInterrupt:
         sys.exit(130)
-    app(args=words, prog_name="recall-bench")
+
+
+def _complain(message: str, words: Sequence[str]) -> None:
+    """Print one message, after the traceback if ``--debug`` was given, and exit with 2."""
+    if "--debug" in words:
+        traceback.print_exc()
+    Console(stderr=True, highlight=False).print("[bold red]Error:[/] ", end="")
+    print(message, file=sys.stderr)
+    sys.exit(2)
+
+
+def _usage(error: Any) -> str:
+    """What was wrong with the words of the command line, and where to look."""
+    message = error.format_message()
+    if close := getattr(error, "possibilities", None):
+        message = f"{error.message}. Did you mean {' or '.join(sorted(close))}?"
+    path = error.ctx.command_path if error.ctx else "recall-bench"
+    knobs = " --arch NAME" if path.endswith(("train", "sweep")) else ""
+    return f"{message.rstrip('.')}{'' if close else '.'} See `{path}{knobs} --help`."
 
 
 def build_app(argv: Sequence[str]) -> typer.Typer:
     """The application for one command line; its flags follow the names in it."""
     app = typer.Typer(
         help="How well does a sequence-mixing layer recall, and what does that cost in memory?",
-        no_args_is_help=True,
         pretty_exceptions_enable=False,
         add_completion=False,
     )
     for path in options.values_of(argv, "--plugin"):
         registry.load_plugin(path)
-    verb = next((word for word in argv if not word.startswith("-")), "")
-    panels = _panels(argv) if verb in ("train", "sweep") else []
-    show_panels = [_task_panel(_shown_task(argv))] if verb == "show" else []
-
-    app.command("list")(_guarded(list_everything))
-    app.command("show")(_guarded(options.with_panels(show, show_panels)))
-    app.command("train")(_guarded(options.with_panels(train, panels)))
-    app.command("sweep")(_guarded(options.with_panels(sweep, panels)))
-    app.command("plot")(_guarded(plot))
-    app.command("report")(_guarded(report))
-    app.command("check")(_guarded(check))
-    app.command("export")(_guarded(export))
-    app.command("doctor")(_guarded(doctor))
+    panels = _panels(argv)
+    app.command("list")(list_everything)
+    app.command("show")(options.with_panels(show, panels[1:2]))
+    app.command("train")(options.with_panels(train, panels))
+    app.command("sweep")(options.with_panels(sweep, panels))
+    app.command("plot")(plot)
+    app.command("report")(report)
+    app.command("check")(check)
+    app.command("export")(export)
+    app.command("doctor")(doctor)
     return app
 
 
 def _panels(argv: Sequence[str]) -> list[Panel]:
-    names = [n for value in options.values_of(argv, "--arch") for n in value.split(",") if n]
-    knobs = Panel(KNOBS, tuple(registry.architectures.get(name) for name in names))
-    task = _task_panel((options.values_of(argv, "--task") or ["mqar"])[-1])
-    fixed = frozenset({"learning_rate"})
-    return [knobs, task, Panel(RECIPE, (TrainingConfig,), fixed), Panel(BACKBONE, (ModelConfig,))]
+    """Flags for the knobs of the architectures, the task's options, the recipe, the backbone."""
+    verb = next((word for word in argv if not word.startswith("-")), "")
+    if verb not in ("show", "train", "sweep"):
+        return []
+    preset = presets.get((options.values_of(argv, "--preset") or ["quick"])[-1])
+    names = [name for value in options.values_of(argv, "--arch") for name in _listed(value)]
+    task = (_shown(argv) if verb == "show" else options.values_of(argv, "--task")) or ["mqar"]
+    given = {knob: values for name in names for knob, values in preset.knobs(name).items()}
+    return [
+        Panel(
+            KNOBS,
+            tuple(registry.architectures.get(name) for name in names),
+            preset=given,
+            swept=True,
+        ),
+        Panel(TASK, (registry.tasks.get(task[-1]),), preset=preset.tasks.get(task[-1], {})),
+        Panel(RECIPE, (TrainingConfig,), frozenset({"learning_rate"}), preset.training),
+        Panel(BACKBONE, (ModelConfig,), preset=preset.model),
+    ]
 
 
-def _task_panel(name: str) -> Panel:
-    return Panel(TASK, (registry.tasks.get(name),))
+def _shown(argv: Sequence[str]) -> list[str]:
+    """The words of `show` that are neither flags nor their values."""
+    words = argv[argv.index("show") :]
+    return [
+        word
+        for last, word in pairwise(words)
+        if not word.startswith("-") and (not last.startswith("--") or "=" in last)
+    ][:1]
 
 
-def _shown_task(argv: Sequence[str]) -> str:
-    words = [word for word in argv[argv.index("show") + 1 :] if not word.startswith("-")]
-    return words[0] if words else "mqar"
-
-
-def _guarded(verb: Callable[..., Any]) -> Callable[..., Any]:
-    """Turn a user's error into one message and exit code 2, and Ctrl-C into 130."""
-
-    @wraps(verb)
-    def run(**arguments: Any) -> None:
-        debug = arguments.pop("debug", False)
-        try:
-            verb(**arguments)
-        except UserError as error:
-            if debug:
-                raise
-            _complain(error)
-            raise typer.Exit(2) from None
-        except KeyboardInterrupt:
-            if debug:
-                raise
-            raise typer.Exit(130) from None
-
-    return run
-
-
-def _complain(error: UserError) -> None:
-    Console(stderr=True, highlight=False, soft_wrap=True).print("[bold red]Error:[/] ", end="")
-    print(error, file=sys.stderr)
-
-
-def list_everything(debug: Debug = False) -> None:
+def list_everything(plugin: Plugins = None, debug: Debug = False) -> None:
     """Tasks, architectures with their knobs, and presets."""
-    console = Console(highlight=False)
-    for title, entries in (("Architectures", registry.architectures), ("Tasks", registry.tasks)):
-        table = Table("name", "option", "type", "meaning", title=title, title_justify="left")
-        for name in entries:
-            fields = entries.get(name).model_fields
-            for row, (field, info) in enumerate(fields.items()):
-                table.add_row(
-                    f"[bold]{name}[/]" if row == 0 else "",
-                    options.flag_of(field),
-                    options.type_name(info.annotation),
-                    options.describe(info),
-                    end_section=row == len(fields) - 1,
-                )
-        console.print(table)
-    table = Table("name", "meaning", title="Presets", title_justify="left")
-    for name, preset in presets.PRESETS.items():
-        table.add_row(f"[bold]{name}[/]", preset.description)
-    console.print(table)
+    from recall_bench.catalogue import print_catalogue
+
+    print_catalogue(Console(highlight=False))
 
 
 def show(
@@ -176,7 +170,8 @@ def train(
     """Train one run, keep its record, and print the scores."""
     if "," in arch:
         raise UserError(f"`train` takes one architecture, got {arch!r}. Use `sweep` for several.")
-    configs = _configs(arch, task, preset, [learning_rate], [seed], given)
+    rates = _rates(str(learning_rate), "--learning-rate")
+    configs = _configs(arch, task, preset, rates, [seed], given)
     if len(configs) > 1:
         raise UserError(
             f"`train` takes one value a knob, got {len(configs)} settings. Use `sweep` for several."
@@ -197,7 +192,9 @@ def sweep(
     store: Store = Path("runs"),
     processes: Processes = None,
     device: Device = "auto",
-    retry_failed: Annotated[bool, typer.Option(help="Run failed runs again.")] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Run failed runs again.")
+    ] = False,
     plugin: Plugins = None,
     debug: Debug = False,
     *,
@@ -205,7 +202,7 @@ def sweep(
 ) -> None:
     """Cross knobs, learning rates and seeds; skip what is finished, continue what was cut off."""
     chosen = presets.get(preset)
-    rates = _numbers(learning_rates, float, "--learning-rates") or chosen.learning_rates
+    rates = _rates(learning_rates, "--learning-rates") or chosen.learning_rates
     configs = _configs(arch, task, preset, rates, _seeds(seeds, chosen.seeds), given)
     _run(configs, store, device, processes, plugin, retry_failed)
 
@@ -222,7 +219,9 @@ def plot(
         str | None, typer.Option(help="Which one, where there are several.")
     ] = None,
     title: Annotated[str | None, typer.Option(help="Title of the figure.")] = None,
-    annotate: Annotated[bool, typer.Option(help="Write the knobs beside the points.")] = False,
+    annotate: Annotated[
+        bool, typer.Option("--annotate", help="Write the knobs beside the points.")
+    ] = False,
     debug: Debug = False,
 ) -> None:
     """Draw the recall-memory frontier of a store."""
@@ -248,15 +247,20 @@ def check(
     if subject.endswith(".py") or Path(subject).is_file():
         components = registry.registered_by(registry.load_plugin(subject))
     else:
-        kind = registry.tasks if subject in registry.tasks.names() else registry.architectures
+        kinds = (registry.architectures, registry.tasks)
+        if not (kind := next((kind for kind in kinds if subject in kind.names()), None)):
+            known = [name for kind in kinds for name in kind]
+            raise UserError(
+                f"Unknown architecture, task or file '{subject}'. {nearest(subject, known)}"
+            )
         components = [kind.get(subject)]
-    failed = 0
+    broken = []
     for component in components:
         result = check_component(component)
         console.print(result)
-        failed += not result.passed
-    if failed:
-        raise typer.Exit(2)
+        broken += [result] if not result.passed else []
+    if broken:
+        raise UserError(" ".join(_breaks(result) for result in broken))
 
 
 def export(
@@ -287,12 +291,15 @@ def report(
     debug: Debug = False,
 ) -> None:
     """Print every point of a store, with its interval, and which ones are on the frontier."""
-    from recall_bench.report import points_table
+    from recall_bench.report import points_tables
 
     frame = _load(store)
+    names = sorted(set(frame["experiment"]))
+    if experiment and experiment not in names:
+        raise UserError(f"Unknown experiment '{experiment}'. {nearest(experiment, names)}")
     if experiment:
         frame = frame[frame["experiment"] == experiment]
-    Console(highlight=False).print(points_table(frame))
+    Console(highlight=False).print(points_tables(frame))
 
 
 def _run(
@@ -305,7 +312,7 @@ def _run(
 ) -> None:
     """Carry the runs out, then print the points they make."""
     from recall_bench.executors import LocalExecutor
-    from recall_bench.report import points_table
+    from recall_bench.report import points_tables
     from recall_bench.store import ResultStore
     from recall_bench.sweep import run_sweep
 
@@ -317,11 +324,14 @@ def _run(
     summary = run_sweep(configs, results, executor, retry_failed=retry_failed)
     frame = results.frame()
     wanted = {config.run_id for config in configs}
-    Console(highlight=False).print(points_table(frame[frame["run_id"].isin(wanted)]))
+    Console(highlight=False).print(points_tables(frame[frame["run_id"].isin(wanted)]))
+    before = f", {summary.before} of them before" if summary.before else ""
+    diverged = f"; {summary.diverged} diverged" if summary.diverged else ""
+    print(f"{summary.total} runs done{before}{diverged}. Records are in {store}.")
     if summary.failed:
-        reasons = "; ".join(sorted({str(record.reason) for record in summary.failed}))
+        reasons = {(record.reason or "").partition("\n")[0] for record in summary.failed}
         raise UserError(
-            f"{len(summary.failed)} of {summary.total} runs failed: {reasons}. "
+            f"{len(summary.failed)} of {summary.total} runs failed: {'; '.join(sorted(reasons))}. "
             f"Their records are kept; --retry-failed runs them again."
         )
 
@@ -334,7 +344,13 @@ def _check_plugins(plugins: Sequence[Path]) -> None:
         for component in registry.registered_by(registry.load_plugin(path)):
             result = check_component(component)
             if not result.passed:
-                raise UserError(f"The plugin {path} breaks the contract.\n{result}")
+                raise UserError(f"{_breaks(result)} See `recall-bench check {path}`.")
+
+
+def _breaks(result: "Report") -> str:
+    """A broken contract in one line."""
+    names = "; ".join(failure.property for failure in result.failures)
+    return f"{result.subject!r} breaks the contract of {len(result.failures)} properties: {names}."
 
 
 def _task(name: str, preset: presets.Preset, given: dict[str, str]) -> Any:
@@ -356,7 +372,8 @@ def _configs(
     from recall_bench.sweep import expand
 
     chosen = presets.get(preset)
-    names = [name.strip() for name in arch.split(",") if name.strip()]
+    if not (names := _listed(arch)):
+        raise UserError(f"--arch {arch!r} names nothing. {nearest('', registry.architectures)}")
     knobs = {
         name: [part.strip() for part in text.split(",")] for name, text in given[KNOBS].items()
     }
@@ -375,21 +392,27 @@ def _configs(
     )
 
 
-def _numbers(text: str | None, kind: Callable[[str], Any], flag: str) -> list[Any]:
-    if text is None:
-        return []
-    try:
-        return [kind(part) for part in text.split(",")]
-    except ValueError:
-        raise UserError(f"{flag} {text!r}: expected numbers separated by commas.") from None
+def _rates(text: str | None, flag: str) -> list[float]:
+    parts = [] if text is None else text.split(",")
+    for part in parts:
+        options.check(TrainingConfig, "learning_rate", part.strip(), flag)
+    return [float(part) for part in parts]
 
 
 def _seeds(text: str | None, default: int) -> list[int]:
     """Seeds 0 … N-1 for a single number N, else the list itself."""
-    numbers = _numbers(text, int, "--seeds") or [default]
-    if min(numbers) < 0 or numbers == [0]:
-        raise UserError(f"--seeds {text!r}: expected a count of at least 1, or seeds from 0 on.")
+    parts = [str(default)] if text is None else text.split(",")
+    if not all(part.strip().isdecimal() for part in parts) or parts == ["0"]:
+        raise UserError(
+            f"--seeds {text}: expected how many, at least 1, or a list of seeds such as 0,5."
+        )
+    numbers = [int(part) for part in parts]
     return list(range(numbers[0])) if len(numbers) == 1 else numbers
+
+
+def _listed(text: str) -> list[str]:
+    """The names in a list that is separated by commas."""
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _load(path: Path) -> Any:

@@ -31,6 +31,8 @@ class Config(BaseModel):
 class Component(Config):
     """A registered task or architecture: its fields are its options."""
 
+    model_config = ConfigDict(allow_inf_nan=False)
+
     name: ClassVar[str] = ""
     version: ClassVar[int] = 1
 
@@ -75,6 +77,8 @@ def explain(error: ValidationError, cls: type[BaseModel]) -> str:
 class ModelConfig(Config):
     """The backbone around the mixers (see `recall_bench.model`)."""
 
+    model_config = ConfigDict(allow_inf_nan=False)
+
     mlp_ratio: float = Field(
         0.0, ge=0, description="MLP width over model width; 0 leaves the MLP out"
     )
@@ -86,6 +90,8 @@ class ModelConfig(Config):
 
 class TrainingConfig(Config):
     """The recipe; the defaults are those of Figure 2 of the Based paper (2402.18668)."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
     epochs: int = Field(32, ge=1, description="passes over the training segments")
     batch_size: int = Field(256, ge=1, description="training examples a step")

@@ -8,31 +8,47 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 import typer
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
+from pydantic_core import ErrorDetails, PydanticUndefined
+
+from recall_bench.config import Component
+from recall_bench.errors import UserError, nearest
 
 
 @dataclass(frozen=True)
 class Panel:
-    """A titled group of flags: the fields of one or more models."""
+    """A titled group of flags: the fields of one or more models.
+
+    ``preset`` holds the values that stand where a flag is not given, if not the field's default;
+    a ``swept`` panel takes several values a flag, separated by commas.
+    """
 
     title: str
     models: tuple[type[BaseModel], ...]
     exclude: frozenset[str] = frozenset()
+    preset: Mapping[str, Any] = field(default_factory=dict)
+    swept: bool = False
 
     def fields(self) -> dict[str, FieldInfo]:
         """The fields by name; the first model that has a name decides its help."""
         found: dict[str, FieldInfo] = {}
         for model in self.models:
-            for name, field in model.model_fields.items():
+            for name, info in model.model_fields.items():
                 if name not in self.exclude:
-                    found.setdefault(name, field)
+                    found.setdefault(name, info)
         return found
+
+    def check(self, name: str, text: str) -> None:
+        """Raises `UserError` where one of the models refuses a value of the field ``name``."""
+        for model in self.models:
+            if name in model.model_fields:
+                for part in text.split(",") if self.swept else [text]:
+                    check(model, name, part.strip())
 
 
 def values_of(argv: Sequence[str], flag: str) -> list[str]:
@@ -49,27 +65,29 @@ def values_of(argv: Sequence[str], flag: str) -> list[str]:
 def with_panels(function: Callable[..., Any], panels: Iterable[Panel]) -> Callable[..., Any]:
     """The command ``function(*, fixed flags, given)`` with a flag for every field of the panels.
 
-    ``given`` receives the flags that were used, as text: ``{panel title: {field: text}}``.
+    ``given`` receives the flags that were used, as text: ``{panel title: {field: text}}``. The
+    command raises `UserError` for a value that its field refuses.
     """
     signature = inspect.signature(function)
     fixed = [p for p in signature.parameters.values() if p.name != "given"]
     taken = {parameter.name for parameter in fixed}
-    owner: dict[str, str] = {}
+    owner: dict[str, Panel] = {}
     added = []
     for panel in panels:
-        for name, field in panel.fields().items():
+        for name, info in panel.fields().items():
             if name in taken:
                 continue
             taken.add(name)
-            owner[name] = panel.title
-            added.append(_parameter(name, field, panel.title))
+            owner[name] = panel
+            added.append(_parameter(name, info, panel))
 
     def command(**arguments: Any) -> Any:
         given: dict[str, dict[str, str]] = {panel.title: {} for panel in panels}
-        for name, title in owner.items():
+        for name, panel in owner.items():
             value = arguments.pop(name)
             if value is not None:
-                given[title][name] = value
+                panel.check(name, value)
+                given[panel.title][name] = value
         return function(**arguments, given=given)
 
     parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in [*fixed, *added]]
@@ -85,12 +103,42 @@ def flag_of(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def _parameter(name: str, field: FieldInfo, panel: str) -> inspect.Parameter:
+def check(model: type[BaseModel], name: str, text: str, flag: str | None = None) -> None:
+    """Raises `UserError` where ``model`` refuses ``text`` for a field, whatever its others are."""
+    try:
+        model(**{name: parsed(text)})
+    except ValidationError as error:
+        for problem in error.errors(include_url=False):
+            if problem["loc"][:1] == (name,):
+                whose = f" for {model.name}" if issubclass(model, Component) else ""
+                said = _refusal(model.model_fields[name], text, problem)
+                raise UserError(f"{flag or flag_of(name)} {text}{whose}: {said}") from error
+
+
+def _refusal(info: FieldInfo, text: str, problem: ErrorDetails) -> str:
+    """What a field expects instead of ``text``, and the nearest value that it takes."""
+    within = ".".join(str(part) for part in problem["loc"][1:])
+    if within:
+        return f"{within}: {problem['msg']}. Got {problem['input']!r}."
+    if problem["type"] == "value_error":
+        return problem["msg"].removeprefix("Value error, ") + "."
+    kind = type_name(info.annotation)
+    if "|" in kind:
+        return f"expected {kind.replace('|', ' or ')}. {nearest(text, kind.split('|'))}"
+    noun = {"INT": "an integer", "FLOAT": "a number"}.get(kind, kind)
+    limit = bounds(info)
+    expected = f"expected {noun}{', ' if limit else ''}{limit}."
+    context = problem.get("ctx", {})
+    closest = context.get("ge", context.get("le"))
+    return expected if closest is None else f"{expected} The nearest is {closest}."
+
+
+def _parameter(name: str, info: FieldInfo, panel: Panel) -> inspect.Parameter:
     option = typer.Option(
         flag_of(name),
-        help=describe(field),
-        metavar=type_name(field.annotation),
-        rich_help_panel=panel,
+        help=describe(info, panel.preset.get(name, info.default)),
+        metavar=type_name(info.annotation),
+        rich_help_panel=panel.title,
         show_default=False,
     )
     return inspect.Parameter(
@@ -101,34 +149,34 @@ def _parameter(name: str, field: FieldInfo, panel: str) -> inspect.Parameter:
     )
 
 
-def describe(field: FieldInfo) -> str:
+def describe(info: FieldInfo, default: Any) -> str:
     """Description, range and default of a field, in one line."""
-    notes = []
-    limits = bounds(field)
-    if limits:
-        notes.append(limits)
-    if field.default is not PydanticUndefined and field.default is not None:
-        notes.append(f"default {shown(field.default)}")
-    text = field.description or ""
-    return f"{text} ({'; '.join(notes)})" if notes else text
+    notes = [bounds(info)]
+    if default is not PydanticUndefined:
+        notes.append(f"default {shown(default)}")
+    said = "; ".join(note for note in notes if note)
+    return f"{info.description or ''} ({said})".strip() if said else info.description or ""
 
 
-def bounds(field: FieldInfo) -> str:
-    """The range of a numeric field, such as ">= 1, <= 256"."""
-    signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
-    return ", ".join(
-        f"{sign} {getattr(limit, key):g}"
-        for limit in field.metadata
-        for key, sign in signs.items()
-        if getattr(limit, key, None) is not None
-    )
+def bounds(info: FieldInfo) -> str:
+    """The range of a numeric field in words, such as "1 to 256" or "above 0, at most 1"."""
+    limits = {
+        sign: str(limit)
+        for part in info.metadata
+        for sign in ("ge", "gt", "le", "lt")
+        if (limit := getattr(part, sign, None)) is not None
+    }
+    if {"ge", "le"} <= limits.keys():
+        return f"{limits['ge']} to {limits['le']}"
+    words = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+    return ", ".join(f"{word} {limits[sign]}" for sign, word in words.items() if sign in limits)
 
 
 def shown(value: Any) -> str:
     """A default as a person would type it."""
     if isinstance(value, tuple | list):
-        return ",".join(shown(item) for item in value)
-    return str(value).lower() if isinstance(value, bool) else str(value)
+        return ", ".join(shown(item) for item in value)
+    return str(value).lower() if isinstance(value, bool | None) else str(value)
 
 
 def type_name(annotation: Any) -> str:

@@ -37,6 +37,15 @@ class Preset(Config):
                     settings.append(setting)
         return settings
 
+    def knobs(self, architecture: str) -> dict[str, list[Any]]:
+        """Every value that a knob takes in the grids of an architecture."""
+        found: dict[str, list[Any]] = {}
+        for grid in self.grids.get(architecture, []):
+            for knob, values in grid.items():
+                kept = found.setdefault(knob, [])
+                kept += [value for value in values if value not in kept]
+        return found
+
 
 def _logspace(low: float, high: float, count: int) -> list[float]:
     """``count`` powers of ten from 10^low to 10^high, to four significant digits."""

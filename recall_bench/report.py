@@ -1,55 +1,67 @@
-"""The points of a store as a table to read in a terminal."""
+"""The points of a store as tables to read in a terminal."""
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
+from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
 from recall_bench.ceilings import with_ceiling
 from recall_bench.frontier import as_points, frontier
 
+LEGEND = "★ on the frontier · recall on test, at the learning rate best on validation"
 
-def points_table(data: pd.DataFrame) -> Table:
-    """Runs or points -> one row a point, by state size; a star marks those on the frontier."""
-    table = with_ceiling(as_points(data))
-    table = table.sort_values(["experiment", "state_bytes", "knobs"], ignore_index=True)
-    best = {
-        (row["experiment"], row["architecture"], row["knobs"])
-        for _, group in table.groupby("experiment")
-        for row in frontier(group).to_dict("records")
-    }
-    shown = Table(
-        "", "architecture", "knobs", title="Recall on test; learning rate chosen on validation"
-    )
-    for name in ("state bytes", "recall", "95% interval", "seeds", "learning rate", "ceiling"):
-        shown.add_column(name, justify="right")
-    defaults = _common(table["knobs"])
-    for row in table.to_dict("records"):
-        key = (row["experiment"], row["architecture"], row["knobs"])
+
+def points_tables(data: pd.DataFrame) -> Group:
+    """Runs or points -> a table for every experiment, since only its points compare."""
+    points = with_ceiling(as_points(data))
+    experiments = [group for _, group in points.groupby("experiment")]
+    titles = len(experiments) > 1
+    tables = [part for group in experiments for part in (_table(group, titles), Text())]
+    return Group(*tables, Text(LEGEND))
+
+
+def _table(points: pd.DataFrame, titled: bool) -> Table:
+    """One row a point, by state size; a star marks those on the frontier."""
+    points = points.sort_values(["state_bytes", "architecture", "knobs"])
+    best = {run for runs in frontier(points)["run_ids"] for run in runs}
+    first = points.iloc[0]
+    title = f"Experiment {first['experiment']}, {first['task']}" if titled else None
+    table = Table(box=None, pad_edge=False, title=title, title_justify="left")
+    table.add_column("")
+    table.add_column("point", overflow="fold")
+    limited = bool((points["recall_ceiling"] < 0.9995).any())
+    for heading in ("bytes", "recall", "95% interval", "seeds", "rate", *["limit"] * limited):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in points.to_dict("records"):
+        family = points.loc[points["architecture"] == row["architecture"], "knobs"]
         low, high = row["test_accuracy_low"], row["test_accuracy_high"]
-        shown.add_row(
-            "★" if key in best else "",
-            row["architecture"],
-            _knobs(row["knobs"], defaults),
-            f"{row['state_bytes']:,.0f}",
-            f"{row['test_accuracy']:.3f}",
-            "" if pd.isna(low) else f"{low:.3f} to {high:.3f}",
+        cells = [
+            "★" if best.issuperset(row["run_ids"]) else "",
+            _name(row, [json.loads(text) for text in family]),
+            _number(row["state_bytes"], ",.0f"),
+            _number(row["test_accuracy"], ".3f"),
+            "" if pd.isna(low) else f"{low:.3f}–{high:.3f}",  # noqa: RUF001
             str(row["seeds"]),
             f"{row['learning_rate']:g}",
-            "" if pd.isna(row["recall_ceiling"]) else f"{row['recall_ceiling']:.3f}",
-            end_section=False,
-        )
-    return shown
+        ]
+        table.add_row(*cells, *[_number(row["recall_ceiling"], ".3f")] * limited)
+    return table
 
 
-def _common(knobs: pd.Series) -> set[str]:
-    """Knobs that say nothing: the stacking, and what never varies."""
-    settings = [json.loads(text) for text in knobs]
-    names = {name for setting in settings for name in setting}
-    same = {name for name in names if len({json.dumps(s.get(name)) for s in settings}) == 1}
-    return (same if len(settings) > 1 else set()) | {"layers"}
+def _name(row: Mapping[Any, Any], family: list[dict[str, Any]]) -> str:
+    """The architecture, and the knobs that vary between its points."""
+    knobs = json.loads(row["knobs"])
+    varying = [
+        f"{name}={value}"
+        for name, value in knobs.items()
+        if any(other.get(name) != value for other in family)
+    ]
+    return " ".join([row["architecture"], *varying])
 
 
-def _knobs(text: str, hidden: set[str]) -> str:
-    setting = json.loads(text)
-    return " ".join(f"{name}={value}" for name, value in setting.items() if name not in hidden)
+def _number(value: float, form: str) -> str:
+    return "-" if pd.isna(value) else format(value, form)

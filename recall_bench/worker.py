@@ -22,7 +22,7 @@ from recall_bench import registry
 from recall_bench.claims import Claim
 from recall_bench.config import RunConfig
 from recall_bench.errors import UserError
-from recall_bench.files import StoreError, explained
+from recall_bench.files import explained
 from recall_bench.record import Record
 from recall_bench.store import ResultStore
 
@@ -175,8 +175,8 @@ class _Worker:
             return record
         except (self.training.Interrupted, KeyboardInterrupt):
             return None
-        except StoreError:
-            raise
+        except UserError:
+            raise  # no fault of the run: the device, the precision on it, or the store
         except Exception as error:
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 with explained(directory):
