@@ -69,25 +69,29 @@ def _forward_kernel(
 
 
 @triton.jit
-def _slope(
-    x, initial, weight, bias, dy, t, c, L, W, x_t, dy_t,
-    K: tl.constexpr, BIAS: tl.constexpr, SILU: tl.constexpr, INITIAL: tl.constexpr,
+def _slope_kernel(
+    x, weight, bias, initial, dy, slope, x_b, x_t, dy_b, dy_t, L, W,
+    K: tl.constexpr, BIAS: tl.constexpr, INITIAL: tl.constexpr,
+    T_TILE: tl.constexpr, C_TILE: tl.constexpr,
 ):  # fmt: skip
-    """The gradient before the activation at times t, zeros outside: (T, C)."""
-    inside = ((t >= 0) & (t < L))[:, None] & (c < W)[None, :]
-    gradient = tl.load(dy + t.to(tl.int64)[:, None] * dy_t + c[None, :], mask=inside, other=0.0)
-    gradient = gradient.to(tl.float32)
-    if SILU:
-        total = _convolve(x, initial, weight, bias, t, c, L, W, x_t, K, INITIAL, BIAS)
-        half = _sigmoid(total)
-        gradient *= half * (1.0 + total * (1.0 - half))
-    return gradient
+    """The gradient before silu: dy silu'(convolution), contiguous."""
+    b = tl.program_id(0).to(tl.int64)
+    t = tl.program_id(1) * T_TILE + tl.arange(0, T_TILE)
+    c = tl.program_id(2) * C_TILE + tl.arange(0, C_TILE)
+    initial += b * (K - 1) * W
+    total = _convolve(x + b * x_b, initial, weight, bias, t, c, L, W, x_t, K, INITIAL, BIAS)
+    half = _sigmoid(total)
+    gradient = _input(dy + b * dy_b, initial, t, c, L, W, dy_t, K, False)
+    gradient *= half * (1.0 + total * (1.0 - half))
+    inside = (t < L)[:, None] & (c < W)[None, :]
+    offset = (b * L + t.to(tl.int64))[:, None] * W + c[None, :]
+    tl.store(slope + offset, gradient.to(slope.dtype.element_ty), mask=inside)
 
 
 @triton.jit
 def _backward_kernel(
-    x, weight, bias, initial, dy, dx, d_weight, d_bias, d_initial, x_b, x_t, dy_b, dy_t, L, W,
-    K: tl.constexpr, BIAS: tl.constexpr, SILU: tl.constexpr, INITIAL: tl.constexpr,
+    x, weight, initial, slope, dx, d_weight, d_bias, d_initial, x_b, x_t, slope_b, slope_t, L, W,
+    K: tl.constexpr, BIAS: tl.constexpr, INITIAL: tl.constexpr,
     T_TILE: tl.constexpr, C_TILE: tl.constexpr,
 ):  # fmt: skip
     """dx, and this tile's part of d_weight (tiles, K, W) and d_bias (tiles, W)."""
@@ -95,23 +99,20 @@ def _backward_kernel(
     t = tl.program_id(1) * T_TILE + tl.arange(0, T_TILE)
     c = tl.program_id(2) * C_TILE + tl.arange(0, C_TILE)
     x += b * x_b
-    dy += b * dy_b
+    slope += b * slope_b
     initial += b * (K - 1) * W
     tile = b * tl.num_programs(1) + tl.program_id(1)
+    own = _input(slope, initial, t, c, L, W, slope_t, K, False)
     total = tl.zeros((T_TILE, C_TILE), tl.float32)
     for i in tl.static_range(K):
         tap = tl.load(weight + c * K + (K - 1 - i), mask=c < W, other=0.0).to(tl.float32)
-        total += tap[None, :] * _slope(
-            x, initial, weight, bias, dy, t + i, c, L, W, x_t, dy_t, K, BIAS, SILU, INITIAL
-        )
-    inside = (t < L)[:, None] & (c < W)[None, :]
-    offset = (b * L + t.to(tl.int64))[:, None] * W + c[None, :]
-    tl.store(dx + offset, total.to(dx.dtype.element_ty), mask=inside)
-    own = _slope(x, initial, weight, bias, dy, t, c, L, W, x_t, dy_t, K, BIAS, SILU, INITIAL)
-    for i in tl.static_range(K):
+        total += tap[None, :] * _input(slope, initial, t + i, c, L, W, slope_t, K, False)
         shifted = _input(x, initial, t - i, c, L, W, x_t, K, INITIAL)
         tap_gradient = tl.sum(own * shifted, 0)
         tl.store(d_weight + (tile * K + K - 1 - i) * W + c, tap_gradient, mask=c < W)
+    inside = (t < L)[:, None] & (c < W)[None, :]
+    offset = (b * L + t.to(tl.int64))[:, None] * W + c[None, :]
+    tl.store(dx + offset, total.to(dx.dtype.element_ty), mask=inside)
     if BIAS:
         tl.store(d_bias + tile * W + c, tl.sum(own, 0), mask=c < W)
     if INITIAL:
@@ -121,11 +122,8 @@ def _backward_kernel(
                 for i in tl.static_range(K - 1 - j, K):
                     early_tap = tl.load(weight + c * K + (K - 1 - i), mask=c < W, other=0.0)
                     at = j - (K - 1) + i + tl.arange(0, 1)
-                    slope = _slope(
-                        x, initial, weight, bias, dy, at, c, L, W, x_t, dy_t,
-                        K, BIAS, SILU, INITIAL,
-                    )  # fmt: skip
-                    gradient += early_tap.to(tl.float32) * tl.sum(slope, 0)
+                    early = _input(slope, initial, at, c, L, W, slope_t, K, False)
+                    gradient += early_tap.to(tl.float32) * tl.sum(early, 0)
                 tl.store(d_initial + (b * (K - 1) + j) * W + c, gradient, mask=c < W)
 
 
@@ -222,11 +220,26 @@ def _convolution_backward(
     K, tiles = weight.shape[1], triton.cdiv(L, T)
     taps = x.new_empty(B * tiles, K, W, dtype=torch.float32)
     offsets = x.new_empty(B * tiles, W, dtype=torch.float32)
-    _backward_kernel[B, tiles, triton.cdiv(W, C)](
-        x, weight.contiguous(), bias, x if initial is None else initial.contiguous(), dy,
-        dx, taps, offsets, d_initial, *x.stride()[:2], *dy.stride()[:2], L, W,
-        K=K, BIAS=bias is not None, SILU=silu, INITIAL=initial is not None,
-        T_TILE=T, C_TILE=C, num_warps=4,
+    grid = B, tiles, triton.cdiv(W, C)
+    weight = weight.contiguous()
+    before = x if initial is None else initial.contiguous()
+    constants: dict[str, Any] = {
+        "K": K,
+        "BIAS": bias is not None,
+        "INITIAL": initial is not None,
+        "T_TILE": T,
+        "C_TILE": C,
+        "num_warps": 4,
+    }
+    slope = dy
+    if silu:
+        slope = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+        _slope_kernel[grid](
+            x, weight, bias, before, dy, slope, *x.stride()[:2], *dy.stride()[:2], L, W, **constants
+        )
+    _backward_kernel[grid](
+        x, weight, before, slope, dx, taps, offsets, d_initial,
+        *x.stride()[:2], *slope.stride()[:2], L, W, **constants,
     )  # fmt: skip
     d_weight = taps.sum(0).t().contiguous().to(weight.dtype)
     return dx, d_weight, d_bias if bias is None else offsets.sum(0).to(bias.dtype), d_initial

@@ -56,7 +56,7 @@ def _store(x, value, t0, T, stride, width: tl.constexpr, C: tl.constexpr, W: tl.
     )
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["T", "H", "window"])
 def _forward_kernel(
     q, k, v, y, lse,
     q_b, q_t, q_h, k_b, k_t, k_h, v_b, v_t, v_h, y_b, y_t, y_h, T, H, group, window,
@@ -96,7 +96,7 @@ def _forward_kernel(
     tl.store(lse + bh * T + m, largest + tl.log2(total), mask=m < T)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["T", "H", "window"])
 def _dq_kernel(
     q, k, v, y, dy, lse, delta, dq,
     q_b, q_t, q_h, k_b, k_t, k_h, v_b, v_t, v_h, y_b, y_t, y_h, dy_b, dy_t, dy_h,
@@ -140,7 +140,7 @@ def _dq_kernel(
     _store(dq, dx, m0, T, dq_t, d, M, D)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["T", "H", "window"])
 def _dkv_kernel(
     q, k, v, dy, lse, delta, dk, dv_out,
     q_b, q_t, q_h, k_b, k_t, k_h, v_b, v_t, v_h, dy_b, dy_t, dy_h,
@@ -382,5 +382,5 @@ def _step(
 def _step_shapes(
     q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor, position: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    new = (torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in (keys, values, position))
-    return q.new_empty(*q.shape[:2], v.shape[-1]), *new
+    y = q.new_empty(*q.shape[:2], v.shape[-1])
+    return y, torch.empty_like(keys), torch.empty_like(values), torch.empty_like(position)

@@ -15,7 +15,7 @@ phi = w f, so S = S_raw w, and phi(q) S = f(q) (w^2 S_raw), where w^2 is 1 for t
 Dimensions: B batch, T length, H heads, d feature_dim, D = d padded to 16 or 32, R = 64 NB rows
 of the padded state, C chunk, V columns of v in one program.
 """
-# mypy: disable-error-code="no-untyped-def"
+# mypy: disable-error-code="no-untyped-def, assignment"
 
 import functools
 from typing import Any
@@ -129,8 +129,11 @@ def _gradient(
     """Add to dx (C, D) the gradient through the features of x: df = g S^T - minus z^T."""
     w2 = _weights(block, d, D)
     first, second = _factors(x, block, D, DTYPE, PRECISION)
+    first = first.to(DTYPE)  # exact
+    second = second.to(DTYPE)
     S_t = tl.trans((S * w2[:, None]).to(DTYPE))  # (V, 64)
-    df = _dot(g, S_t, DTYPE, PRECISION) - minus[:, None] * (z * w2)[None, :]  # (C, 64)
+    df = _dot(g, S_t, DTYPE, PRECISION) - minus[:, None] * (z * w2)[None, :]
+    df = df.to(DTYPE)  # (C, 64)
     both = tl.permute(tl.join(df * second, df * first), (0, 2, 1))  # (C, 2, 64)
     pick = _columns(block, D)[:, None] == tl.arange(0, D)[None, :]  # (128, D)
     dx += _dot(tl.reshape(both, (x.shape[0], 128)), pick.to(tl.float32), DTYPE, PRECISION)
@@ -146,7 +149,7 @@ def _load(x, t0, T, stride, width, C: tl.constexpr, W: tl.constexpr, FULL: tl.co
     if not FULL:
         inside = inside & (column < width)[None, :]
     base = x + t0.to(tl.int64) * stride
-    return tl.load(base + row[:, None] * stride + column[None, :], mask=inside, other=0.0)
+    return tl.load(base + (row[:, None] * stride + column[None, :]), mask=inside, other=0.0)
 
 
 @triton.jit
@@ -158,7 +161,7 @@ def _store(x, value, t0, T, stride, width, C: tl.constexpr, W: tl.constexpr, FUL
     if not FULL:
         inside = inside & (column < width)[None, :]
     base = x + t0.to(tl.int64) * stride
-    tl.store(base + row[:, None] * stride + column[None, :], value, mask=inside)
+    tl.store(base + (row[:, None] * stride + column[None, :]), value, mask=inside)
 
 
 @triton.jit
@@ -229,7 +232,7 @@ def _accumulate(
     return new, new_z
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["T", "H", "splits", "split_length"])
 def _sum_kernel(
     x, v, den, delta, S, z,
     x_b, x_t, x_h, v_b, v_t, v_h,
@@ -266,7 +269,7 @@ def _sum_kernel(
         _store_state(S, z, blocks, z_blocks, slot, vb, NV, NB, V)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["splits"])
 def _scan_kernel(
     S, initial, splits, size, REVERSE: tl.constexpr, INITIAL: tl.constexpr, N: tl.constexpr
 ):
@@ -290,7 +293,7 @@ def _scan_kernel(
         carry += own
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["T", "H", "splits", "split_length"])
 def _forward_kernel(
     q, k, v, y, den, S, z, last_S, last_z,
     q_b, q_t, q_h, k_b, k_t, k_h, v_b, v_t, v_h, y_b, y_t, y_h,
@@ -346,7 +349,7 @@ def _forward_kernel(
             _store_state(last_S, last_z, blocks, z_blocks, slot // splits, vb, NV, NB, V)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["T", "H"])
 def _delta_kernel(
     y, dy, den, delta, y_b, y_t, y_h, dy_b, dy_t, dy_h, T, H,
     dv: tl.constexpr, W: tl.constexpr, C: tl.constexpr,
@@ -363,7 +366,7 @@ def _delta_kernel(
     tl.store(delta + bh * T + t, tl.sum(y_tile * dy_tile, 1) / denominator, mask=t < T)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["T", "H", "splits", "split_length"])
 def _dq_kernel(
     q, k, v, dy, den, delta, dq, S, z,
     q_b, q_t, q_h, k_b, k_t, k_h, v_b, v_t, v_h, dy_b, dy_t, dy_h, dq_v, dq_b, dq_t, dq_h,
@@ -421,7 +424,7 @@ def _dq_kernel(
         _store(dq, dx.to(dq.dtype.element_ty), t0, T, dq_t, d, C, D, d == D)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["T", "H", "splits", "split_length"])
 def _dkv_kernel(
     q, k, v, dy, den, delta, dk, dv_out, S, z, first_S, first_z,
     q_b, q_t, q_h, k_b, k_t, k_h, v_b, v_t, v_h, dy_b, dy_t, dy_h, dk_v, dk_b, dk_t, dk_h,
@@ -580,7 +583,7 @@ def taylor_attention_step(
 ) -> tuple[Tensor, TaylorState]:
     """See `recall_bench.kernels.taylor_attention.taylor_attention_step`."""
     if needs_gradient(q, k, v, *state):
-        token = (x[:, None] for x in (q, k, v))
+        token = q[:, None], k[:, None], v[:, None]
         y, new = taylor_attention(*token, initial_state=state, return_state=True)
         return y[:, 0], new
     y, kv, z = _step(q, k, v, state.kv, state.z)
@@ -617,7 +620,7 @@ class _Plan:
             "RESIDENT": resident,
             **dot_constants(q.dtype),
             "num_warps": 4,
-            "num_stages": 2 if resident else 1,
+            "num_stages": 1,
         }
 
     def state_buffers(self, slots: int, like: Tensor) -> tuple[Tensor, Tensor]:
@@ -626,11 +629,12 @@ class _Plan:
         S = like.new_empty(slots, R, self.NV * self.V, dtype=torch.float32)
         return S, like.new_empty(slots, R, dtype=torch.float32)
 
-    def kept(self, S: Tensor, z: Tensor, split: int) -> tuple[Tensor, Tensor]:
+    def kept(self, S: Tensor | None, z: Tensor | None, split: int) -> tuple[Tensor, Tensor]:
         """What one split's programs have left of states that stay in memory."""
-        return S.unflatten(0, (-1, self.splits))[:, split], z.unflatten(0, (-1, self.splits))[
-            :, split
-        ]
+        assert S is not None
+        assert z is not None
+        shape = (-1, self.splits)
+        return S.unflatten(0, shape)[:, split], z.unflatten(0, shape)[:, split]
 
     def pack(self, S: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         """Raw state -> (B, H, P, dv), (B, H, P)."""
