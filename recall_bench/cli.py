@@ -327,7 +327,8 @@ def _run(
     Console(highlight=False).print(points_tables(frame[frame["run_id"].isin(wanted)]))
     before = f", {summary.before} of them before" if summary.before else ""
     diverged = f"; {summary.diverged} diverged" if summary.diverged else ""
-    print(f"{summary.total} runs done{before}{diverged}. Records are in {store}.")
+    runs = "1 run" if summary.total == 1 else f"{summary.total} runs"
+    print(f"{runs} done{before}{diverged}. Records are in {store}.")
     if summary.failed:
         reasons = {(record.reason or "").partition("\n")[0] for record in summary.failed}
         raise UserError(
