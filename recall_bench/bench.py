@@ -82,22 +82,25 @@ def bench_kernels(output_dir: Path, console: Console | None = None) -> list[dict
         raise UserError("`bench kernels` times GPU kernels and needs a CUDA device; there is none.")
     console = console or Console(width=140)
     ceilings = measure_ceilings()
-    rows = [row for problem in problems(ceilings) for row in run(problem)]
-    console.print(table(rows))
-    output_dir.mkdir(parents=True, exist_ok=True)
-    record = {
+    record: dict[str, Any] = {
         "command": " ".join(["recall-bench", *sys.argv[1:]]),
         "device": environment.device_name(torch.device("cuda")),
         "packages": environment.package_versions(),
         "git": environment.git_state(),
         "ceilings": ceilings._asdict(),
         "timing": "median of triton.testing.do_bench, milliseconds",
-        "rows": rows,
+        "rows": [],
     }
-    write_file(output_dir / "kernels.json", (json.dumps(record, indent=1) + "\n").encode())
-    write_file(output_dir / "kernels.md", markdown(record).encode())
-    plot(rows, output_dir / "kernels.png")
-    return rows
+    output_dir.mkdir(parents=True, exist_ok=True)
+    proofs: dict[Any, str | None] = {}
+    for problem in problems(ceilings):
+        record["rows"] += run(problem, proofs)
+        console.print(f"measured {problem.operation} {problem.size}")
+        write_file(output_dir / "kernels.json", (json.dumps(record, indent=1) + "\n").encode())
+        write_file(output_dir / "kernels.md", markdown(record).encode())
+    console.print(table(record["rows"]))
+    plot(record["rows"], output_dir / "kernels.png")
+    return list(record["rows"])
 
 
 def measure_ceilings() -> Ceilings:
@@ -109,19 +112,19 @@ def measure_ceilings() -> Ceilings:
     return Ceilings(2e3 * source.numel() * 4 / copy, 2e3 * 8192**3 / product)
 
 
-def run(problem: Problem) -> list[dict[str, Any]]:
-    """One row for each contender and pass; the time only where the proof holds."""
+def run(problem: Problem, proofs: dict[Any, str | None] | None = None) -> list[dict[str, Any]]:
+    """One row for each contender and pass; the time only where the proof holds.
+
+    ``proofs`` keeps the outcome of proofs, so that each is made once.
+    """
+    proofs = {} if proofs is None else proofs
     rows = []
     for contender in problem.contenders:
-        try:
-            proofs = problem.proof if contender.name == OURS else problem.proof[:1]
-            errors = [
-                prove(contender, tensors, gradients="step" not in problem.floors)
-                for tensors in proofs
-            ]
-            reason = next((error for error in errors if error), None)
-        except Exception as error:
-            reason = f"does not run: {type(error).__name__}: {error}"[:200]
+        shapes = tuple(tuple(x.shape) for tensors in problem.proof for x in tensors)
+        key = problem.operation, contender.name, shapes
+        if key not in proofs:
+            proofs[key] = _first_failure(problem, contender)
+        reason = proofs[key]
         for name, floor in problem.floors.items():
             row = {
                 "operation": problem.operation,
@@ -142,6 +145,17 @@ def run(problem: Problem) -> list[dict[str, Any]]:
                     row["reason"] = f"does not run: {type(error).__name__}: {error}"[:200]
             rows.append(row)
     return rows
+
+
+def _first_failure(problem: Problem, contender: Contender) -> str | None:
+    gradients = "step" not in problem.floors
+    try:
+        for tensors in problem.proof if contender.name == OURS else problem.proof[:1]:
+            if reason := prove(contender, tensors, gradients=gradients):
+                return reason
+    except Exception as error:
+        return f"does not run: {type(error).__name__}: {error}"[:200]
+    return None
 
 
 def prove(contender: Contender, tensors: Sequence[Tensor], *, gradients: bool = True) -> str | None:
@@ -262,7 +276,7 @@ def _taylor(
     exact: Any = taylor_reference.taylor_attention
     ours: Any = triton.taylor_attention
     contenders = [Contender(OURS, ours, exact)]
-    for name in ("parallel_based", "fused_chunk_based"):
+    for name in ("parallel_based", "fused_chunk_based") if length is None else ():
         if theirs := _optional("fla.ops.based", name):
             function: Any = theirs
             contenders.append(
