@@ -517,5 +517,5 @@ def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
         ax.set(xscale="log", yscale="log", xlabel="length", ylabel="milliseconds")
         ax.set_xticks(lengths, [f"{length // 1024}k" for length in lengths])
         ax.minorticks_off()
-        ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+        ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5), handlelength=3)
         save(figure, path)

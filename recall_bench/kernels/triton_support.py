@@ -1,6 +1,7 @@
 """What all Triton implementations ask before they run."""
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -43,3 +44,33 @@ def dot_constants(dtype: torch.dtype) -> dict[str, Any]:
 def needs_gradient(*tensors: Tensor | None) -> bool:
     """Whether autograd will ask for a gradient of any of the tensors."""
     return torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in tensors)
+
+
+def differentiable(
+    op: Callable[..., Any],
+    forward: Callable[..., Any],
+    save: Callable[[Any, tuple[Any, ...], Any], None],
+    backward: Callable[..., tuple[Any, ...]],
+) -> Callable[..., Any]:
+    """``op`` where torch.compile traces; elsewhere the same as an autograd function.
+
+    A custom operator costs the host several times what an autograd function does, which shows in
+    kernels as short as these. In ``backward`` a gradient that nobody needs may be None.
+    """
+
+    class Function(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, *inputs: Any) -> Any:
+            ctx.set_materialize_grads(False)
+            outputs = forward(*inputs)
+            save(ctx, inputs, outputs)
+            return outputs
+
+        @staticmethod
+        def backward(ctx: Any, *gradients: Any) -> tuple[Any, ...]:
+            return backward(ctx, *gradients)
+
+    def call(*inputs: Any) -> Any:
+        return op(*inputs) if torch.compiler.is_compiling() else Function.apply(*inputs)
+
+    return call

@@ -15,7 +15,12 @@ import triton.language as tl
 from torch import Tensor
 
 from recall_bench.kernels.selective_scan import reference
-from recall_bench.kernels.triton_support import needs_gradient, rows_contiguous, unavailable_for
+from recall_bench.kernels.triton_support import (
+    differentiable,
+    needs_gradient,
+    rows_contiguous,
+    unavailable_for,
+)
 
 LOG2_E: tl.constexpr = tl.constexpr(1.4426950408889634)
 
@@ -309,8 +314,7 @@ def _tiles(u: Tensor, A: Tensor, channels: int) -> tuple[int, int, int]:
     return triton.cdiv(u.shape[1], T_TILE), max(1, channels * 16 // max(16, N)), N
 
 
-@torch.library.custom_op("recall_bench::selective_scan", mutates_args=())
-def _scan(
+def _forward(
     u: Tensor,
     delta: Tensor,
     A: Tensor,
@@ -343,7 +347,6 @@ def _scan(
     return y, state, starts
 
 
-@_scan.register_fake
 def _scan_shapes(
     u: Tensor,
     delta: Tensor,
@@ -444,14 +447,22 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None
     ctx.save_for_backward(*tensors[:8], output[2])
 
 
-def _differentiate(ctx: Any, dy: Tensor, dh: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+def _differentiate(
+    ctx: Any, dy: Tensor | None, dh: Tensor | None, _: Any
+) -> tuple[Tensor | None, ...]:
     *tensors, starts = ctx.saved_tensors
+    u, A = tensors[0], tensors[2]
+    dy = torch.zeros_like(u) if dy is None else dy
+    dh = starts.new_zeros(u.shape[0], *A.shape) if dh is None else dh
     gradients = _scan_backward(*tensors, ctx.softplus, starts, dy, dh)
     given = (*(x is not None for x in tensors), ctx.has_initial)
     return *(g if wanted else None for g, wanted in zip(gradients, given, strict=True)), None, None
 
 
-_scan.register_autograd(_differentiate, setup_context=_save)
+_scan_op = torch.library.custom_op("recall_bench::selective_scan", _forward, mutates_args=())
+_scan_op.register_fake(_scan_shapes)
+_scan_op.register_autograd(_differentiate, setup_context=_save)
+_scan = differentiable(_scan_op, _forward, _save, _differentiate)
 
 
 @torch.library.custom_op("recall_bench::selective_scan_step", mutates_args=())

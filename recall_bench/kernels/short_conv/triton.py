@@ -14,7 +14,11 @@ from torch import Tensor
 
 from recall_bench.kernels.short_conv import reference
 from recall_bench.kernels.short_conv.reference import Activation
-from recall_bench.kernels.triton_support import rows_contiguous, unavailable_for
+from recall_bench.kernels.triton_support import (
+    differentiable,
+    rows_contiguous,
+    unavailable_for,
+)
 
 
 @triton.jit
@@ -179,8 +183,7 @@ def _tiles(x: Tensor) -> tuple[int, int]:
     return min(4096 // C, max(16, triton.next_power_of_2(x.shape[1]))), C
 
 
-@torch.library.custom_op("recall_bench::short_conv", mutates_args=())
-def _convolution(
+def _forward(
     x: Tensor, weight: Tensor, bias: Tensor | None, initial: Tensor | None, silu: bool
 ) -> Tensor:
     y = _convolution_shapes(x, weight, bias, initial, silu)
@@ -197,7 +200,6 @@ def _convolution(
     return y
 
 
-@_convolution.register_fake
 def _convolution_shapes(
     x: Tensor, weight: Tensor, bias: Tensor | None, initial: Tensor | None, silu: bool
 ) -> Tensor:
@@ -265,4 +267,7 @@ def _differentiate(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
     return *(None if x is None else g for x, g in zip(tensors, gradients, strict=True)), None
 
 
-_convolution.register_autograd(_differentiate, setup_context=_save)
+_convolution_op = torch.library.custom_op("recall_bench::short_conv", _forward, mutates_args=())
+_convolution_op.register_fake(_convolution_shapes)
+_convolution_op.register_autograd(_differentiate, setup_context=_save)
+_convolution = differentiable(_convolution_op, _forward, _save, _differentiate)

@@ -17,6 +17,7 @@ from torch import Tensor
 from recall_bench.kernels.sliding_window_attention import reference
 from recall_bench.kernels.sliding_window_attention.reference import WindowState
 from recall_bench.kernels.triton_support import (
+    differentiable,
     dot_constants,
     needs_gradient,
     rows_contiguous,
@@ -291,8 +292,7 @@ def _constants(q: Tensor, v: Tensor) -> dict[str, Any]:
     }
 
 
-@torch.library.custom_op("recall_bench::sliding_window_attention", mutates_args=())
-def _attention(q: Tensor, k: Tensor, v: Tensor, window: int) -> tuple[Tensor, Tensor]:
+def _forward(q: Tensor, k: Tensor, v: Tensor, window: int) -> tuple[Tensor, Tensor]:
     """y, and the log2 of the sums of exponentials: (B, H, T)."""
     y, lse = _attention_shapes(q, k, v, window)
     if y.numel() == 0:
@@ -307,7 +307,6 @@ def _attention(q: Tensor, k: Tensor, v: Tensor, window: int) -> tuple[Tensor, Te
     return y, lse
 
 
-@_attention.register_fake
 def _attention_shapes(q: Tensor, k: Tensor, v: Tensor, window: int) -> tuple[Tensor, Tensor]:
     B, T, H, _ = q.shape
     return q.new_empty(B, T, H, v.shape[-1]), q.new_empty(B, H, T, dtype=torch.float32)
@@ -350,11 +349,16 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> N
     ctx.save_for_backward(q, k, v, *output)
 
 
-def _differentiate(ctx: Any, dy: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+def _differentiate(ctx: Any, dy: Tensor, _: Any) -> tuple[Tensor | None, ...]:
     return *_attention_backward(*ctx.saved_tensors, dy, ctx.window), None
 
 
-_attention.register_autograd(_differentiate, setup_context=_save)
+_attention_op = torch.library.custom_op(
+    "recall_bench::sliding_window_attention", _forward, mutates_args=()
+)
+_attention_op.register_fake(_attention_shapes)
+_attention_op.register_autograd(_differentiate, setup_context=_save)
+_attention = differentiable(_attention_op, _forward, _save, _differentiate)
 
 
 @torch.library.custom_op("recall_bench::sliding_window_attention_step", mutates_args=())

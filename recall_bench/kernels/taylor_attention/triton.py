@@ -27,6 +27,7 @@ from torch import Tensor
 
 from recall_bench.kernels.taylor_attention.reference import TaylorState, packed_size
 from recall_bench.kernels.triton_support import (
+    differentiable,
     dot_constants,
     needs_gradient,
     rows_contiguous,
@@ -706,8 +707,7 @@ def _row_order(d: int, D: int, device: torch.device) -> tuple[Tensor, Tensor]:
     return torch.tensor(rows, device=device), torch.tensor(weights, device=device)
 
 
-@torch.library.custom_op("recall_bench::taylor_attention", mutates_args=())
-def _attention(
+def _forward(
     q: Tensor, k: Tensor, v: Tensor, kv: Tensor | None, z: Tensor | None, return_state: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """y, the denominators (B, H, T), and the last state, or empty tensors without return_state."""
@@ -735,7 +735,6 @@ def _attention(
     return y, den, last_kv, last_z
 
 
-@_attention.register_fake
 def _attention_shapes(
     q: Tensor, k: Tensor, v: Tensor, kv: Tensor | None, z: Tensor | None, return_state: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -833,13 +832,25 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None
     ctx.save_for_backward(*inputs[:5], *output[:2])
 
 
-def _differentiate(ctx: Any, dy: Tensor, _: Tensor, dkv: Tensor, dz: Tensor) -> tuple[Any, ...]:
+def _differentiate(
+    ctx: Any, dy: Tensor | None, _: Any, dkv: Tensor | None, dz: Tensor | None
+) -> tuple[Any, ...]:
     q, k, v, kv, z, y, den = ctx.saved_tensors
+    dy = torch.zeros_like(y) if dy is None else dy
+    if dkv is None and dz is None:
+        dkv = dz = den.new_empty(0)
+    elif dkv is None or dz is None:
+        *kept, P = den.shape[0], q.shape[2], packed_size(q.shape[-1])
+        dkv = den.new_zeros(*kept, P, v.shape[-1]) if dkv is None else dkv
+        dz = den.new_zeros(*kept, P) if dz is None else dz
     dq, dk, dv, dkv, dz = _attention_backward(q, k, v, kv, z, y, den, dy, dkv, dz)
     return dq, dk, dv, *((None, None) if kv is None else (dkv, dz)), None
 
 
-_attention.register_autograd(_differentiate, setup_context=_save)
+_attention_op = torch.library.custom_op("recall_bench::taylor_attention", _forward, mutates_args=())
+_attention_op.register_fake(_attention_shapes)
+_attention_op.register_autograd(_differentiate, setup_context=_save)
+_attention = differentiable(_attention_op, _forward, _save, _differentiate)
 
 
 @torch.library.custom_op("recall_bench::taylor_attention_step", mutates_args=())
