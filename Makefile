@@ -22,7 +22,7 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-## Train every published quick point again (two hours on two cores), and draw the figure.
+## Train every published quick point again (two to three hours on two cores), and draw the figure.
 results: $(READY)
 	PATH="$(abspath $(BIN)):$$PATH" sh results/quick/run.sh
 

@@ -57,7 +57,7 @@ WINDOWS = [8, 16, 32, 64, 128, 256, 512, 1024]
 
 PRESETS = {
     "quick": Preset(
-        description="separates good from bad architectures in under a minute a run on one core",
+        description="separates good from bad architectures; about a minute a run on one core",
         tasks={
             "mqar": {
                 "vocab_size": 512,
