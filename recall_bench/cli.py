@@ -14,16 +14,13 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 from rich.console import Console
 
-from recall_bench import options, presets, registry
-from recall_bench.config import ModelConfig, RunConfig, TrainingConfig
+from recall_bench import options, presets, registry, request
+from recall_bench.config import RunConfig
 from recall_bench.errors import UserError, nearest
 from recall_bench.options import Panel
 
 if TYPE_CHECKING:
     from recall_bench.testing import Report
-
-TASK, RECIPE, BACKBONE = "Task options", "Training recipe", "Backbone"
-KNOBS = "Knobs (values separated by commas are swept)"
 
 UsageError = cast(type[Exception], typer.BadParameter.__bases__[0])
 """The base of what typer raises for a command line that it cannot read."""
@@ -94,30 +91,20 @@ def build_app(argv: Sequence[str]) -> typer.Typer:
     app.command("report")(report)
     app.command("check")(check)
     app.command("export")(export)
+    app.command("bench")(bench)
     app.command("doctor")(doctor)
     return app
 
 
 def _panels(argv: Sequence[str]) -> list[Panel]:
-    """Flags for the knobs of the architectures, the task's options, the recipe, the backbone."""
+    """The flags that depend on the names in a command line."""
     verb = next((word for word in argv if not word.startswith("-")), "")
     if verb not in ("show", "train", "sweep"):
         return []
-    preset = presets.get((options.values_of(argv, "--preset") or ["quick"])[-1])
-    names = [name for value in options.values_of(argv, "--arch") for name in _listed(value)]
+    names = [name for text in options.values_of(argv, "--arch") for name in request.listed(text)]
     task = (_shown(argv) if verb == "show" else options.values_of(argv, "--task")) or ["mqar"]
-    given = {knob: values for name in names for knob, values in preset.knobs(name).items()}
-    return [
-        Panel(
-            KNOBS,
-            tuple(registry.architectures.get(name) for name in names),
-            preset=given,
-            swept=True,
-        ),
-        Panel(TASK, (registry.tasks.get(task[-1]),), preset=preset.tasks.get(task[-1], {})),
-        Panel(RECIPE, (TrainingConfig,), frozenset({"learning_rate"}), preset.training),
-        Panel(BACKBONE, (ModelConfig,), preset=preset.model),
-    ]
+    preset = (options.values_of(argv, "--preset") or ["quick"])[-1]
+    return request.panels(names, task[-1], preset, sweep=verb == "sweep")
 
 
 def _shown(argv: Sequence[str]) -> list[str]:
@@ -145,12 +132,12 @@ def show(
     count: Annotated[int, typer.Option(min=1, max=20, help="Examples a segment.")] = 1,
     debug: Debug = False,
     *,
-    given: dict[str, dict[str, str]],
+    given: request.Given,
 ) -> None:
     """Draw a few examples of a task: what is shown, what is asked, and the answers."""
     from recall_bench.tasks.render import render
 
-    built = _task(task, presets.get(preset), given[TASK])
+    built = request.build_task(task, presets.get(preset), given[request.TASK])
     render(built, Console(highlight=False), seed=seed, count=count)
 
 
@@ -165,13 +152,13 @@ def train(
     plugin: Plugins = None,
     debug: Debug = False,
     *,
-    given: dict[str, dict[str, str]],
+    given: request.Given,
 ) -> None:
     """Train one run, keep its record, and print the scores."""
     if "," in arch:
         raise UserError(f"`train` takes one architecture, got {arch!r}. Use `sweep` for several.")
-    rates = _rates(str(learning_rate), "--learning-rate")
-    configs = _configs(arch, task, preset, rates, [seed], given)
+    rates = request.learning_rates(str(learning_rate), "--learning-rate")
+    configs = request.build_runs(arch, task, preset, rates, [seed], given)
     if len(configs) > 1:
         raise UserError(
             f"`train` takes one value a knob, got {len(configs)} settings. Use `sweep` for several."
@@ -198,12 +185,14 @@ def sweep(
     plugin: Plugins = None,
     debug: Debug = False,
     *,
-    given: dict[str, dict[str, str]],
+    given: request.Given,
 ) -> None:
     """Cross knobs, learning rates and seeds; skip what is finished, continue what was cut off."""
     chosen = presets.get(preset)
-    rates = _rates(learning_rates, "--learning-rates") or chosen.learning_rates
-    configs = _configs(arch, task, preset, rates, _seeds(seeds, chosen.seeds), given)
+    rates = request.learning_rates(learning_rates, "--learning-rates") or chosen.learning_rates
+    configs = request.build_runs(
+        arch, task, preset, rates, request.seeds(seeds, chosen.seeds), given
+    )
     _run(configs, store, device, processes, plugin, retry_failed)
 
 
@@ -276,6 +265,21 @@ def export(
     print(f"Wrote {len(frame)} records to {output}")
 
 
+def bench(
+    what: Annotated[str, typer.Argument(help="What to time: kernels.")] = "kernels",
+    output: Annotated[
+        Path, typer.Option("--output", metavar="DIR", help="Where table, record and plot go.")
+    ] = Path("results/kernels"),
+    debug: Debug = False,
+) -> None:
+    """Prove the kernels correct on a GPU, then time them beside others and the floor."""
+    from recall_bench.bench import bench_kernels
+
+    if what != "kernels":
+        raise UserError(f"Unknown benchmark '{what}'. {nearest(what, ['kernels'])}")
+    bench_kernels(output)
+
+
 def doctor(debug: Debug = False) -> None:
     """Versions, devices, and which optional packages and kernels can be used, and why not."""
     from recall_bench.doctor import diagnose
@@ -311,12 +315,14 @@ def _run(
     retry_failed: bool,
 ) -> None:
     """Carry the runs out, then print the points they make."""
+    from recall_bench.device import check_device
     from recall_bench.executors import LocalExecutor
     from recall_bench.report import points_tables
     from recall_bench.store import ResultStore
     from recall_bench.sweep import run_sweep
 
     _check_plugins(plugins or [])
+    check_device(device, {config.training.precision for config in configs})
     results = ResultStore(store)
     results.finished()
     _tell_skipped(results.skipped)
@@ -352,68 +358,6 @@ def _breaks(result: "Report") -> str:
     """A broken contract in one line."""
     names = "; ".join(failure.property for failure in result.failures)
     return f"{result.subject!r} breaks the contract of {len(result.failures)} properties: {names}."
-
-
-def _task(name: str, preset: presets.Preset, given: dict[str, str]) -> Any:
-    from recall_bench.config import build
-
-    texts = {field: options.parsed(text) for field, text in given.items()}
-    return build(registry.tasks, {**preset.tasks.get(name, {}), **texts, "name": name})
-
-
-def _configs(
-    arch: str,
-    task: str,
-    preset: str,
-    learning_rates: Sequence[float],
-    seeds: Sequence[int],
-    given: dict[str, dict[str, str]],
-) -> list[RunConfig]:
-    """The runs that a command line asks for."""
-    from recall_bench.sweep import expand
-
-    chosen = presets.get(preset)
-    if not (names := _listed(arch)):
-        raise UserError(f"--arch {arch!r} names nothing. {nearest('', registry.architectures)}")
-    knobs = {
-        name: [part.strip() for part in text.split(",")] for name, text in given[KNOBS].items()
-    }
-    settings = []
-    for name in names:
-        known = registry.architectures.get(name).model_fields
-        mine = {knob: values for knob, values in knobs.items() if knob in known}
-        settings += [{"name": name, **s} for s in chosen.knob_settings(name, mine)]
-    return expand(
-        task=_task(task, chosen, given[TASK]),
-        architectures=settings,
-        model={**chosen.model, **given[BACKBONE]},
-        training={**chosen.training, **{k: options.parsed(v) for k, v in given[RECIPE].items()}},
-        learning_rates=learning_rates,
-        seeds=seeds,
-    )
-
-
-def _rates(text: str | None, flag: str) -> list[float]:
-    parts = [] if text is None else text.split(",")
-    for part in parts:
-        options.check(TrainingConfig, "learning_rate", part.strip(), flag)
-    return [float(part) for part in parts]
-
-
-def _seeds(text: str | None, default: int) -> list[int]:
-    """Seeds 0 … N-1 for a single number N, else the list itself."""
-    parts = [str(default)] if text is None else text.split(",")
-    if not all(part.strip().isdecimal() for part in parts) or parts == ["0"]:
-        raise UserError(
-            f"--seeds {text}: expected how many, at least 1, or a list of seeds such as 0,5."
-        )
-    numbers = [int(part) for part in parts]
-    return list(range(numbers[0])) if len(numbers) == 1 else numbers
-
-
-def _listed(text: str) -> list[str]:
-    """The names in a list that is separated by commas."""
-    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _load(path: Path) -> Any:

@@ -1,6 +1,6 @@
 """Where a run computes, and in which arithmetic."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -20,6 +20,14 @@ def resolve_device(name: str) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UserError(f"Device {name!r} was asked for, but PyTorch sees no CUDA device. Use cpu.")
     return device
+
+
+def check_device(name: str, precisions: Iterable[Precision]) -> None:
+    """Raises `UserError` where the device is not there or has no such arithmetic."""
+    device = resolve_device(name)
+    for precision in precisions:
+        with precision_of(precision, device):
+            pass
 
 
 @contextmanager

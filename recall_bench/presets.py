@@ -25,12 +25,15 @@ class Preset(Config):
     grids: dict[str, list[Grid]] = Field(description="knob grids by architecture")
 
     def knob_settings(
-        self, architecture: str, given: Mapping[str, Sequence[Any]]
+        self, architecture: str, given: Mapping[str, Sequence[Any]], grid: bool = True
     ) -> list[dict[str, Any]]:
-        """Every knob setting of an architecture; what the user gave replaces the grid's values."""
+        """Every knob setting of an architecture; what the user gave replaces the grid's values.
+
+        Without ``grid`` a knob that is not given has its default.
+        """
         settings: list[dict[str, Any]] = []
-        for grid in self.grids.get(architecture, [{}]):
-            crossed = {**grid, **given}
+        for known in self.grids.get(architecture, [{}]) if grid else [{}]:
+            crossed = {**known, **given}
             for values in product(*crossed.values()):
                 setting = dict(zip(crossed, values, strict=True))
                 if setting not in settings:
