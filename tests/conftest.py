@@ -3,6 +3,12 @@ import os
 # Tests run side by side, and the threads of tiny operations would only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import torch
+
+# Triton reads this when it is first imported, which several modules of torch do.
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
 from command_line import recall_bench, run_in
 
 __all__ = ["recall_bench", "run_in"]

@@ -104,6 +104,7 @@ def test_a_mixer_that_breaks_the_contract_is_refused_before_it_is_trained(
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_the_example_is_checked_swept_and_drawn_beside_what_is_built_in(
     recall_bench: Command, tmp_path: Path
 ) -> None:

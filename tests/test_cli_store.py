@@ -63,6 +63,7 @@ def test_a_read_only_store_is_refused_before_anything_runs(
     recall_bench(*SWEEP).refused("Cannot write runs: it is read-only", "choose another place")
 
 
+@pytest.mark.slow
 def test_records_that_cannot_be_read_are_named_and_the_others_used(
     recall_bench: Command, tmp_path: Path
 ) -> None:
@@ -95,6 +96,7 @@ def test_records_that_cannot_be_read_are_named_and_the_others_used(
     assert (tmp_path / "runs" / "notes.txt").read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_a_full_disk_stops_the_sweep_and_the_next_call_continues(
     recall_bench: Command, tmp_path: Path
 ) -> None:
@@ -125,6 +127,7 @@ def test_a_file_that_does_not_fit_on_the_disk_leaves_nothing_behind(
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_with_130_and_the_same_command_continues(tmp_path: Path) -> None:
     words = (*SWEEP, "--seeds", 12)
     process = start(tmp_path, *words)
