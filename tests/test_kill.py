@@ -89,7 +89,7 @@ def killed_again_and_again(
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("runs", "train", "kills", "longest"),
-    [(TOY_RUNS, TOY_TRAIN, 20, 1.0), (REAL_RUNS, REAL_TRAIN, 12, 3.0)],
+    [(TOY_RUNS, TOY_TRAIN, 20, 1.0), (REAL_RUNS, REAL_TRAIN, 20, 3.0)],
     ids=["toy", "real"],
 )
 def test_a_sweep_killed_again_and_again_ends_with_the_records_of_an_undisturbed_one(
