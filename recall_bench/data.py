@@ -4,7 +4,6 @@ Shapes: N examples, L length, Q queries an example (the most in the segment).
 """
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -27,11 +26,6 @@ class SegmentData:
     targets: Tensor  # (N, Q) int64
     slices: dict[str, int | Tensor]  # tensors are (N, Q) int64
 
-    def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """(inputs, positions, targets) of consecutive rows, in order."""
-        for start in range(0, len(self.inputs), size):
-            yield self.batch(start, size)
-
     def batch(self, start: int, size: int) -> tuple[Tensor, Tensor, Tensor]:
         """(inputs, positions, targets) of the rows from ``start`` on."""
         rows = slice(start, start + size)
@@ -46,8 +40,7 @@ def load_split(
     data = []
     for index, segment in enumerate(task.segments(split)):
         examples = generate(task, split, index, seed)
-        for tensor in (examples.inputs, examples.labels):
-            digest.update(tensor.to(torch.int32).numpy().tobytes())
+        examples.feed(digest)
         data.append(_place(segment, examples, device))
     return data, digest.hexdigest()[:16]
 

@@ -16,8 +16,9 @@ from typing import Self
 
 from recall_bench.config import RunConfig
 from recall_bench.errors import UserError
+from recall_bench.record import now
 from recall_bench.store import ResultStore
-from recall_bench.worker import Broken, Ended, Event, Order, Setup, Skipped, Warned, failed, now
+from recall_bench.worker import Broken, Ended, Event, Order, Setup, Skipped, Warned, failed
 
 DEATHS = 2
 """How often the process of a run may die, in one sweep, before the run counts as failed."""

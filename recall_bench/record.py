@@ -1,6 +1,7 @@
 """What a run leaves behind: one record, in JSON, self-contained."""
 
 import json
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
@@ -143,3 +144,8 @@ class Record(Config):
             "task_options": canonical_json(task),
             "record": self.model_dump_json(),
         }
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

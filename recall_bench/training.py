@@ -7,7 +7,6 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,10 +23,10 @@ from recall_bench.files import write_file
 from recall_bench.kernels import dispatch
 from recall_bench.memory import PeakMemory, measure_layers
 from recall_bench.model import Model, build_model, isolated_rng
-from recall_bench.record import CurvePoint, Memory, Record, Timing
+from recall_bench.record import CurvePoint, Memory, Record, Timing, now
+from recall_bench.store import CHECKPOINT
 from recall_bench.tasks import IGNORE, Split
 
-CHECKPOINT = "checkpoint.pt"
 CHECKPOINT_SECONDS = 20.0
 """Training time between checkpoints: the most that an interruption costs."""
 HEARTBEAT_SECONDS = 0.25
@@ -117,7 +116,7 @@ class _Run:
         self.checkpoint = directory / CHECKPOINT if directory else None
         self.device = device
         self.on_progress, self.stop = on_progress, stop
-        self.started = _now()
+        self.started = now()
         self.peak = PeakMemory(device)
         dispatch.reset()
 
@@ -311,7 +310,7 @@ class _Run:
             ),
             environment=environment.describe(self.config, self.device),
             started=self.started,
-            finished=_now(),
+            finished=now(),
         )
 
     def _memory(self) -> Memory:
@@ -337,7 +336,3 @@ def make_optimizer(model: Model, recipe: TrainingConfig) -> torch.optim.Optimize
     if kept:
         groups.append({"params": kept, "weight_decay": 0.0})
     return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -13,7 +13,6 @@ import threading
 import traceback
 import warnings
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from types import ModuleType
 from typing import Any
@@ -23,7 +22,7 @@ from recall_bench.claims import Claim
 from recall_bench.config import RunConfig
 from recall_bench.errors import UserError
 from recall_bench.files import explained
-from recall_bench.record import Record
+from recall_bench.record import Record, now
 from recall_bench.store import ResultStore
 
 
@@ -201,11 +200,6 @@ def describe(error: BaseException) -> str:
     """Type and message of an error, and the last lines of where it happened."""
     where = "".join(traceback.format_tb(error.__traceback__)[-3:]).rstrip()
     return f"{type(error).__name__}: {error}\n{where}"
-
-
-def now() -> str:
-    """The time in UTC, ISO 8601, to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _device(name: str, index: int) -> str:

@@ -44,6 +44,11 @@ class Examples:
         }
         return Examples(self.inputs[rows], self.labels[rows], slices)
 
+    def feed(self, digest: "hashlib._Hash") -> None:
+        """Add the inputs, then the labels, to a hash."""
+        for tensor in (self.inputs, self.labels):
+            digest.update(tensor.to(torch.int32).contiguous().numpy().tobytes())
+
     @staticmethod
     def concatenate(parts: Sequence["Examples"]) -> "Examples":
         """The rows of all parts, which belong to one segment."""
@@ -141,7 +146,5 @@ def data_hash(task: Task, split: Split, seed: int) -> str:
     """SHA-256, first 16 hexadecimal digits, of the inputs, then the labels, of every segment."""
     digest = hashlib.sha256()
     for index in range(len(task.segments(split))):
-        made = generate(task, split, index, seed)
-        for tensor in (made.inputs, made.labels):
-            digest.update(tensor.to(torch.int32).contiguous().numpy().tobytes())
+        generate(task, split, index, seed).feed(digest)
     return digest.hexdigest()[:16]

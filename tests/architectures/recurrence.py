@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from recall_bench.architectures import Architecture, Mixer
+from recall_bench.architectures import Architecture, Mixer, State
 
 TOLERANCE = {"rtol": 1e-9, "atol": 1e-9}
 
@@ -15,6 +15,15 @@ def make(architecture: Architecture, dtype: torch.dtype = torch.float64) -> Mixe
 
 def draw(*shape: int, dtype: torch.dtype = torch.float64, seed: int = 1) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def scan(mixer: Mixer, x: Tensor) -> tuple[Tensor, State]:
+    """Outputs and last state of the steps, one token after the other."""
+    state, outputs = mixer.initial_state(x.shape[0]), []
+    for token in x.unbind(1):
+        y, state = mixer.step(token, state)
+        outputs.append(y)
+    return torch.stack(outputs, 1), state
 
 
 @torch.no_grad()

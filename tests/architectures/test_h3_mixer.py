@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 from pydantic import ValidationError
+from recurrence import draw, scan
 
 from recall_bench.architectures.h3 import H3, H3Mixer
 from recall_bench.memory import state_bytes
@@ -13,18 +14,6 @@ LENGTHS = [1, 2, 17, 63, 130]
 def make(dtype: torch.dtype = torch.float64, **knobs: int) -> H3Mixer:
     torch.manual_seed(0)
     return H3(**{"d_model": 8, "d_state": 6, **knobs}).mixer().to(dtype)
-
-
-def draw(*shape: int, dtype: torch.dtype = torch.float64, seed: int = 1) -> torch.Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
-
-
-def scan(mixer: H3Mixer, x: torch.Tensor):
-    state, outputs = mixer.initial_state(x.shape[0]), []
-    for token in x.unbind(1):
-        y, state = mixer.step(token, state)
-        outputs.append(y)
-    return torch.stack(outputs, 1), state
 
 
 @pytest.mark.parametrize("length", LENGTHS)

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from recurrence import draw, scan
 from torch.nn import functional as F
 
 from recall_bench.architectures.mamba import Mamba, MambaMixer
@@ -11,18 +12,6 @@ LENGTHS = [1, 2, 17, 63, 130]
 def make(dtype: torch.dtype = torch.float64, **knobs: int) -> MambaMixer:
     torch.manual_seed(0)
     return Mamba(**{"d_model": 8, "d_state": 3, **knobs}).mixer().to(dtype)
-
-
-def draw(*shape: int, dtype: torch.dtype = torch.float64, seed: int = 1) -> torch.Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
-
-
-def scan(mixer: MambaMixer, x: torch.Tensor):
-    state, outputs = mixer.initial_state(x.shape[0]), []
-    for token in x.unbind(1):
-        y, state = mixer.step(token, state)
-        outputs.append(y)
-    return torch.stack(outputs, 1), state
 
 
 @pytest.mark.parametrize("length", LENGTHS)

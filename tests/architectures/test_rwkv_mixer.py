@@ -1,6 +1,7 @@
 import pytest
 import torch
 from pydantic import ValidationError
+from recurrence import draw, scan
 from torch.nn import functional as F
 
 from recall_bench.architectures.rwkv import RWKV, RWKV5Mixer, chunked_wkv
@@ -12,18 +13,6 @@ LENGTHS = [1, 2, 17, 63, 130]
 def make(dtype: torch.dtype = torch.float64, **knobs: int) -> RWKV5Mixer:
     torch.manual_seed(0)
     return RWKV(**{"d_model": 8, "head_dim": 4, **knobs}).mixer().to(dtype)
-
-
-def draw(*shape: int, dtype: torch.dtype = torch.float64, seed: int = 1) -> torch.Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
-
-
-def scan(mixer: RWKV5Mixer, x: torch.Tensor):
-    state, outputs = mixer.initial_state(x.shape[0]), []
-    for token in x.unbind(1):
-        y, state = mixer.step(token, state)
-        outputs.append(y)
-    return torch.stack(outputs, 1), state
 
 
 @pytest.mark.parametrize("length", LENGTHS)
