@@ -1,5 +1,6 @@
 """What all Triton implementations ask before they run."""
 
+import functools
 import os
 from collections.abc import Callable
 from typing import Any
@@ -33,12 +34,31 @@ def rows_contiguous(x: Tensor) -> Tensor:
 def dot_constants(dtype: torch.dtype) -> dict[str, Any]:
     """DTYPE and PRECISION of the matrix products on inputs of ``dtype``.
 
-    float32 keeps its accuracy by three TF32 products. float16 goes through TF32, which holds its
-    11 bits exactly and, unlike float16, cannot overflow. Triton's interpreter has no bfloat16.
+    float32 keeps its accuracy by three TF32 products, unless
+    `torch.set_float32_matmul_precision` asked for less: then it takes one. float16 goes through
+    TF32, which holds its 11 bits exactly and, unlike float16, cannot overflow. Triton's
+    interpreter has no bfloat16.
     """
     if dtype == torch.bfloat16 and not interpreted():
         return {"DTYPE": tl.bfloat16, "PRECISION": "tf32"}
-    return {"DTYPE": tl.float32, "PRECISION": "tf32" if dtype == torch.float16 else "tf32x3"}
+    exact = dtype == torch.float32 and torch.get_float32_matmul_precision() == "highest"
+    return {"DTYPE": tl.float32, "PRECISION": "tf32x3" if exact else "tf32"}
+
+
+def on_own_device(launch: Callable[..., Any]) -> Callable[..., Any]:
+    """``launch`` with the GPU of its first argument, a tensor, made the current one.
+
+    Triton launches on the current device. Autograd sets it for backward passes by itself.
+    """
+
+    @functools.wraps(launch)
+    def call(first: Tensor, *others: Any) -> Any:
+        if not first.is_cuda or first.get_device() == torch.cuda.current_device():
+            return launch(first, *others)
+        with torch.cuda.device(first.device):
+            return launch(first, *others)
+
+    return call
 
 
 def needs_gradient(*tensors: Tensor | None) -> bool:
@@ -57,6 +77,7 @@ def differentiable(
     A custom operator costs the host several times what an autograd function does, which shows in
     kernels as short as these. In ``backward`` a gradient that nobody needs may be None.
     """
+    forward = on_own_device(forward)
 
     class Function(torch.autograd.Function):
         @staticmethod

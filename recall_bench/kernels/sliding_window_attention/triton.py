@@ -20,6 +20,7 @@ from recall_bench.kernels.triton_support import (
     differentiable,
     dot_constants,
     needs_gradient,
+    on_own_device,
     rows_contiguous,
     unavailable_for,
 )
@@ -362,6 +363,7 @@ _attention = differentiable(_attention_op, _forward, _save, _differentiate)
 
 
 @torch.library.custom_op("recall_bench::sliding_window_attention_step", mutates_args=())
+@on_own_device
 def _step(
     q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor, position: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:

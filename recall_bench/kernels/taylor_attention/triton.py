@@ -30,6 +30,7 @@ from recall_bench.kernels.triton_support import (
     differentiable,
     dot_constants,
     needs_gradient,
+    on_own_device,
     rows_contiguous,
     unavailable_for,
 )
@@ -854,6 +855,7 @@ _attention = differentiable(_attention_op, _forward, _save, _differentiate)
 
 
 @torch.library.custom_op("recall_bench::taylor_attention_step", mutates_args=())
+@on_own_device
 def _step(q: Tensor, k: Tensor, v: Tensor, kv: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """y and the new state (B, H, P, dv), (B, H, P)."""
     q, k, v = (rows_contiguous(x) for x in (q, k, v))
