@@ -180,6 +180,10 @@ def test_tf32_and_unknown_devices_are_refused_with_a_message() -> None:
         train(run(), device="gpu0")
 
 
-def test_bf16_trains_on_a_cpu() -> None:
-    recipe = {"epochs": 1, "batch_size": 32, "precision": "bf16"}
-    assert train(run(training=recipe), device="cpu").status == "finished"
+def test_bf16_training_follows_fp32_on_a_cpu() -> None:
+    def losses(precision: str) -> list[float]:
+        recipe = {"epochs": 4, "batch_size": 32, "early_stop": None, "precision": precision}
+        record = train(run(training={**recipe, "learning_rate": 1e-2}), device="cpu")
+        return [point.train_loss for point in record.curve]
+
+    assert losses("bf16") == pytest.approx(losses("fp32"), rel=0.02)
