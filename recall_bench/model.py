@@ -5,7 +5,7 @@ Shapes: B batch, L length, D width, V vocabulary.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from recall_bench.architectures import Architecture, Mixer, State
 from recall_bench.config import ModelConfig, RunConfig
+from recall_bench.readout import SequenceReadout
 
 INIT_STD = 0.02
 
@@ -58,9 +59,18 @@ class Layer(nn.Module):
 
 
 class Model(nn.Module):
-    """A language model over ``tokens`` symbols whose layers are an architecture's stack."""
+    """A language model over ``tokens`` symbols whose layers are an architecture's stack.
 
-    def __init__(self, architecture: Architecture, config: ModelConfig, tokens: int):
+    With the readout "sequence" it is an encoder: ``sequence_readout`` gives the logits.
+    """
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        config: ModelConfig,
+        tokens: int,
+        readout: Literal["token", "sequence"] = "token",
+    ):
         super().__init__()
         width = architecture.d_model
         stack = architecture.stack()
@@ -70,6 +80,11 @@ class Model(nn.Module):
         layers = [Layer(mixer, width, config) for _, mixer in stack]
         self.layers: list[Layer] = cast(list[Layer], nn.ModuleList(layers))
         self.norm = make_norm(config, width)
+        self.sequence_readout: SequenceReadout | None = None
+        if readout == "sequence":  # its decoder begins with a norm of its own
+            self.norm = nn.Identity()
+            norms = (make_norm(config, width), make_norm(config, width), make_norm(config, width))
+            self.sequence_readout = SequenceReadout(width, tokens, norms)
         self.apply(initialise)
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -127,7 +142,8 @@ def initialise(module: nn.Module) -> None:
 def build_model(config: RunConfig) -> Model:
     """The model of a run: the same weights for a seed whatever the device, drawn on the CPU."""
     with isolated_rng(config.seed):
-        return Model(config.architecture, config.model, config.task.tokens)
+        task = config.task
+        return Model(config.architecture, config.model, task.tokens, task.readout)
 
 
 @contextmanager

@@ -25,6 +25,14 @@ class SegmentScore(Config):
     examples: int
     accuracy: float = Field(description="mean over queries, each example weighing the same")
     loss: float = Field(description="mean cross-entropy a query, nats")
+    exact_match: float | None = Field(
+        None, description="answers with every token right, each example weighing the same"
+    )
+    chance: float | None = Field(None, description="accuracy of a guess without the context")
+    ceiling: float | None = Field(None, description="accuracy that no model can beat")
+    window_ceiling: float | None = Field(
+        None, description="accuracy that no stack of these windows can beat, where it is known"
+    )
 
 
 class SliceScore(Config):

@@ -18,7 +18,7 @@ from recall_bench import environment
 from recall_bench.config import RunConfig, TrainingConfig
 from recall_bench.data import SegmentData, load_split
 from recall_bench.device import precision_of, resolve_device
-from recall_bench.evaluation import Evaluation, evaluate, query_logits
+from recall_bench.evaluation import Evaluation, evaluate, query_logits, with_limits
 from recall_bench.files import write_file
 from recall_bench.kernels import dispatch
 from recall_bench.memory import PeakMemory, measure_layers
@@ -295,7 +295,11 @@ class _Run:
             validation_accuracy=validation.accuracy if validation else None,
             test_accuracy=test.accuracy if test else None,
             test_loss=test.loss if test else None,
-            segments=[*validation.segments, *test.segments] if validation and test else [],
+            segments=(
+                with_limits([*validation.segments, *test.segments], self.config)
+                if validation and test
+                else []
+            ),
             slices=test.slices if test else [],
             curve=self.curve,
             memory=self._memory(),

@@ -144,6 +144,8 @@ def test_evaluation_counts_what_a_perfect_and_a_blind_model_get() -> None:
     class Oracle(torch.nn.Module):
         """Answers right, or always with token 0."""
 
+        sequence_readout = None
+
         def __init__(self, data, right: bool):
             super().__init__()
             self.lookup = {

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 import torch
 from pydantic import Field
@@ -12,15 +12,30 @@ from torch import Tensor
 from recall_bench.config import Component, Config
 
 Split: TypeAlias = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 IGNORE = -100
 """The label where nothing is asked."""
+ANSWER = "answer"
+"""The slice that numbers answers of several tokens, see `Examples`."""
 
 
 class Segment(Config):
-    """One slice of a task with a static shape; a batch never mixes segments."""
+    """One slice of a task with a static shape; a batch never mixes segments.
+
+    A subclass adds what else varies between segments, as numbers.
+    """
 
     length: int = Field(ge=1, description="tokens an example")
     examples: int = Field(ge=1, description="number of examples")
+
+    @classmethod
+    def text_fields(cls) -> list[str]:
+        """The fields in the order of the text form: length, those of the subclass, examples."""
+        own = [name for name in cls.model_fields if name not in Segment.model_fields]
+        return ["length", *own, "examples"]
+
+    def __str__(self) -> str:
+        return ":".join(str(getattr(self, name)) for name in self.text_fields())
 
 
 @dataclass(frozen=True)
@@ -29,7 +44,9 @@ class Examples:
 
     ``inputs`` and ``labels`` are int64 (examples, length), labels `IGNORE` where nothing is asked.
     ``slices`` names what accuracy is reported by: one integer for all, or an int64 tensor of the
-    shape of ``labels`` that is read at the labelled positions.
+    shape of ``labels`` that is read at the labelled positions. The slice ``answer`` is special: it
+    numbers the answers of an example, whose tokens share a number, for exact match; without it all
+    labelled tokens of an example are one answer.
     """
 
     inputs: Tensor
@@ -70,13 +87,15 @@ Role: TypeAlias = Literal["key", "value", "query", "filler", "other"]
 class Span:
     """Positions ``start`` to ``stop`` of an example and their role.
 
-    Spans with the same ``group`` belong together, as a key, its value and its query do.
+    Spans with the same ``group`` belong together, as a key, its value and its query do. A short
+    ``name`` is what a person sees under the tokens instead of the mark of the role: "sep", "x2".
     """
 
     start: int
     stop: int
     role: Role
     group: int | None = None
+    name: str | None = None
 
 
 class Task(Component):
@@ -85,6 +104,10 @@ class Task(Component):
     Examples depend on the options, the seed, the split and the segment alone: neither on the
     device, nor on how many are asked for at a time, nor on any global random state.
     """
+
+    readout: ClassVar[Literal["token", "sequence"]] = "token"
+    """What a label is predicted from: the hidden vector of its own position, or, for "sequence",
+    that of the last token together with the position (`recall_bench.readout`)."""
 
     @property
     def tokens(self) -> int:
@@ -102,6 +125,18 @@ class Task(Component):
     def chance(self, segment: Segment) -> float:
         """Accuracy of the best guess that never looks at the context."""
         raise NotImplementedError
+
+    def ceiling(self, segment: Segment) -> float:
+        """The best accuracy that any model can expect: the mean over an example's labels."""
+        return 1.0
+
+    def window_ceiling(self, segment: Segment, window: int) -> float | None:
+        """The best accuracy of a model that sees the last ``window`` tokens at every query.
+
+        The query itself is one of them. Where the answer is out of reach the best guess counts.
+        None where it is not known.
+        """
+        return None
 
     def describe(self, segment: Segment, inputs: Tensor, labels: Tensor) -> list[Span]:
         """What one example, (length,) inputs and labels, is made of; for people to look at.

@@ -10,15 +10,16 @@ position drawn from a power law, and the answer is never fed back. With D=2 pair
 Shapes: B rows, L length, D pairs, M slots for queries.
 """
 
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import torch
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field
 from torch import Generator, Tensor
 
 from recall_bench.registry import register_task
-from recall_bench.tasks.base import IGNORE, Examples, Segment, Span, Split, Task
+from recall_bench.tasks.base import IGNORE, Examples, Segment, Span
 from recall_bench.tasks.sampling import choose_distinct, choose_weighted, sort_rows
+from recall_bench.tasks.segments import SegmentedTask, read_text, segments_of
 
 
 class MQARSegment(Segment):
@@ -26,44 +27,23 @@ class MQARSegment(Segment):
 
     pairs: int = Field(ge=1, description="key-value pairs an example")
 
-    def __str__(self) -> str:
-        return f"{self.length}:{self.pairs}:{self.examples}"
-
-
-def _parse_segments(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    segments = []
-    for text in value.split(","):
-        try:
-            length, pairs, examples = (int(part.replace("_", "")) for part in text.split(":"))
-        except ValueError:
-            raise ValueError(
-                f"segment {text.strip()!r} is not of the form length:pairs:examples. "
-                f"Expected for example '64:4:100000,128:8:20000'"
-            ) from None
-        segments.append({"length": length, "pairs": pairs, "examples": examples})
-    return segments
-
 
 Segments: TypeAlias = Annotated[
-    tuple[MQARSegment, ...], BeforeValidator(_parse_segments), Field(min_length=1)
+    tuple[MQARSegment, ...], BeforeValidator(read_text(MQARSegment)), Field(min_length=1)
 ]
 """Segments, also read from text: ``length:pairs:examples`` joined by commas."""
 
-
-def _segments(text: str) -> tuple[MQARSegment, ...]:
-    return tuple(MQARSegment(**segment) for segment in _parse_segments(text))
-
-
-FIGURE_2_TRAIN = _segments("64:4:100000,128:8:20000,256:16:20000,256:32:20000,256:64:20000")
-FIGURE_2_TEST = _segments(
-    "64:4:1000,64:8:1000,64:16:1000,128:32:1000,256:64:1000,512:128:1000,1024:256:1000"
+FIGURE_2_TRAIN = segments_of(
+    MQARSegment, "64:4:100000,128:8:20000,256:16:20000,256:32:20000,256:64:20000"
+)
+FIGURE_2_TEST = segments_of(
+    MQARSegment,
+    "64:4:1000,64:8:1000,64:16:1000,128:32:1000,256:64:1000,512:128:1000,1024:256:1000",
 )
 
 
 @register_task("mqar")
-class MQAR(Task):
+class MQAR(SegmentedTask):
     """Multi-query associative recall; the defaults are Figure 2 of Based (2402.18668).
 
     Keys come from 1 to V/2-1 and values from V/2 to V-1, V being the vocabulary, both without
@@ -83,15 +63,7 @@ class MQAR(Task):
     validation: Segments = Field(FIGURE_2_TEST, description="length:pairs:examples,…")
     test: Segments = Field(FIGURE_2_TEST, description="length:pairs:examples,…")
 
-    @model_validator(mode="after")
-    def _check_that_pairs_fit(self) -> "MQAR":
-        for split in ("train", "validation", "test"):
-            for segment in self.segments(split):
-                if problem := self._misfit(segment):
-                    raise ValueError(f"{split} segment {segment}: {problem}")
-        return self
-
-    def _misfit(self, segment: MQARSegment) -> str | None:
+    def misfit(self, segment: MQARSegment) -> str | None:
         L, D, p, keys = segment.length, segment.pairs, self.repeats, self.vocab_size // 2 - 1
         if 2 * D * (p + 1) > L:
             return (
@@ -109,9 +81,6 @@ class MQAR(Task):
     @property
     def tokens(self) -> int:
         return self.vocab_size
-
-    def segments(self, split: Split) -> tuple[MQARSegment, ...]:
-        return {"train": self.train, "validation": self.validation, "test": self.test}[split]
 
     def chance(self, segment: Segment) -> float:
         """A value at random: one over the number of values."""

@@ -5,9 +5,8 @@ from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
-from recall_bench.tasks.base import IGNORE, Examples, Role, Segment, Span, Split, Task, generate
+from recall_bench.tasks.base import IGNORE, SPLITS, Examples, Role, Segment, Span, Task, generate
 
-SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 COLOURS = ("cyan", "yellow", "magenta", "green", "blue", "red")
 MARKS = {"key": "k", "value": "v", "query": "?", "filler": "", "other": ""}
 

@@ -13,11 +13,10 @@ from torch import Tensor
 
 from recall_bench import registry
 from recall_bench.config import build
-from recall_bench.tasks import IGNORE, Examples, Segment, Split, Task, generate
+from recall_bench.tasks import IGNORE, SPLITS, Examples, Segment, Split, Task, generate
 from recall_bench.tasks.base import BLOCK
 from recall_bench.testing.report import Failure, Property, Report, run
 
-SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 ROWS = 32
 """Rows of each segment that are looked at."""
 
