@@ -6,13 +6,12 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from recall_bench.ceilings import reach
 from recall_bench.config import RunConfig
 from recall_bench.data import SegmentData
-from recall_bench.model import Model
 from recall_bench.record import SegmentScore, SliceScore
+from recall_bench.scoring import Scores
 from recall_bench.tasks import ANSWER, IGNORE
 
 
@@ -34,55 +33,46 @@ class Evaluation:
         return sum(score.loss for score in self.segments) / len(self.segments)
 
 
-def query_logits(model: Model, inputs: Tensor, positions: Tensor) -> Tensor:
-    """Logits (B, Q, V) at the queries alone: tokens (B, L), positions (B, Q)."""
-    hidden = model(inputs)  # (B, L, D)
-    if model.sequence_readout is not None:
-        logits: Tensor = model.sequence_readout(hidden[:, -1], positions)
-        return logits
-    index = positions.unsqueeze(-1).expand(-1, -1, hidden.shape[-1])
-    return model.logits(hidden.gather(1, index))
-
-
 def evaluate(
-    model: Model,
+    scores: Scores,
     data: Sequence[SegmentData],
     split: Literal["validation", "test"],
-    batch_size: int,
+    details: bool = True,
 ) -> Evaluation:
-    """Score a model on every segment of a split, without gradients or dropout."""
-    was_training = model.training
-    model.eval()
+    """What the scores of a split come to, by segment, and with ``details`` by slice and answer."""
+    asked = [part.targets != IGNORE for part in data]
+    found = torch.stack([_means(*pair) for pair in zip(scores, asked, strict=True)]).tolist()
     segments: list[SegmentScore] = []
     tally: dict[str, dict[int, tuple[int, int]]] = {}  # slice -> value -> (queries, correct)
-    with torch.no_grad():
-        for part in data:
-            correct, loss = _score(model, part, batch_size)
-            asked = part.targets != IGNORE
-            by_example = (correct & asked).sum(1) / asked.sum(1).clamp(min=1)
-            options = part.segment.model_dump(exclude={"length", "examples"})
-            segments.append(
-                SegmentScore(
-                    split=split,
-                    length=part.segment.length,
-                    options=options,
-                    examples=len(part.inputs),
-                    accuracy=by_example.double().mean().item(),
-                    loss=loss,
-                    exact_match=exact_match(correct, asked, part.slices.get(ANSWER, 0)),
-                )
+    for part, (correct, _), here, (accuracy, loss) in zip(data, scores, asked, found, strict=True):
+        answer = part.slices.get(ANSWER, 0)
+        segments.append(
+            SegmentScore(
+                split=split,
+                length=part.segment.length,
+                options=part.segment.model_dump(exclude={"length", "examples"}),
+                examples=len(part.inputs),
+                accuracy=accuracy,
+                loss=loss,
+                exact_match=exact_match(correct, here, answer) if details else None,
             )
-            for name, value in part.slices.items():
-                if name == ANSWER:
-                    continue
-                _count(tally.setdefault(name, {}), value, correct[asked], asked)
-    model.train(was_training)
+        )
+        for name, value in part.slices.items() if details else ():
+            if name != ANSWER:
+                _count(tally.setdefault(name, {}), value, correct[here], here)
     slices = [
         SliceScore(name=name, value=value, queries=queries, accuracy=right / queries)
         for name, counts in tally.items()
         for value, (queries, right) in sorted(counts.items())
     ]
     return Evaluation(segments, slices)
+
+
+def _means(score: tuple[Tensor, Tensor], asked: Tensor) -> Tensor:
+    """Accuracy, each example weighing the same, and loss: (2,) float64."""
+    correct, loss = score
+    by_example = (correct & asked).sum(1) / asked.sum(1).clamp(min=1)
+    return torch.stack([by_example.double().mean(), loss])
 
 
 def exact_match(correct: Tensor, asked: Tensor, answer: int | Tensor) -> float:
@@ -120,20 +110,6 @@ def with_limits(scores: Sequence[SegmentScore], config: RunConfig) -> list[Segme
     return limited
 
 
-def _score(model: Model, part: SegmentData, batch_size: int) -> tuple[Tensor, float]:
-    """Which queries are answered correctly, (N, Q) bool, and the mean loss."""
-    correct = torch.zeros_like(part.targets, dtype=torch.bool)
-    total = torch.zeros((), dtype=torch.float64, device=part.targets.device)
-    for start in range(0, len(part.inputs), batch_size):
-        inputs, positions, targets = part.batch(start, batch_size)
-        logits = query_logits(model, inputs, positions).float()
-        correct[start : start + batch_size] = logits.argmax(-1) == targets
-        total += F.cross_entropy(
-            logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORE, reduction="sum"
-        )
-    return correct, (total / (part.targets != IGNORE).sum().clamp(min=1)).item()
-
-
 def _count(
     counts: dict[int, tuple[int, int]], value: int | Tensor, correct: Tensor, asked: Tensor
 ) -> None:
@@ -143,7 +119,9 @@ def _count(
         if isinstance(value, Tensor)
         else torch.full_like(correct, value, dtype=torch.int64)
     )
-    for found in values.unique().tolist():
-        here = values == found
-        queries, right = counts.get(found, (0, 0))
-        counts[found] = (queries + int(here.sum()), right + int(correct[here].sum()))
+    found, member = values.unique(return_inverse=True)
+    right = torch.zeros_like(found).index_add_(0, member, correct.long())
+    rows: list[list[int]] = torch.stack([found, member.bincount(), right], 1).tolist()
+    for key, here, hits in rows:
+        queries, before = counts.get(key, (0, 0))
+        counts[key] = (queries + here, before + hits)

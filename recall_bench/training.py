@@ -12,20 +12,21 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from recall_bench import environment
 from recall_bench.config import RunConfig, TrainingConfig
 from recall_bench.data import SegmentData, load_split
 from recall_bench.device import precision_of, resolve_device
-from recall_bench.evaluation import Evaluation, evaluate, query_logits, with_limits
+from recall_bench.evaluation import Evaluation, evaluate, with_limits
 from recall_bench.files import write_file
 from recall_bench.kernels import dispatch
 from recall_bench.memory import PeakMemory, measure_layers
 from recall_bench.model import Model, build_model, isolated_rng
 from recall_bench.record import CurvePoint, Memory, Record, Timing, now
+from recall_bench.scoring import make_scorer, score
+from recall_bench.steps import make_steps
 from recall_bench.store import CHECKPOINT
-from recall_bench.tasks import IGNORE, Split
+from recall_bench.tasks import Split
 
 CHECKPOINT_SECONDS = 20.0
 """Training time between checkpoints: the most that an interruption costs."""
@@ -88,8 +89,8 @@ def learning_rate_at(epoch: int, config: TrainingConfig) -> float:
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * epoch / config.epochs))
 
 
-def schedule(data: list[SegmentData], config: TrainingConfig) -> list[tuple[SegmentData, int]]:
-    """The batches of an epoch: (segment, first row). Every epoch takes the same ones."""
+def schedule(data: list[SegmentData], config: TrainingConfig) -> list[tuple[int, int]]:
+    """The batches of an epoch: (segment's index, first row). Every epoch takes the same ones."""
     batches = [
         (start / len(part.inputs), index, start)
         for index, part in enumerate(data)
@@ -97,7 +98,7 @@ def schedule(data: list[SegmentData], config: TrainingConfig) -> list[tuple[Segm
     ]
     if config.order == "interleaved":
         batches.sort()
-    return [(data[index], start) for _, index, start in batches]
+    return [(index, start) for _, index, start in batches]
 
 
 class _Run:
@@ -131,12 +132,19 @@ class _Run:
         self.model: Model = build_model(config).to(device)
         self.optimizer = make_optimizer(self.model, self.recipe)
         self.batches = schedule(self.data["train"], self.recipe)
-        self.epoch_loss = torch.zeros((), dtype=torch.float64, device=device)
         self.at = Position()
         self.curve: list[CurvePoint] = []
         self.validation: Evaluation | None = None
         self.saved_at = 0.0
-        self._restore()
+        loss = self._restore()
+        self.steps = make_steps(self.model, self.optimizer, self.data["train"], self.recipe)
+        self.steps.loss += loss
+        self.validate = make_scorer(
+            self.model,
+            self.data["validation"],
+            self.recipe.evaluation_batch_size,
+            graph=self.steps.graphs,
+        )
         self.at.data_seconds += time.perf_counter() - began
 
     def execute(self) -> Record:
@@ -151,39 +159,27 @@ class _Run:
 
     def _epoch(self) -> None:
         """The rest of the current epoch; ends early once the loss is no longer finite."""
-        rate = learning_rate_at(self.at.epoch, self.recipe)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        self.steps.set_learning_rate(learning_rate_at(self.at.epoch, self.recipe))
         if self.at.batch == 0:
-            self.epoch_loss.zero_()
+            self.steps.loss.zero_()
         self.model.train()
         lap = time.perf_counter()
         while self.at.batch < len(self.batches):
-            segment, start = self.batches[self.at.batch]
-            inputs, positions, targets = segment.batch(start, self.recipe.batch_size)
-            self.epoch_loss += self._step(inputs, positions, targets)
+            index, start = self.batches[self.at.batch]
+            self.at.tokens += self.steps.take(index, start)
             self.at.batch += 1
             self.at.step += 1
-            self.at.tokens += inputs.numel()
             now = time.perf_counter()
-            if now - lap > HEARTBEAT_SECONDS or self.at.batch == len(self.batches):
-                finite = math.isfinite(self.epoch_loss.item())  # waits for the device
+            last = self.at.batch == len(self.batches)
+            if now - lap > HEARTBEAT_SECONDS or last:
+                # Inside an epoch nothing waits for a GPU: its loss is looked at in the end.
+                look = last or self.device.type == "cpu"
+                finite = not look or math.isfinite(self.steps.loss.item())
                 self.at.train_seconds += time.perf_counter() - lap
                 self._heartbeat()
                 if not finite:
                     return
                 lap = time.perf_counter()
-
-    def _step(self, inputs: Tensor, positions: Tensor, targets: Tensor) -> Tensor:
-        """One optimiser step; the detached mean loss over the queries of the batch."""
-        logits = query_logits(self.model, inputs, positions)
-        loss = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORE)
-        self.optimizer.zero_grad()
-        loss.backward()
-        if self.recipe.gradient_clip:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.gradient_clip)
-        self.optimizer.step()
-        return loss.detach()
 
     def _heartbeat(self) -> None:
         """Report progress, keep the checkpoint fresh, and stop where asked to."""
@@ -207,7 +203,7 @@ class _Run:
 
     def _close_epoch(self) -> str | None:
         """Validate and add to the curve; the reason where the run has diverged."""
-        loss = self.epoch_loss.item() / self.at.batch
+        loss = self.steps.loss.item() / self.at.batch
         if not math.isfinite(loss):
             return f"training loss was {loss} in epoch {self.at.epoch + 1}, step {self.at.step}"
         self.validation = validation = self._evaluate("validation")
@@ -234,7 +230,11 @@ class _Run:
 
     def _evaluate(self, split: Literal["validation", "test"]) -> Evaluation:
         began = time.perf_counter()
-        result = evaluate(self.model, self.data[split], split, self.recipe.evaluation_batch_size)
+        if split == "validation":
+            result = evaluate(self.validate(), self.data[split], split, details=False)
+        else:
+            scores = score(self.model, self.data[split], self.recipe.evaluation_batch_size)
+            result = evaluate(scores, self.data[split], split)
         self.at.evaluation_seconds += time.perf_counter() - began
         return result
 
@@ -251,7 +251,7 @@ class _Run:
             "run_id": self.run_id,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "epoch_loss": self.epoch_loss,
+            "epoch_loss": self.steps.loss,
             "position": asdict(self.at),
             "curve": [point.model_dump() for point in self.curve],
             "rng": torch.get_rng_state(),
@@ -261,20 +261,22 @@ class _Run:
         torch.save(content, packed)
         write_file(self.checkpoint, packed.getvalue())
 
-    def _restore(self) -> None:
-        """Continue from the checkpoint if there is one; an unreadable one is set aside aloud."""
+    def _restore(self) -> float:
+        """Continue from the checkpoint if there is one; an unreadable one is set aside aloud.
+
+        Returns the sum of the losses of the current epoch.
+        """
         if self.checkpoint is None or not self.checkpoint.exists():
-            return
+            return 0.0
         try:
             content = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
         except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
             warnings.warn(
                 f"{self.checkpoint} cannot be read ({error}); the run starts again.", stacklevel=2
             )
-            return
+            return 0.0
         self.model.load_state_dict(content["model"])
         self.optimizer.load_state_dict(content["optimizer"])
-        self.epoch_loss = content["epoch_loss"]
         self.at = Position(**content["position"])
         self.at.resumed += 1
         self.curve = [CurvePoint(**point) for point in content["curve"]]
@@ -282,6 +284,8 @@ class _Run:
         if content["cuda_rng"] is not None and self.device.type == "cuda":
             torch.cuda.set_rng_state(content["cuda_rng"].cpu(), self.device)
         self.saved_at = self._seconds()
+        loss: float = content["epoch_loss"].item()
+        return loss
 
     def _record(self, test: Evaluation | None, reason: str | None) -> Record:
         at, validation = self.at, self.validation if test else None
@@ -312,7 +316,7 @@ class _Run:
                 tokens_per_second=at.tokens / max(at.train_seconds, 1e-9),
                 resumed=at.resumed,
             ),
-            environment=environment.describe(self.config, self.device),
+            environment=environment.describe(self.config, self.device) | {"step": self.steps.how},
             started=self.started,
             finished=now(),
         )

@@ -5,8 +5,8 @@ import torch
 
 from recall_bench import registry
 from recall_bench.config import ModelConfig, build
-from recall_bench.evaluation import query_logits
 from recall_bench.model import Model, isolated_rng
+from recall_bench.scoring import query_logits
 
 TOKENS, LENGTH = 11, 12
 

@@ -8,9 +8,10 @@ from recall_bench import training
 from recall_bench.config import RunConfig
 from recall_bench.data import load_split
 from recall_bench.errors import UserError
-from recall_bench.evaluation import evaluate, query_logits
+from recall_bench.evaluation import evaluate
 from recall_bench.model import build_model
 from recall_bench.record import Record
+from recall_bench.scoring import query_logits, score
 from recall_bench.training import Interrupted, learning_rate_at, schedule, train
 
 TASK = {
@@ -124,10 +125,9 @@ def test_batches_never_mix_segments_and_interleaving_keeps_all_of_them() -> None
     data, _ = load_split(run().task, "train", 0, torch.device("cpu"))
     recipe = run().training
     in_order = schedule(data, recipe)
-    assert [part.segment.length for part, _ in in_order] == [16, 16, 16, 24, 24]
+    assert in_order == [(0, 0), (0, 32), (0, 64), (1, 0), (1, 32)]
     mixed = schedule(data, recipe.model_copy(update={"order": "interleaved"}))
-    assert [part.segment.length for part, _ in mixed] == [16, 24, 16, 24, 16]
-    assert {(id(p), s) for p, s in mixed} == {(id(p), s) for p, s in in_order}
+    assert mixed == [(0, 0), (1, 0), (0, 32), (1, 32), (0, 64)]
 
 
 def test_logits_at_the_queries_equal_those_of_the_whole_sequence() -> None:
@@ -167,12 +167,12 @@ def test_evaluation_counts_what_a_perfect_and_a_blind_model_get() -> None:
             return hidden
 
     data, _ = load_split(run().task, "test", 0, torch.device("cpu"))
-    perfect = evaluate(Oracle(data, True), data, "test", 16)
+    perfect = evaluate(score(Oracle(data, True), data, 16), data, "test")
     assert perfect.accuracy == 1.0
     assert all(score.accuracy == 1.0 for score in perfect.slices)
     pairs = {score.value: score.queries for score in perfect.slices if score.name == "pairs"}
     assert pairs == {2: 80, 4: 160}
-    assert evaluate(Oracle(data, False), data, "test", 16).accuracy == 0.0
+    assert evaluate(score(Oracle(data, False), data, 16), data, "test").accuracy == 0.0
 
 
 def test_tf32_and_unknown_devices_are_refused_with_a_message() -> None:

@@ -1,0 +1,225 @@
+"""Optimiser steps on the batches of an epoch: as PyTorch runs them, or replayed as CUDA graphs.
+
+A small model's step is a hundred kernels of a few microseconds each, and launching them takes the
+host ten times as long as running them takes the device. A graph launches all of them at once. It
+fixes every shape and address, so there is one for each segment, and it finds its batch by itself:
+all batches of a segment lie on the device as rows of one integer matrix, a counter says which row
+is next, and the graph moves it on.
+
+Shapes: B batch, L length, Q queries an example.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from recall_bench.config import TrainingConfig
+from recall_bench.data import SegmentData
+from recall_bench.model import Model
+from recall_bench.scoring import query_loss
+from recall_bench.tasks import IGNORE
+
+VARIABLE = "RECALL_BENCH_GRAPHS"
+"""The environment variable that, set to 0, has every step run as PyTorch runs it."""
+
+TRIALS = 3
+"""Steps that a graph must repeat as they were without it before it is trusted."""
+
+TOLERANCE = 1e-3
+"""Relative difference of the loss that sums in another order may cause over the trials."""
+
+
+class Steps:
+    """Takes optimiser steps and sums their losses, on the device, in ``loss``."""
+
+    how = "eager"
+    """How the steps run, for the record."""
+    graphs = False
+    """Whether they are CUDA graphs."""
+
+    def __init__(
+        self,
+        model: Model,
+        optimizer: torch.optim.Optimizer,
+        data: Sequence[SegmentData],
+        recipe: TrainingConfig,
+    ):
+        self.model, self.optimizer, self.data, self.recipe = model, optimizer, data, recipe
+        device = next(model.parameters()).device
+        self.loss = torch.zeros((), dtype=torch.float64, device=device)
+
+    def take(self, index: int, start: int) -> int:
+        """One step on the rows of segment ``index`` from ``start`` on; how many tokens that was."""
+        inputs, positions, targets = self.data[index].batch(start, self.recipe.batch_size)
+        self.loss += self._update(inputs, positions, targets)
+        return inputs.numel()
+
+    def set_learning_rate(self, rate: float) -> None:
+        """The rate of the steps from now on."""
+        for group in self.optimizer.param_groups:
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
+
+    def _update(self, inputs: Tensor, positions: Tensor, targets: Tensor) -> Tensor:
+        """The detached mean loss over the queries of the batch, before the step."""
+        loss = query_loss(self.model, inputs, positions, targets)
+        self.optimizer.zero_grad()
+        loss.backward()
+        if self.recipe.gradient_clip:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.gradient_clip)
+        self.optimizer.step()
+        return loss.detach()
+
+
+class GraphSteps(Steps):
+    """The same steps from one CUDA graph a segment.
+
+    Each graph is tried against the steps it was captured from. Raises `CannotCapture` where a
+    mixer waits for the device, works on the host, or gives other numbers from a graph.
+    """
+
+    how = "CUDA graph"
+    graphs = True
+
+    def __init__(
+        self,
+        model: Model,
+        optimizer: torch.optim.Optimizer,
+        data: Sequence[SegmentData],
+        recipe: TrainingConfig,
+    ):
+        super().__init__(model, optimizer, data, recipe)
+        for group in optimizer.param_groups:
+            group["capturable"] = True
+            group["lr"] = torch.as_tensor(group["lr"], dtype=torch.float32, device=self.loss.device)
+        self._packed = [pack(part, recipe.batch_size) for part in data]
+        self._row = torch.zeros(len(data), dtype=torch.int64, device=self.loss.device)
+        self._next = [0] * len(data)  # what the counters on the device will be
+        self._pool = torch.cuda.graph_pool_handle()
+        start = _Snapshot(model, optimizer, [self.loss, self._row])
+        try:
+            self._graphs = [self._capture(index, start) for index in range(len(data))]
+        except (RuntimeError, NotImplementedError) as error:
+            raise CannotCapture(str(error).split("\n")[0]) from error
+        finally:
+            start.restore()
+            optimizer.zero_grad()
+
+    def take(self, index: int, start: int) -> int:
+        inputs, row = self.data[index].inputs, start // self.recipe.batch_size
+        if self._next[index] != row:
+            self._row[index].fill_(row)
+        self._graphs[index].replay()
+        self._next[index] = row + 1
+        return inputs.shape[1] * min(self.recipe.batch_size, len(inputs) - start)
+
+    def _capture(self, index: int, start: "_Snapshot") -> torch.cuda.CUDAGraph:
+        """The graph of a step on the next batch of a segment; the model is as before afterwards."""
+        stream = torch.cuda.Stream(self.loss.device)
+        stream.wait_stream(torch.cuda.current_stream(self.loss.device))
+        with torch.cuda.stream(stream):
+            start.restore()
+            expected = [self._take_next(index).item() for _ in range(TRIALS)]
+        torch.cuda.current_stream(self.loss.device).wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self._pool, stream=stream):
+            loss = self._take_next(index)
+        start.restore()
+        got = []
+        for _ in range(TRIALS):
+            graph.replay()
+            got.append(loss.item())
+        start.restore()
+        close = torch.allclose(
+            torch.tensor(got), torch.tensor(expected), rtol=TOLERANCE, atol=0, equal_nan=True
+        )
+        if not close:
+            raise CannotCapture(f"losses from a graph were {got}, without it {expected}")
+        return graph
+
+    def _take_next(self, index: int) -> Tensor:
+        """One step on the row that the counter of a segment points at; its loss."""
+        part, row = self.data[index], self._row[index : index + 1]
+        packed = self._packed[index].index_select(0, row)[0]
+        loss = self._update(*unpack(packed, part, self.recipe.batch_size))
+        self.loss += loss
+        row += 1
+        return loss
+
+
+class CannotCapture(RuntimeError):
+    """Why there is no CUDA graph of a step."""
+
+
+def make_steps(
+    model: Model,
+    optimizer: torch.optim.Optimizer,
+    data: Sequence[SegmentData],
+    recipe: TrainingConfig,
+) -> Steps:
+    """Steps from CUDA graphs where the device and the model allow it; else eager ones."""
+    steps = Steps(model, optimizer, data, recipe)
+    if steps.loss.device.type != "cuda":
+        return steps
+    if os.environ.get(VARIABLE) == "0":
+        steps.how = f"eager: {VARIABLE}=0"
+        return steps
+    try:
+        return GraphSteps(model, optimizer, data, recipe)
+    except CannotCapture as error:
+        steps.how = f"eager, no CUDA graph: {error}"
+        return steps
+
+
+def pack(part: SegmentData, batch_size: int) -> Tensor:
+    """All batches of a segment, int32 (batches, B (L + 2 Q)): inputs, positions, targets.
+
+    The last batch is filled up with examples in which nothing is asked.
+    """
+    missing = -len(part.inputs) % batch_size
+    columns = [
+        F.pad(part.inputs, (0, 0, 0, missing)),
+        F.pad(part.positions.int(), (0, 0, 0, missing)),
+        F.pad(part.targets.int(), (0, 0, 0, missing), value=IGNORE),
+    ]
+    return torch.cat([column.unflatten(0, (-1, batch_size)).flatten(1) for column in columns], 1)
+
+
+def unpack(packed: Tensor, part: SegmentData, batch_size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """(inputs, positions, targets) of a row of `pack`: int32 (B, L), int64 (B, Q), int64 (B, Q)."""
+    L, Q = part.inputs.shape[1], part.positions.shape[1]
+    inputs, positions, targets = packed.split([batch_size * size for size in (L, Q, Q)])
+    return inputs.view(-1, L), positions.view(-1, Q).long(), targets.view(-1, Q).long()
+
+
+class _Snapshot:
+    """Weights, optimiser, random state and further tensors, to be put back in place."""
+
+    def __init__(self, model: Model, optimizer: torch.optim.Optimizer, others: Sequence[Tensor]):
+        self.optimizer = optimizer
+        self.device = others[0].device
+        tensors = [*model.parameters(), *model.buffers(), *others]
+        self.tensors = [(tensor, tensor.detach().clone()) for tensor in tensors]
+        self.moments = {id(tensor): tensor.clone() for tensor in self._moments()}
+        self.random = torch.cuda.get_rng_state(self.device)
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Put everything back; what the optimiser has only made since becomes zero."""
+        for tensor, kept in self.tensors:
+            tensor.copy_(kept)
+        for tensor in self._moments():
+            if id(tensor) in self.moments:
+                tensor.copy_(self.moments[id(tensor)])
+            else:
+                tensor.zero_()
+        torch.cuda.set_rng_state(self.random, self.device)
+
+    def _moments(self) -> Iterator[Tensor]:
+        for state in self.optimizer.state.values():
+            yield from (value for value in state.values() if isinstance(value, Tensor))
