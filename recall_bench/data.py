@@ -4,6 +4,7 @@ Shapes: N examples, L length, Q queries an example (the most in the segment).
 """
 
 import hashlib
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 import torch
@@ -32,10 +33,30 @@ class SegmentData:
         return self.inputs[rows], self.positions[rows], self.targets[rows]
 
 
+KEPT = 6
+"""Splits that stay in memory: the runs of a sweep that differ in knobs alone share their data."""
+
+_recent: dict[tuple[Hashable, ...], tuple[list[SegmentData], str]] = {}
+
+
 def load_split(
     task: Task, split: Split, seed: int, device: torch.device
 ) -> tuple[list[SegmentData], str]:
-    """The segments of a split on a device, and a hash of every input and label."""
+    """The segments of a split on a device, and a hash of every input and label.
+
+    The tensors are shared with whoever asks for the same split again: do not write to them.
+    """
+    key = (type(task), task.model_dump_json(), split, seed, device)
+    if key not in _recent:
+        while len(_recent) >= KEPT:
+            del _recent[next(iter(_recent))]
+        _recent[key] = _load(task, split, seed, device)
+    return _recent[key]
+
+
+def _load(
+    task: Task, split: Split, seed: int, device: torch.device
+) -> tuple[list[SegmentData], str]:
     digest = hashlib.sha256()
     data = []
     for index, segment in enumerate(task.segments(split)):
@@ -46,21 +67,19 @@ def load_split(
 
 
 def _place(segment: Segment, examples: Examples, device: torch.device) -> SegmentData:
-    asked = examples.labels != IGNORE  # (N, L)
-    queries = max(int(asked.sum(1).max()), 1)
-    # A stable sort brings the labelled positions to the front, in order.
-    positions = asked.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :queries]
-    present = asked.gather(1, positions)
-    positions = positions.where(present, 0)
-    targets = examples.labels.gather(1, positions).where(present, IGNORE)
+    labels = examples.labels.to(device)  # (N, L)
+    asked = labels != IGNORE
+    counts = asked.sum(1)
+    rows, columns = asked.nonzero(as_tuple=True)
+    slot = torch.arange(len(rows), device=device) - (counts.cumsum(0) - counts)[rows]
+    shape = (len(labels), max(int(counts.max()), 1))
+    positions = labels.new_zeros(shape)
+    positions[rows, slot] = columns
+    targets = labels.new_full(shape, IGNORE)
+    targets[rows, slot] = labels[rows, columns]
     slices = {
-        name: value.gather(1, positions).to(device) if isinstance(value, Tensor) else value
+        name: value.to(device).gather(1, positions) if isinstance(value, Tensor) else value
         for name, value in examples.slices.items()
     }
-    return SegmentData(
-        segment,
-        examples.inputs.to(device, torch.int32),
-        positions.to(device),
-        targets.to(device),
-        slices,
-    )
+    inputs = examples.inputs.to(device, torch.int32)
+    return SegmentData(segment, inputs, positions, targets, slices)
