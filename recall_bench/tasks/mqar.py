@@ -10,16 +10,19 @@ position drawn from a power law, and the answer is never fed back. With D=2 pair
 Shapes: B rows, L length, D pairs, M slots for queries.
 """
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, TypeAlias
 
 import torch
 from pydantic import BeforeValidator, Field
 from torch import Generator, Tensor
 
+from recall_bench import bounds
 from recall_bench.registry import register_task
 from recall_bench.tasks.base import IGNORE, Examples, Segment, Span
-from recall_bench.tasks.sampling import choose_distinct, choose_weighted, sort_rows
+from recall_bench.tasks.filler import Filler, fill
+from recall_bench.tasks.sampling import choose_distinct, choose_weighted
 from recall_bench.tasks.segments import SegmentedTask, read_text, segments_of
+from recall_bench.tasks.slices import round_up
 
 
 class MQARSegment(Segment):
@@ -54,10 +57,7 @@ class MQAR(SegmentedTask):
     power_a: float = Field(
         0.01, ge=-10, le=10, description="query slot i has weight (i+1)^(a-1); 1 is uniform"
     )
-    filler: Literal["distinct", "any", "zero"] = Field(
-        "distinct",
-        description="tokens at empty positions: no key of the row, any (as Zoology), or zero",
-    )
+    filler: Filler = "distinct"
     repeats: int = Field(1, ge=1, description="times the pairs are listed (JRT, 2407.05483)")
     train: Segments = Field(FIGURE_2_TRAIN, description="length:pairs:examples,…")
     validation: Segments = Field(FIGURE_2_TEST, description="length:pairs:examples,…")
@@ -86,6 +86,19 @@ class MQAR(SegmentedTask):
         """A value at random: one over the number of values."""
         return 1 / (self.vocab_size - self.vocab_size // 2)
 
+    def window_ceiling(self, segment: Segment, window: int) -> float:
+        """Queries whose value lies within ``window``; for the rest a guess among unseen values.
+
+        Values are distinct, so that a guess leaves out the values in the window, at most one to
+        every two tokens: no model can expect more than this, and little less.
+        """
+        assert isinstance(segment, MQARSegment)
+        reached = float(
+            bounds.window_ceiling(window, [segment], self.power_a, repeats=self.repeats)
+        )
+        seen = min(segment.pairs - 1, window // 2)
+        return reached + (1 - reached) / (self.vocab_size - self.vocab_size // 2 - seen)
+
     def examples(self, segment: Segment, generator: Generator, count: int) -> Examples:
         """``count`` fresh rows of a segment.
 
@@ -104,12 +117,12 @@ class MQAR(SegmentedTask):
         inputs = torch.empty(B, L, dtype=torch.int64)
         pairs = torch.stack([keys, values], 2).reshape(B, 2 * D)
         inputs[:, :prefix] = pairs.repeat(1, self.repeats)
-        inputs[:, prefix:] = self._filler(keys, L - prefix, generator)
+        inputs[:, prefix:] = fill(self.filler, keys, self.vocab_size, L - prefix, generator)
         inputs.scatter_(1, queries, keys)
         labels = torch.full((B, L), IGNORE).scatter_(1, queries, values)
 
         listed = prefix - 2 * D + 2 * torch.arange(D)  # (D,) positions of the last listing
-        gaps = _next_power_of_two(L)[queries - listed]
+        gaps = round_up(queries - listed)
         gap = torch.zeros(B, L, dtype=torch.int64).scatter_(1, queries, gaps)
         return Examples(inputs, labels, {"pairs": D, "length": L, "gap": gap})
 
@@ -131,21 +144,3 @@ class MQAR(SegmentedTask):
                 else Span(at, at + 1, "filler")
             )
         return spans
-
-    def _filler(self, keys: Tensor, length: int, generator: Generator) -> Tensor | int:
-        """Tokens for the empty positions: (B, length), uniform over what is allowed."""
-        (B, D), V = keys.shape, self.vocab_size
-        if self.filler == "zero":
-            return 0
-        if self.filler == "any":
-            return torch.randint(V, (B, length), generator=generator)
-        # The r-th token that is no key of the row lies above every key with at most r such
-        # tokens below it, so it is r plus the number of those keys.
-        rank = torch.randint(V - D, (B, length), generator=generator, dtype=torch.int32)
-        others_below = (sort_rows(keys) - torch.arange(D)).int()  # (B, D), rising
-        return rank + torch.searchsorted(others_below, rank, right=True, out_int32=True)
-
-
-def _next_power_of_two(largest: int) -> Tensor:
-    """(largest + 1,): for each number up to ``largest``, the least power of two not below it."""
-    return torch.tensor([1 << max(number - 1, 0).bit_length() for number in range(largest + 1)])

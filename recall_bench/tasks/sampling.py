@@ -51,6 +51,21 @@ def choose_weighted(rows: int, count: int, weights: Tensor, generator: Generator
     return _sort_with_index(clocks.view(torch.int64))[:, :count].contiguous()
 
 
+def choose_outside(excluded: Tensor, size: int, count: int, generator: Generator) -> Tensor:
+    """Uniform draws, with replacement, of numbers below ``size`` that ``excluded`` has not.
+
+    ``excluded`` is int64 (rows, k), distinct within a row and k below ``size``; the result is int32
+    (rows, count).
+    """
+    rows, k = excluded.shape
+    # The r-th number left lies above every excluded one with at most r of those left below it, so
+    # it is r plus how many excluded ones there are of that kind.
+    rank = torch.randint(size - k, (rows, count), generator=generator, dtype=torch.int32)
+    left_below = (sort_rows(excluded) - torch.arange(k)).int()  # (rows, k), rising
+    above = torch.searchsorted(left_below, rank, right=True, out_int32=True)
+    return rank + above
+
+
 def _shuffle(rows: int, size: int, generator: Generator) -> Tensor:
     """Uniform permutations of ``size`` numbers: (rows, size)."""
     numbers = torch.empty(rows, size, dtype=torch.int64).random_(generator=generator)
