@@ -27,6 +27,7 @@ from recall_bench import registry
 from recall_bench.errors import UserError
 from recall_bench.tasks import IGNORE, Examples, Segment, Split, Task
 from recall_bench.testing import Report, check_component, check_mixer, check_task
+from recall_bench.testing.answers import ANSWER_PROPERTIES
 from recall_bench.testing.mixers import MIXER_PROPERTIES
 from recall_bench.testing.tasks import TASK_PROPERTIES
 
@@ -172,6 +173,12 @@ def test_mqar_keeps_the_contract_of_tasks(options: dict[str, object]) -> None:
     check_task("mqar", **segments, **options).raise_if_failed()
 
 
+class Distant(Segment):
+    """Has an option of its own."""
+
+    distance: int
+
+
 class Copy(Task):
     """A minimal correct task: the last token asks for the first."""
 
@@ -220,7 +227,12 @@ class BrokenTask(Copy):
         return self.spoil(super().examples(segment, generator, count))
 
     def segments(self, split: Split) -> tuple[Segment, ...]:
-        return () if self.breaks == "every split has segments" else super().segments(split)
+        match self.breaks:
+            case "every split has segments":
+                return ()
+            case "what varies between segments is a slice":
+                return (Distant(length=5, examples=300, distance=4),)
+        return super().segments(split)
 
     def chance(self, segment: Segment) -> float:
         return 10.0 if self.breaks == "chance is between 0 and 1" else super().chance(segment)
@@ -236,7 +248,8 @@ CALLS = iter(range(10**9))
 def test_a_correct_task_passes_every_check() -> None:
     report = check_task(Copy)
     report.raise_if_failed()
-    assert [result.property for result in report.results] == [p.name for p in TASK_PROPERTIES]
+    properties = (*TASK_PROPERTIES, *ANSWER_PROPERTIES)
+    assert [result.property for result in report.results] == [p.name for p in properties]
 
 
 @pytest.mark.parametrize(

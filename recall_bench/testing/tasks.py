@@ -15,6 +15,12 @@ from recall_bench import registry
 from recall_bench.config import build
 from recall_bench.tasks import IGNORE, SPLITS, Examples, Segment, Split, Task, generate
 from recall_bench.tasks.base import BLOCK
+from recall_bench.testing.answers import (
+    ANSWER_PROPERTIES,
+    SOLVER_PROPERTY,
+    AnswersSubject,
+    Solver,
+)
 from recall_bench.testing.report import Failure, Property, Report, run
 
 ROWS = 32
@@ -132,6 +138,16 @@ def slices(subject: TaskSubject) -> str:
     return ", ".join(sorted(names)) or "none"
 
 
+def options_are_slices(subject: TaskSubject) -> str:
+    wanted: set[str] = set()
+    for name, segment, made in subject.samples():
+        own = {*type(segment).model_fields} - {*Segment.model_fields}
+        if missing := own - made.slices.keys():
+            raise Failure(f"{name}: no slice for {sorted(missing)}, only {sorted(made.slices)}")
+        wanted |= own
+    return ", ".join(sorted(wanted)) or "segments have no options of their own"
+
+
 def chance(subject: TaskSubject) -> str:
     values = []
     for split, index, segment in subject.segments():
@@ -244,6 +260,11 @@ TASK_PROPERTIES: tuple[Property[TaskSubject], ...] = (
         "a slice with one value a query instead of one a position",
         slices,
     ),
+    Property(
+        "what varies between segments is a slice",
+        "a segment's option that examples() does not pass on",
+        options_are_slices,
+    ),
     Property("chance is between 0 and 1", "a percentage, or zero for a guess", chance),
     Property(
         "the seed decides the examples",
@@ -265,10 +286,18 @@ TASK_PROPERTIES: tuple[Property[TaskSubject], ...] = (
 )
 
 
-def check_task(subject: str | Task | type[Task], *, seed: int = 0, **options: Any) -> Report:
+def check_task(
+    subject: str | Task | type[Task],
+    *,
+    seed: int = 0,
+    solver: Solver | None = None,
+    **options: Any,
+) -> Report:
     """Verify the contract of a task, property by property.
 
     ``subject`` is the name of a task, a `Task` or its class; ``options`` go to the latter two.
+    ``solver(inputs, asked)`` gets the tokens of one example and the labelled positions, as lists,
+    and returns the answers, guessing where they cannot be known; it must reach the task's ceiling.
     Raises `UserError` for an unknown name or option.
     """
     if isinstance(subject, str):
@@ -279,4 +308,9 @@ def check_task(subject: str | Task | type[Task], *, seed: int = 0, **options: An
         raise ValueError(f"Options {sorted(options)} were given beside a task that is built.")
     assert isinstance(subject, Task)
     title = subject.name or type(subject).__name__
-    return Report(title, tuple(run(TaskSubject(subject, seed), TASK_PROPERTIES)))
+    answers = (*ANSWER_PROPERTIES, *([SOLVER_PROPERTY] if solver else []))
+    results = [
+        *run(TaskSubject(subject, seed), TASK_PROPERTIES),
+        *run(AnswersSubject(subject, seed, solver), answers),
+    ]
+    return Report(title, tuple(results))
