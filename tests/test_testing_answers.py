@@ -87,7 +87,7 @@ def test_a_task_that_says_the_truth_passes(options: dict[str, object]) -> None:
     [
         ({"said_chance": 0.01}, CHANCE, "the most common answer.*chance is given as 0.01"),
         ({"said_chance": 0.3}, CHANCE, "chance is given as 0.3"),
-        ({"skewed": True}, CHANCE, r"is right with 0\.5.*chance is given as 0.125"),
+        ({"skewed": True}, CHANCE, r"is right with 0\.[45].*chance is given as 0.125"),
         ({"leaks": "shifted"}, LEAK, "the answer is the token at the query with 1"),
         ({"leaks": "coded"}, LEAK, "the token at the query determines the answer with 1"),
         ({"said_ceiling": 1.5}, CEILING, r"ceiling 1.5, expected chance \(0.125\) to 1"),
