@@ -99,7 +99,14 @@ architectures = Registry(
         "rwkv": "recall_bench.architectures.rwkv:RWKV",
     },
 )
-tasks = Registry("task", "recall_bench.tasks", {"mqar": "recall_bench.tasks.mqar:MQAR"})
+tasks = Registry(
+    "task",
+    "recall_bench.tasks",
+    {
+        "mqar": "recall_bench.tasks.mqar:MQAR",
+        "ar": "recall_bench.tasks.ar:AssociativeRecall",
+    },
+)
 
 register_architecture = architectures.register
 register_task = tasks.register
