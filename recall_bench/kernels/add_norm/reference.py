@@ -1,0 +1,30 @@
+"""Residual addition and normalisation in plain PyTorch, on any device."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+Kind = Literal["layernorm", "rmsnorm"]
+
+
+def add_norm(
+    x: Tensor,
+    residual: Tensor | None,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+    kind: Kind = "layernorm",
+) -> tuple[Tensor, Tensor]:
+    """See `recall_bench.kernels.add_norm.add_norm`."""
+    total = x if residual is None else x + residual
+    dtype = torch.promote_types(total.dtype, torch.float32)
+    wide, weight = total.to(dtype), weight.to(dtype)
+    bias = None if bias is None else bias.to(dtype)
+    if kind == "layernorm":
+        normed = F.layer_norm(wide, weight.shape, weight, bias, eps)
+    else:
+        normed = F.rms_norm(wide, weight.shape, weight, eps)
+        normed = normed if bias is None else normed + bias
+    return normed.to(x.dtype), total

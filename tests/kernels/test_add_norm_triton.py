@@ -1,0 +1,106 @@
+import pytest
+import torch
+from comparing import TOLERANCE, assert_close, check, on_gpu, random
+
+pytest.importorskip("triton")
+
+from recall_bench.errors import UserError
+from recall_bench.kernels.add_norm import add_norm, reference, triton
+
+NAMES = ("x", "residual", "weight", "bias")
+
+
+def inputs(rows, width, dtype=torch.float32, *, stream=None, residual=True, bias=True):
+    return [
+        random(*rows, width, seed=0, dtype=dtype) + 3,
+        random(*rows, width, seed=1, dtype=stream or dtype) if residual else None,
+        random(width, seed=2),
+        random(width, seed=3) if bias else None,
+    ]
+
+
+def compare(tensors, kind, dtype):
+    def run(module):
+        return lambda *x: module.add_norm(*x, 1e-5, kind)
+
+    check(run(triton), run(reference), tensors, TOLERANCE[dtype], NAMES)
+
+
+@pytest.mark.parametrize("kind", ["layernorm", "rmsnorm"])
+@pytest.mark.parametrize("width", [1, 20, 64])
+def test_output_sum_and_gradients_match_the_reference(width, kind):
+    compare(inputs((2, 70), width), kind, torch.float32)
+
+
+@pytest.mark.parametrize("kind", ["layernorm", "rmsnorm"])
+def test_neither_residual_nor_bias_match_the_reference(kind):
+    compare(inputs((3, 5), 20, residual=False, bias=False), kind, torch.float32)
+
+
+def test_a_bfloat16_branch_on_a_float32_stream_matches_the_reference():
+    compare(inputs((3, 5), 20, torch.bfloat16, stream=torch.float32), "layernorm", torch.bfloat16)
+
+
+def test_bfloat16_matches_the_reference():
+    compare(inputs((3, 5), 20, torch.bfloat16), "rmsnorm", torch.bfloat16)
+
+
+def test_more_rows_than_programs_match_the_reference(monkeypatch):
+    monkeypatch.setattr(triton, "PROGRAMS", 2)
+    compare(inputs((150,), 64), "layernorm", torch.float32)
+
+
+def test_transposed_rows_and_a_slice_match_the_reference():
+    x, residual, *rest = inputs((4, 6), 20)
+    wide = torch.cat([residual, residual], -1)
+    compare(
+        [x.transpose(0, 1).contiguous().transpose(0, 1), wide[..., 20:], *rest],
+        "layernorm",
+        torch.float32,
+    )
+
+
+def test_no_rows_give_no_output_and_zero_gradients():
+    compare(inputs((0,), 20), "layernorm", torch.float32)
+
+
+def test_only_the_normed_half_or_only_the_sum_may_be_used():
+    x, residual, weight, bias = (x.requires_grad_() for x in inputs((3,), 8))
+    for part in range(2):
+        pairs = (
+            torch.autograd.grad(
+                module.add_norm(x, residual, weight, bias)[part].pow(3).sum(),
+                [x, residual, weight, bias],
+                materialize_grads=True,
+            )
+            for module in (triton, reference)
+        )
+        for name, ours, theirs in zip(NAMES, *pairs, strict=True):
+            assert_close(f"gradient of {name}", ours, theirs, 1e-5)
+
+
+def test_rows_too_wide_are_refused_and_left_to_the_reference():
+    x = random(1, 4097, seed=0)
+    with pytest.raises(UserError, match="rows of at most 4096 numbers, not 4097"):
+        add_norm(x, None, torch.ones(4097), backend="triton")
+    assert_close("normed", add_norm(x, None, x.new_ones(4097))[0], (x - x.mean()) / x.std(), 1e-3)
+
+
+def test_shape_propagation_agrees_with_the_kernels():
+    tensors = inputs((2, 3), 8)
+    torch.library.opcheck(
+        torch.ops.recall_bench.add_norm.default,
+        (*(x.requires_grad_() for x in tensors), 1e-5, True),
+        test_utils=("test_schema", "test_faketensor", "test_autograd_registration"),
+    )
+    compare(tensors, "layernorm", torch.float32)
+
+
+@on_gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("kind", ["layernorm", "rmsnorm"])
+@pytest.mark.parametrize("width", [1, 48, 64, 100, 256, 1000, 4096])
+def test_on_a_gpu_output_sum_and_gradients(width, kind, dtype):
+    for rows in ((1,), (3, 1000)):
+        compare(inputs(rows, width, dtype), kind, dtype)
+        compare(inputs(rows, width, dtype, stream=torch.float32), kind, dtype)
