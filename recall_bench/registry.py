@@ -105,6 +105,8 @@ tasks = Registry(
     {
         "mqar": "recall_bench.tasks.mqar:MQAR",
         "ar": "recall_bench.tasks.ar:AssociativeRecall",
+        "mad-in-context-recall": "recall_bench.tasks.mad_recall:MADInContextRecall",
+        "mad-noisy-recall": "recall_bench.tasks.mad_recall:MADNoisyRecall",
     },
 )
 

@@ -1,0 +1,61 @@
+"""Tasks that know how far back each answer lies, and what a window of tokens can reach of them."""
+
+from dataclasses import replace
+from functools import lru_cache
+
+import torch
+from torch import Generator, Tensor
+
+from recall_bench.tasks.base import BLOCK, IGNORE, Examples, Segment
+from recall_bench.tasks.segments import SegmentedTask
+from recall_bench.tasks.slices import round_up
+
+SAMPLE = 4096
+"""Rows over which a window's share is counted: its standard error is below 0.008."""
+
+
+class ReachTask(SegmentedTask):
+    """A task whose examples say for every label how large a window holds the token asked for.
+
+    That is the gap: the distance back to the nearest place that shows the answer, plus one. A
+    subclass draws examples with exact gaps in `draw`; accuracy is reported by their powers of two.
+    """
+
+    def draw(self, segment: Segment, generator: Generator, count: int) -> Examples:
+        """``count`` fresh examples with a slice ``gap`` that is exact where something is asked."""
+        raise NotImplementedError
+
+    def examples(self, segment: Segment, generator: Generator, count: int) -> Examples:
+        """``count`` fresh examples; the slice ``gap`` is rounded up to a power of two."""
+        made = self.draw(segment, generator, count)
+        gap = made.slices["gap"]
+        assert isinstance(gap, Tensor)
+        return replace(made, slices={**made.slices, "gap": round_up(gap)})
+
+    def guess(self, segment: Segment) -> float:
+        """Accuracy of the best guess where the answer is out of reach."""
+        return self.chance(segment)
+
+    def window_ceiling(self, segment: Segment, window: int) -> float | None:
+        """All that lies within the window, and the best guess elsewhere.
+
+        The share within is counted over `SAMPLE` rows of a fixed seed, so equal calls give equal
+        numbers.
+        """
+        share = _shares(self, segment)[min(max(window, 0), segment.length)].item()
+        return self.ceiling(segment) * share + (1 - share) * self.guess(segment)
+
+
+@lru_cache(maxsize=64)
+def _shares(task: ReachTask, segment: Segment) -> Tensor:
+    """(length + 1,) float64: the share of an example's labels with a gap of at most the index."""
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.zeros(segment.length + 1, dtype=torch.float64)
+    with torch.device("cpu"):
+        for _ in range(SAMPLE // BLOCK):
+            made = task.draw(segment, generator, BLOCK)
+            gap, asked = made.slices["gap"], made.labels != IGNORE
+            assert isinstance(gap, Tensor)
+            each = 1 / asked.sum(1, keepdim=True).double()  # every example weighs the same
+            weight.index_add_(0, gap[asked], each.expand_as(gap)[asked])
+    return weight.cumsum(0) / SAMPLE
