@@ -91,7 +91,10 @@ def build_app(argv: Sequence[str]) -> typer.Typer:
     app.command("report")(report)
     app.command("check")(check)
     app.command("export")(export)
-    app.command("bench")(bench)
+    benches = typer.Typer(help="Time what this machine does, beside the floor.")
+    benches.command("kernels")(bench_kernels)
+    benches.command("training")(bench_training)
+    app.add_typer(benches, name="bench", no_args_is_help=True)
     app.command("doctor")(doctor)
     return app
 
@@ -265,19 +268,36 @@ def export(
     print(f"Wrote {len(frame)} records to {output}")
 
 
-def bench(
-    what: Annotated[str, typer.Argument(help="What to time: kernels.")] = "kernels",
+def bench_kernels(
     output: Annotated[
         Path, typer.Option("--output", metavar="DIR", help="Where table, record and plot go.")
     ] = Path("results/kernels"),
     debug: Debug = False,
 ) -> None:
     """Prove the kernels correct on a GPU, then time them beside others and the floor."""
-    from recall_bench.bench import bench_kernels
+    from recall_bench import bench
 
-    if what != "kernels":
-        raise UserError(f"Unknown benchmark '{what}'. {nearest(what, ['kernels'])}")
-    bench_kernels(output)
+    bench.bench_kernels(output)
+
+
+def bench_training(
+    arch: Annotated[
+        str, typer.Option("--arch", help="Architectures, separated by commas.")
+    ] = "based,attention,sliding-window,mamba",
+    preset: PresetName = "figure2",
+    device: Device = "auto",
+    output: Annotated[
+        Path, typer.Option("--output", metavar="DIR", help="Where table and record go.")
+    ] = Path("results/training"),
+    run: Annotated[
+        bool, typer.Option("--run/--no-run", help="Also time one whole run of each.")
+    ] = True,
+    debug: Debug = False,
+) -> None:
+    """Time training steps by segment, the generator, whole runs; profile them; show the floor."""
+    from recall_bench import bench_training
+
+    bench_training.bench_training(request.listed(arch), preset, device, output, run)
 
 
 def doctor(debug: Debug = False) -> None:
