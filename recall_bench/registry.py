@@ -34,6 +34,10 @@ class Registry:
         others = {*self._registered, *self._entry_points()} - set(self._builtin)
         return [*self._builtin, *sorted(others)]
 
+    def builtin(self) -> list[str]:
+        """The names that come with the package, in their own order."""
+        return list(self._builtin)
+
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())
 
@@ -105,6 +109,7 @@ tasks = Registry(
     {
         "mqar": "recall_bench.tasks.mqar:MQAR",
         "ar": "recall_bench.tasks.ar:AssociativeRecall",
+        "forgetting-mqar": "recall_bench.tasks.forgetting_mqar:ForgettingMQAR",
         "mad-in-context-recall": "recall_bench.tasks.mad_recall:MADInContextRecall",
         "mad-noisy-recall": "recall_bench.tasks.mad_recall:MADNoisyRecall",
     },
