@@ -110,6 +110,7 @@ tasks = Registry(
         "mqar": "recall_bench.tasks.mqar:MQAR",
         "ar": "recall_bench.tasks.ar:AssociativeRecall",
         "forgetting-mqar": "recall_bench.tasks.forgetting_mqar:ForgettingMQAR",
+        "compositional-mqar": "recall_bench.tasks.compositional_mqar:CompositionalMQAR",
         "mad-in-context-recall": "recall_bench.tasks.mad_recall:MADInContextRecall",
         "mad-noisy-recall": "recall_bench.tasks.mad_recall:MADNoisyRecall",
     },
