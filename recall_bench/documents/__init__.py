@@ -1,0 +1,1 @@
+"""Real and generated documents: loaders, tokenisation, and prompts of a given length."""

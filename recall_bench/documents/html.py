@@ -1,0 +1,89 @@
+"""Web pages to text: what a reader sees, one line a block, white space collapsed.
+
+The parser is lexbor, which follows HTML5's rules for broken pages, by way of selectolax.
+"""
+
+import codecs
+import re
+from typing import Any
+
+from recall_bench.errors import UserError
+
+UNSEEN = (  # noqa: SIM905 - more readable than a list
+    "script style noscript template iframe object svg math canvas audio video map "
+    "img input select textarea link meta wbr"
+).split()
+"""Elements whose content is not text that a reader sees; their tags do not break a line."""
+
+INLINE = (  # noqa: SIM905
+    "a abbr acronym b bdi bdo big blink cite code data del dfn em font i ins kbd label mark nobr "
+    "output q rp rt ruby s samp small span strike strong sub sup time tt u var"
+).split()
+"""Elements that do not break a line; every other one does."""
+
+INVISIBLE = re.compile("[\u00ad\u200b\u200c\u200d\u2060\ufeff\0]")
+"""Soft hyphens, characters without width, and NUL."""
+
+_BREAK = "\x1e"  # the record separator, which no page contains for a purpose
+_DECLARED = re.compile(rb"""<meta[^>]{0,200}?charset\s*=\s*["']?\s*([-\w:.]{1,40})""", re.I)
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+
+
+def decode(raw: bytes) -> tuple[str, str | None]:
+    """The characters of a page, and a warning where its encoding is not as it says or UTF-8.
+
+    A byte-order mark decides; then UTF-8, which text in another encoding practically never is by
+    accident; then what the page declares; then windows-1252.
+    """
+    mark, encoding = next((pair for pair in _MARKS if raw.startswith(pair[0])), (b"", "utf-8"))
+    raw = raw.removeprefix(mark)
+    try:
+        return raw.decode(encoding), None
+    except UnicodeDecodeError:
+        if mark:
+            return raw.decode(encoding, "replace"), f"bytes that are no {encoding} were replaced"
+    declared = _DECLARED.search(raw[:8192])
+    name = declared.group(1).decode("ascii", "replace").lower() if declared else "windows-1252"
+    try:
+        codec = codecs.lookup(name).name
+    except LookupError:
+        return raw.decode("windows-1252", "replace"), "unknown encoding, read as windows-1252"
+    if codec == "utf-8":
+        return raw.decode("windows-1252", "replace"), "is no UTF-8, read as windows-1252"
+    # Browsers read Latin-1 as the larger windows-1252.
+    codec = "windows-1252" if codec == "iso8859-1" else codec
+    return raw.decode(codec, "replace"), None if declared else "no encoding, read as windows-1252"
+
+
+def to_text(html: str) -> str:
+    """The text of a page, the title first: one line a block, white space collapsed to a space.
+
+    Raises `UserError` where selectolax is not installed.
+    """
+    tree = _parser()(html)
+    tree.strip_tags(UNSEEN, recursive=True)
+    tree.unwrap_tags(INLINE)
+    tree.merge_text_nodes()
+    root = tree.root
+    content = root.text(deep=True, separator=_BREAK) if root is not None else ""
+    return clean(content)
+
+
+def clean(content: str) -> str:
+    """Collapse white space in every line; lines end at the separator. Empty lines go."""
+    lines = (" ".join(line.split()) for line in INVISIBLE.sub("", content).split(_BREAK))
+    return "\n".join(line for line in lines if line)
+
+
+def _parser() -> Any:
+    try:
+        from selectolax.lexbor import LexborHTMLParser
+    except ImportError as error:
+        raise UserError(
+            "Reading HTML needs selectolax. Install it with: pip install 'recall-bench[documents]'"
+        ) from error
+    return LexborHTMLParser

@@ -1,0 +1,40 @@
+"""What a loader found: counts of what there is, and counted warnings with the first places."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+PLACES = 3
+"""Places of a warning that are named; the others are only counted."""
+
+
+@dataclass
+class LoadReport:
+    """Counts in the order in which they were first made; nothing is dropped without one."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    warnings: dict[str, int] = field(default_factory=dict)
+    places: dict[str, list[str]] = field(default_factory=dict)
+
+    def count(self, what: str, number: int = 1) -> None:
+        """Add to something that is as it should be."""
+        self.counts[what] = self.counts.get(what, 0) + number
+
+    def warn(self, what: str, where: str, number: int = 1) -> None:
+        """Add to something that a user should know of, found at ``where``."""
+        self.warnings[what] = self.warnings.get(what, 0) + number
+        places = self.places.setdefault(what, [])
+        if len(places) < PLACES:
+            places.append(where)
+
+    def lines(self) -> Iterable[str]:
+        """One line of counts, then one for each warning."""
+        yield ", ".join(f"{number:,} {what}" for what, number in self.counts.items())
+        for what, number in self.warnings.items():
+            places = self.places[what]
+            more = ", …" if number > len(places) else ""
+            yield f"{number:,} times: {what} ({', '.join(places)}{more})"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, for caches and records."""
+        return {"counts": self.counts, "warnings": self.warnings, "places": self.places}

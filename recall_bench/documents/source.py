@@ -1,0 +1,80 @@
+"""Data by content: a path becomes a fingerprint, and a fingerprint finds its path again.
+
+Two people with the same files in different places have the same runs, so a configuration holds
+``content:`` and a hash instead of a path. The cache remembers where that content was last seen.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TypeAlias
+
+from recall_bench.documents.cache import cache_directory, cached, put, short_digest
+from recall_bench.errors import UserError
+
+Files: TypeAlias = dict[str, Path]
+"""The files that a loader reads, by a name that does not depend on where the data lie."""
+
+FINGERPRINT = re.compile(r"content:[0-9a-f]{16}")
+
+
+def resolve(value: str, find: Callable[[Path], Files]) -> str:
+    """The fingerprint of the data at a path; a fingerprint passes through.
+
+    ``find`` lists the files of a path, and raises `ValueError` where they are not what it reads.
+    Raises `ValueError` where the path does not exist.
+    """
+    if FINGERPRINT.fullmatch(value):
+        return value
+    path = Path(value).expanduser().resolve()
+    if not path.exists():
+        raise ValueError(f"there is no {path}. Expected a file or directory")
+    found = fingerprint(find(path))
+    entry = _entry(found)
+    if not entry.exists() or json.loads(entry.read_text())["path"] != str(path):
+        put(entry, json.dumps({"path": str(path)}).encode())
+    return found
+
+
+def fingerprint(files: Files) -> str:
+    """``content:`` and 16 digits of the SHA-256 over names and contents.
+
+    Contents are read again only where a size or a time of change differs from what was seen.
+    """
+    seen = []
+    for name, path in sorted(files.items()):
+        status = path.stat()
+        seen.append((name, str(path), status.st_size, status.st_mtime_ns))
+    return cached("seen", json.dumps(seen), ".txt", lambda: _hash(files).encode()).decode()
+
+
+def whereabouts(found: str, find: Callable[[Path], Files]) -> Path:
+    """Where the data of a fingerprint lie; raises `UserError` where they are gone or changed."""
+    entry = _entry(found)
+    path = Path(json.loads(entry.read_text())["path"]) if entry.exists() else None
+    try:
+        if path and path.exists() and fingerprint(find(path)) == found:
+            return path
+    except ValueError:
+        pass
+    seen = f"; they were last seen at {path}, which is gone or has changed" if path else ""
+    raise UserError(
+        f"The data {found} are not known on this machine{seen}. "
+        f"Expected --data PATH of the same files; the cache is {cache_directory()}."
+    )
+
+
+def _hash(files: Iterable[str] | Files) -> str:
+    assert isinstance(files, dict)
+    digest = hashlib.sha256()
+    for name, path in sorted(files.items()):
+        content = path.read_bytes()
+        digest.update(f"{name}\0{len(content)}\0".encode())
+        digest.update(content)
+    return f"content:{digest.hexdigest()[:16]}"
+
+
+def _entry(found: str) -> Path:
+    return cache_directory() / "sources" / f"{short_digest(found)}.json"
