@@ -1,8 +1,8 @@
 """MQAR with keys of two tokens that mean nothing alone: the compositional MQAR of zoology.
 
-``pairs`` is a square number G * G: each of G first parts goes with each of G second parts, and every
-combination has a value of its own. The combinations are listed in random order; each is asked once
-later. With G=2, D=4 and L=24, where ``.`` is filler and ``-`` is not asked:
+``pairs`` is a square number G * G: each of G first parts goes with each of G second parts, and
+every combination has a value of its own. The combinations are listed in random order; each is asked
+once later. With G=2, D=4 and L=24, where ``.`` is filler and ``-`` is not asked:
 
     inputs   a0 b1 v0 a1 b0 v1 a1 b1 v2 a0 b0 v3 a1 b1 .  a0 b1 .  a0 b0 .  a1 b0 .
     labels   -  -  -  -  -  -  -  -  -  -  -  -  -  v2 -  -  v0 -  -  v3 -  -  v1 -

@@ -152,8 +152,8 @@ class ForgettingMQAR(SegmentedTask):
         labels = torch.full((B, L), IGNORE).scatter_(1, queries, values.gather(1, last))
         updated = torch.zeros_like(labels).scatter_(1, queries, (last >= D).long())
         gap = torch.zeros_like(labels).scatter_(1, queries, round_up(queries - 2 * last))
-        slices = {"pairs": D, "updates": U, "length": L, "updated": updated, "gap": gap}
-        return Examples(inputs, labels, slices)
+        sizes = {"pairs": D, "updates": U, "length": L}
+        return Examples(inputs, labels, {**sizes, "updated": updated, "gap": gap})
 
     def describe(self, segment: Segment, inputs: Tensor, labels: Tensor) -> list[Span]:
         """Keys, values and queries, grouped by key; the rest is filler."""

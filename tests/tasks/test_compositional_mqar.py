@@ -58,9 +58,8 @@ def test_distinct_filler_holds_no_part_of_a_key() -> None:
 def test_an_example_looks_as_it_always_has() -> None:
     examples = made(on(CompositionalMQAR, "26:4:1", vocab_size=30))
     listed = [4, 14, 25, 4, 11, 23, 7, 11, 24, 7, 14, 29]
-    assert examples.inputs.tolist() == [
-        listed + [7, 11, 9, 4, 14, 22, 4, 11, 12, 7, 14, 15, 17, 26]
-    ]
+    queries = [7, 11, 9, 4, 14, 22, 4, 11, 12, 7, 14, 15, 17, 26]
+    assert examples.inputs.tolist() == [[*listed, *queries]]
     assert asked_of(examples) == {13: 24, 16: 25, 19: 23, 22: 29}
 
 
