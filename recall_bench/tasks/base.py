@@ -10,6 +10,8 @@ from pydantic import Field
 from torch import Tensor
 
 from recall_bench.config import Component, Config
+from recall_bench.documents.report import LoadReport
+from recall_bench.documents.tokens import Codec
 
 Split: TypeAlias = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -109,6 +111,10 @@ class Task(Component):
     """What a label is predicted from: the hidden vector of its own position, or, for "sequence",
     that of the last token together with the position (`recall_bench.readout`)."""
 
+    prompted: ClassVar[bool] = False
+    """Whether the labels that end a test example are a text to be generated after what comes
+    before them; such a task has a `codec`, and is scored by generation too."""
+
     @property
     def tokens(self) -> int:
         """The size of the vocabulary: every input and label is below it."""
@@ -121,6 +127,22 @@ class Task(Component):
     def examples(self, segment: Segment, generator: torch.Generator, count: int) -> Examples:
         """``count`` fresh examples of a segment, drawn from ``generator`` alone (a CPU one)."""
         raise NotImplementedError
+
+    def block(self, split: Split, index: int, seed: int, block: int) -> Examples:
+        """Rows ``BLOCK * block`` on of segment ``index`` of a split: `BLOCK`, or those there are.
+
+        They are drawn by `examples`; a task whose examples are a fixed list overrides this.
+        """
+        generator = torch.Generator().manual_seed(block_seed(seed, split, index, block))
+        return self.examples(self.segments(split)[index], generator, BLOCK)
+
+    def codec(self) -> Codec | None:
+        """What turns tokens into text, where they are text."""
+        return None
+
+    def report(self) -> LoadReport | None:
+        """What was found in the data that the task reads, where it reads any."""
+        return None
 
     def chance(self, segment: Segment) -> float:
         """Accuracy of the best guess that never looks at the context."""
@@ -163,9 +185,8 @@ def generate(
     stop = segment.examples if stop is None else min(stop, segment.examples)
     parts = []
     for block in range(start // BLOCK, max(-(-stop // BLOCK), start // BLOCK + 1)):
-        generator = torch.Generator().manual_seed(block_seed(seed, split, index, block))
         with torch.device("cpu"):
-            made = task.examples(segment, generator, BLOCK)
+            made = task.block(split, index, seed, block)
         first = block * BLOCK
         parts.append(made.rows(slice(max(start - first, 0), max(min(stop - first, BLOCK), 0))))
     return Examples.concatenate(parts)
