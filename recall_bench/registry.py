@@ -111,8 +111,15 @@ tasks = Registry(
         "ar": "recall_bench.tasks.ar:AssociativeRecall",
         "forgetting-mqar": "recall_bench.tasks.forgetting_mqar:ForgettingMQAR",
         "compositional-mqar": "recall_bench.tasks.compositional_mqar:CompositionalMQAR",
+        "induction": "recall_bench.tasks.induction:Induction",
+        "selective-copying": "recall_bench.tasks.selective_copying:SelectiveCopying",
         "mad-in-context-recall": "recall_bench.tasks.mad_recall:MADInContextRecall",
         "mad-noisy-recall": "recall_bench.tasks.mad_recall:MADNoisyRecall",
+        "mad-fuzzy-recall": "recall_bench.tasks.mad_fuzzy_recall:MADFuzzyRecall",
+        "mad-selective-copying": "recall_bench.tasks.mad_selective_copying:MADSelectiveCopying",
+        "mad-compression": "recall_bench.tasks.mad_compression:MADCompression",
+        "mad-memorization": "recall_bench.tasks.mad_memorization:MADMemorization",
+        "swde": "recall_bench.tasks.swde:SWDE",
     },
 )
 

@@ -1,4 +1,4 @@
-"""MAD's in-context recall, plain and among noise (2403.17844, appendix B on the synthetics).
+"""MAD's in-context recall, plain and among noise (2403.17844).
 
 A stream of key-value pairs. Keys are drawn with replacement, and the map from keys to values is
 drawn anew for every row; wherever a key returns, its value is asked for. Unlike in MQAR the stream

@@ -10,12 +10,26 @@ def previous(numbers: Tensor) -> tuple[Tensor, Tensor]:
     ``numbers`` are int64 (rows, n), from 0 to below 2^63 / 2n; the results are int64 and bool of
     that shape. The place is 0 where there is none.
     """
-    rows, n = numbers.shape
+    place, same = _by_number(numbers)
+    found = torch.zeros_like(numbers, dtype=torch.bool).scatter_(1, place[:, 1:], same)
+    earlier = torch.zeros_like(numbers).scatter_(1, place[:, 1:], place[:, :-1])
+    return earlier * found, found
+
+
+def first(numbers: Tensor) -> Tensor:
+    """The first place of each number in its row, its own where it is new; as `previous`."""
+    place, same = _by_number(numbers)
+    rank = torch.arange(numbers.shape[1]).repeat(len(numbers), 1)
+    rank[:, 1:].masked_fill_(same, 0)
+    start = rank.cummax(1).values  # of the run of equal numbers
+    return torch.empty_like(numbers).scatter_(1, place, place.gather(1, start))
+
+
+def _by_number(numbers: Tensor) -> tuple[Tensor, Tensor]:
+    """The places (rows, n) by number, then by place; (rows, n - 1) which equal the one before."""
+    n = numbers.shape[1]
     bits = n.bit_length()
     packed = numbers << bits | torch.arange(n)
-    packed.numpy().sort(axis=1)  # by number, then by place
-    place = packed & ((1 << bits) - 1)
-    same = (packed[:, 1:] >> bits) == (packed[:, :-1] >> bits)
-    found = torch.zeros(rows, n, dtype=torch.bool).scatter_(1, place[:, 1:], same)
-    earlier = torch.zeros(rows, n, dtype=torch.int64).scatter_(1, place[:, 1:], place[:, :-1])
-    return earlier * found, found
+    packed.numpy().sort(axis=1)
+    number = packed >> bits
+    return packed & ((1 << bits) - 1), number[:, 1:] == number[:, :-1]
