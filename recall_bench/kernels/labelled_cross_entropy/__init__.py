@@ -1,0 +1,44 @@
+"""Softmax cross-entropy of a linear read-out at labelled positions, without keeping the logits."""
+
+import torch
+from torch import Tensor
+
+from recall_bench.kernels import dispatch
+
+__all__ = ["labelled_cross_entropy", "labelled_losses"]
+
+
+def labelled_cross_entropy(
+    hidden: Tensor, weight: Tensor, targets: Tensor, backend: str = "auto"
+) -> tuple[Tensor, Tensor]:
+    """The mean of -log softmax(hidden_n . weight)[target_n] over the rows that ask something.
+
+    Differentiable in ``hidden`` and ``weight``. Under autocast the products take its dtype; they
+    are summed in float32 always.
+
+    Args:
+        hidden: (N, D); any N, also 0.
+        weight: (V, D), one row a token.
+        targets: (N,) int64 in 0 … V-1, or -100 where nothing is asked.
+        backend: "auto", "reference" or "triton".
+
+    Returns:
+        The loss in nats, a float32 scalar, 0 where no row asks anything; and which rows have their
+        largest logit, the first of several equal ones, at their target: (N,) bool.
+    """
+    run = dispatch.implementation("labelled_cross_entropy", backend, hidden)
+    return run(hidden, weight, targets)
+
+
+def labelled_losses(
+    hidden: Tensor, weight: Tensor, targets: Tensor, backend: str = "auto"
+) -> tuple[Tensor, Tensor]:
+    """`labelled_cross_entropy` row by row, for evaluation: it has no gradient.
+
+    Returns:
+        The losses in nats, (N,) float32, 0 where nothing is asked; and which rows have their
+        largest logit at their target, (N,) bool.
+    """
+    run = dispatch.implementation("labelled_cross_entropy", backend, hidden)
+    with torch.no_grad():
+        return run(hidden, weight, targets, mean=False)

@@ -1,0 +1,535 @@
+"""The labelled cross-entropy in Triton: attention whose keys and values are the vocabulary.
+
+Dimensions: N rows, D width, V vocabulary; tiles of M rows, T tokens and C columns of D (CHUNKS
+times C >= D). x = hidden . weight are the logits, p = softmax(x). The forward pass is that of
+attention (Dao et al., arXiv 2205.14135, algorithm 1): beside the log-sum-exp it sums p . weight,
+and that less the target's row is the gradient of ``hidden``. The gradient of ``weight`` is a second
+pass that recomputes p. Where few rows would leave the device idle, the forward pass splits the
+vocabulary and the second one the rows; the parts are summed in a fixed order.
+
+The products take 16-bit copies of both inputs, padded to whole tiles. Where TF32 is asked for they
+are float16, which has the same 10 bits of mantissa at twice the speed, and a power of two brings
+each tensor into its range.
+"""
+# mypy: disable-error-code="no-untyped-def"
+
+import functools
+from typing import Any, NamedTuple, TypeAlias
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from recall_bench.kernels.labelled_cross_entropy.reference import IGNORE
+from recall_bench.kernels.triton_support import (
+    differentiable,
+    interpreted,
+    needs_gradient,
+    unavailable_for,
+)
+
+LOG2_E: tl.constexpr = tl.constexpr(1.4426950408889634)
+LN_2: tl.constexpr = tl.constexpr(0.6931471805599453)
+LIFT: tl.constexpr = tl.constexpr(12)
+"""Probabilities are multiplied by 2^LIFT before they become float16: 1 / V is far from its end."""
+PARTS: tl.constexpr = tl.constexpr(64)
+"""Programs that look for the largest element of a tensor."""
+
+
+@triton.jit
+def _read(x, row, rows, row_stride, stride, D, DP: tl.constexpr):
+    """Rows ``row`` of x (rows, D), zeros beyond both edges: (…, DP) float32."""
+    d = tl.arange(0, DP)
+    at = row.to(tl.int64)[:, None] * row_stride + d.to(tl.int64)[None, :] * stride
+    return tl.load(x + at, mask=(row < rows)[:, None] & (d < D)[None, :], other=0.0).to(tl.float32)
+
+
+@triton.jit
+def _largest(x, part, rows, row_stride, stride, D, ROWS: tl.constexpr, DP: tl.constexpr):
+    found = tl.zeros((ROWS,), tl.float32)
+    for first in range(part * ROWS, rows, PARTS * ROWS):
+        tile = _read(x, first + tl.arange(0, ROWS), rows, row_stride, stride, D, DP)
+        found = tl.maximum(found, tl.max(tl.abs(tile), 1))
+    return tl.max(found, 0)
+
+
+@triton.jit
+def _largest_kernel(
+    hidden, weight, largest, h_n, h_d, w_v, w_d, N, V, D, ROWS: tl.constexpr, DP: tl.constexpr
+):
+    """The largest |x| in every PARTS-th tile of ROWS rows of both tensors: (2, PARTS)."""
+    part = tl.program_id(0)
+    if part < PARTS:
+        found = _largest(hidden, part, N, h_n, h_d, D, ROWS, DP)
+    else:
+        found = _largest(weight, part - PARTS, V, w_v, w_d, D, ROWS, DP)
+    tl.store(largest + part, found)
+
+
+@triton.jit
+def _scale(largest, which):
+    """The power of two, at most 2^100 from 1, that brings a tensor's elements below 2^15."""
+    top = tl.max(tl.load(largest + which * PARTS + tl.arange(0, PARTS)), 0)
+    exponent = 14 - ((top.to(tl.int32, bitcast=True) >> 23) - 127)
+    exponent = tl.minimum(tl.maximum(exponent, -100), 100)
+    return ((exponent + 127) << 23).to(tl.float32, bitcast=True)
+
+
+@triton.jit
+def _prepare(
+    x, out, largest, unit, which, tile, rows, row_stride, stride, D,
+    SCALED: tl.constexpr, ROWS: tl.constexpr, DP: tl.constexpr,
+):  # fmt: skip
+    row = tile * ROWS + tl.arange(0, ROWS)
+    scale = 1.0
+    if SCALED:
+        scale = _scale(largest, which)
+    if tile == 0:
+        tl.store(unit + which, 1.0 / scale)
+    value = _read(x, row, rows, row_stride, stride, D, DP) * scale
+    at = row.to(tl.int64)[:, None] * DP + tl.arange(0, DP)[None, :]
+    tl.store(out + at, value.to(out.dtype.element_ty))
+
+
+@triton.jit
+def _prepare_kernel(
+    hidden, weight, largest, h, w, unit, h_n, h_d, w_v, w_d, N, V, D, tiles,
+    SCALED: tl.constexpr, ROWS: tl.constexpr, DP: tl.constexpr,
+):  # fmt: skip
+    """Scaled, padded copies of hidden (``tiles`` of ROWS rows) and weight; 1 / scale: ``unit``."""
+    tile = tl.program_id(0)
+    if tile < tiles:
+        _prepare(hidden, h, largest, unit, 0, tile, N, h_n, h_d, D, SCALED, ROWS, DP)
+    else:
+        _prepare(weight, w, largest, unit, 1, tile - tiles, V, w_v, w_d, D, SCALED, ROWS, DP)
+
+
+@triton.jit
+def _tile(x, row, chunk, ROWS: tl.constexpr, C: tl.constexpr, CHUNKS: tl.constexpr):
+    """(ROWS, C) of a padded copy."""
+    rows = (row + tl.arange(0, ROWS)).to(tl.int64)
+    return tl.load(x + rows[:, None] * (C * CHUNKS) + chunk * C + tl.arange(0, C)[None, :])
+
+
+@triton.jit
+def _forward_kernel(
+    h, w, unit, largest, total, best, out, N, V, per_split,
+    M: tl.constexpr, T: tl.constexpr, C: tl.constexpr, CHUNKS: tl.constexpr,
+    EVEN: tl.constexpr, GRADIENT: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """One split of the vocabulary for M rows and C columns of ``out``.
+
+    Of each (split, row): the largest logit and the first token that has it, the sum of the
+    exponentials relative to it and, with GRADIENT, of exponentials times rows of weight.
+    """
+    m0 = tl.program_id(0) * M
+    split = tl.program_id(1)
+    chunk = tl.program_id(2)
+    base_2 = tl.load(unit) * tl.load(unit + 1) * LOG2_E
+    highest = tl.full((M,), -float("inf"), tl.float32)
+    summed = tl.zeros((M,), tl.float32)
+    winner = tl.zeros((M,), tl.int32)
+    mixture = tl.zeros((M, C), tl.float32)
+    if CHUNKS == 1:
+        h_tile = _tile(h, m0, 0, M, C, CHUNKS)
+    first = split * per_split
+    for i in range(first, tl.minimum(first + per_split, tl.cdiv(V, T))):
+        t0 = i * T
+        token = t0 + tl.arange(0, T)
+        if CHUNKS == 1:
+            w_tile = _tile(w, t0, 0, T, C, CHUNKS)
+            x = tl.dot(h_tile, tl.trans(w_tile), input_precision=PRECISION)  # (M, T)
+        else:
+            x = tl.zeros((M, T), tl.float32)
+            for c in range(0, CHUNKS):
+                part = tl.trans(_tile(w, t0, c, T, C, CHUNKS))
+                x = tl.dot(_tile(h, m0, c, M, C, CHUNKS), part, x, input_precision=PRECISION)
+            w_tile = _tile(w, t0, chunk, T, C, CHUNKS)
+        if not EVEN:
+            x = tl.where((token < V)[None, :], x, -float("inf"))
+        here = tl.max(x, 1)
+        new = tl.maximum(highest, here)
+        p = tl.exp2(x * base_2 - (new * base_2)[:, None])
+        shrink = tl.exp2((highest - new) * base_2)
+        summed = summed * shrink + tl.sum(p, 1)
+        leading = tl.min(tl.where(x == here[:, None], token[None, :], V), 1)
+        winner = tl.where(here > highest, leading, winner)
+        highest = new
+        if GRADIENT:
+            mixture *= shrink[:, None]
+            mixture = tl.dot(p.to(w_tile.dtype), w_tile, mixture, input_precision=PRECISION)
+    m = m0 + tl.arange(0, M)
+    at = split.to(tl.int64) * N + m
+    if chunk == 0:
+        tl.store(largest + at, highest, mask=m < N)
+        tl.store(total + at, summed, mask=m < N)
+        tl.store(best + at, winner, mask=m < N)
+    if GRADIENT:
+        column = chunk * C + tl.arange(0, C)
+        tl.store(out + at[:, None] * (C * CHUNKS) + column[None, :], mixture, mask=(m < N)[:, None])
+
+
+@triton.jit
+def _combine_kernel(
+    h, w, unit, targets, t_n, largest, total, best, out, lse, losses, correct, slope, sums,
+    N, splits, D,
+    M: tl.constexpr, DP: tl.constexpr, GRADIENT: tl.constexpr, IGNORED: tl.constexpr,
+):  # fmt: skip
+    """The results of M rows from those of the splits, and the sum of the losses and their number.
+
+    ``lse`` is in base 2, infinite where nothing is asked: those rows then have no probabilities.
+    """
+    m = tl.program_id(0) * M + tl.arange(0, M)
+    inside = m < N
+    target = tl.load(targets + m.to(tl.int64) * t_n, mask=inside, other=IGNORED)
+    asked = target != IGNORED
+    d = tl.arange(0, DP)
+    unit_w = tl.load(unit + 1)
+    scale = tl.load(unit) * unit_w
+    row = m.to(tl.int64)[:, None] * DP + d[None, :]
+    answer = tl.load(w + target[:, None] * DP + d[None, :], mask=asked[:, None], other=0.0)
+    answer = answer.to(tl.float32)
+    question = tl.load(h + row, mask=inside[:, None], other=0.0).to(tl.float32)
+    x = tl.sum(question * answer, 1) * scale
+    highest = tl.full((M,), -float("inf"), tl.float32)
+    summed = tl.zeros((M,), tl.float32)
+    winner = tl.zeros((M,), tl.int32)
+    mixture = tl.zeros((M, DP), tl.float32)
+    for split in range(0, splits):
+        at = (split * N + m).to(tl.int64)
+        here = tl.load(largest + at, mask=inside, other=0.0)
+        new = tl.maximum(highest, here)
+        shrink = tl.exp2((highest - new) * scale * LOG2_E)
+        grow = tl.exp2((here - new) * scale * LOG2_E)
+        summed = summed * shrink + grow * tl.load(total + at, mask=inside, other=1.0)
+        leading = tl.load(best + at, mask=inside, other=0)
+        winner = tl.where(here > highest, leading, winner)
+        if GRADIENT:
+            part = tl.load(out + at[:, None] * DP + d[None, :], mask=inside[:, None], other=0.0)
+            mixture = mixture * shrink[:, None] + grow[:, None] * part
+        highest = new
+    log_total = highest * scale * LOG2_E + tl.log2(summed)
+    # Never negative, which only the rounding of two equal numbers can make it.
+    loss = log_total * LN_2 - x
+    loss = tl.where(asked & ~(loss < 0.0), loss, 0.0)  # keeps a NaN
+    tl.store(losses + m, loss, mask=inside)
+    tl.store(correct + m, asked & (winner == target), mask=inside)
+    tl.store(sums + tl.program_id(0), tl.sum(loss, 0))
+    tl.store(sums + tl.num_programs(0) + tl.program_id(0), tl.sum(asked.to(tl.float32), 0))
+    if GRADIENT:
+        tl.store(lse + m, tl.where(asked, log_total, float("inf")), mask=inside)
+        gradient = tl.where(asked[:, None], (mixture / summed[:, None] - answer) * unit_w, 0.0)
+        at = m.to(tl.int64)[:, None] * D + d[None, :]
+        tl.store(slope + at, gradient, mask=inside[:, None] & (d < D)[None, :])
+
+
+@triton.jit
+def _mean_kernel(sums, loss, share, parts, SIZE: tl.constexpr):
+    """The mean loss, and the share 1 / (rows that ask something) of each of them in it."""
+    losses = tl.zeros((SIZE,), tl.float32)
+    counts = tl.zeros((SIZE,), tl.float32)
+    for first in range(0, parts, SIZE):
+        i = first + tl.arange(0, SIZE)
+        losses += tl.load(sums + i, mask=i < parts, other=0.0)
+        counts += tl.load(sums + parts + i, mask=i < parts, other=0.0)
+    each = 1.0 / tl.maximum(tl.sum(counts, 0), 1.0)
+    tl.store(loss, tl.sum(losses, 0) * each)
+    tl.store(share, each)
+
+
+@triton.jit
+def _weight_kernel(
+    h, w, unit, targets, t_n, lse, partial, N, V, per_split,
+    M: tl.constexpr, T: tl.constexpr, C: tl.constexpr, CHUNKS: tl.constexpr,
+    RAISE: tl.constexpr, IGNORED: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """sum_n (p_n - [target_n]) hidden_n of T tokens over one split of the rows: (splits, V, D)."""
+    t0 = tl.program_id(0) * T
+    split = tl.program_id(1)
+    chunk = tl.program_id(2)
+    token = t0 + tl.arange(0, T)
+    base_2 = tl.load(unit) * tl.load(unit + 1) * LOG2_E
+    gradient = tl.zeros((T, C), tl.float32)
+    if CHUNKS == 1:
+        w_tile = _tile(w, t0, 0, T, C, CHUNKS)
+    first = split * per_split
+    for i in range(first, tl.minimum(first + per_split, tl.cdiv(N, M))):
+        m0 = i * M
+        m = m0 + tl.arange(0, M)
+        if CHUNKS == 1:
+            h_tile = _tile(h, m0, 0, M, C, CHUNKS)
+            x = tl.dot(w_tile, tl.trans(h_tile), input_precision=PRECISION)  # (T, M)
+        else:
+            x = tl.zeros((T, M), tl.float32)
+            for c in range(0, CHUNKS):
+                part = tl.trans(_tile(h, m0, c, M, C, CHUNKS))
+                x = tl.dot(_tile(w, t0, c, T, C, CHUNKS), part, x, input_precision=PRECISION)
+            h_tile = _tile(h, m0, chunk, M, C, CHUNKS)
+        log_total = tl.load(lse + m, mask=m < N, other=float("inf"))
+        target = tl.load(targets + m.to(tl.int64) * t_n, mask=m < N, other=IGNORED).to(tl.int32)
+        p = tl.exp2(x * base_2 - (log_total - RAISE)[None, :])
+        one: tl.constexpr = 2.0**RAISE
+        p = tl.where(token[:, None] == target[None, :], p - one, p)
+        gradient = tl.dot(p.to(h_tile.dtype), h_tile, gradient, input_precision=PRECISION)
+    column = chunk * C + tl.arange(0, C)
+    at = (split.to(tl.int64) * V + token)[:, None] * (C * CHUNKS) + column[None, :]
+    tl.store(partial + at, gradient, mask=(token < V)[:, None])
+
+
+@triton.jit
+def _finish_kernel(
+    slope, partial, unit, share, d_loss, d_hidden, d_weight, N, V, D, splits, tiles,
+    RAISE: tl.constexpr, ROWS: tl.constexpr, DP: tl.constexpr,
+):  # fmt: skip
+    """Both gradients: that of hidden (``tiles`` of ROWS rows), and of weight from its parts."""
+    tile = tl.program_id(0)
+    factor = tl.load(share) * tl.load(d_loss).to(tl.float32)
+    d = tl.arange(0, DP)
+    if tile < tiles:
+        row = tile.to(tl.int64) * ROWS + tl.arange(0, ROWS)
+        inside = (row < N)[:, None] & (d < D)[None, :]
+        at = row[:, None] * D + d[None, :]
+        value = tl.load(slope + at, mask=inside, other=0.0) * factor
+        tl.store(d_hidden + at, value.to(d_hidden.dtype.element_ty), mask=inside)
+    else:
+        row = (tile - tiles).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+        inside = (row < V)[:, None] & (d < D)[None, :]
+        value = tl.zeros((ROWS, DP), tl.float32)
+        for split in range(0, splits):
+            at = (split * V + row)[:, None] * DP + d[None, :]
+            value += tl.load(partial + at, mask=inside, other=0.0)
+        value *= factor * tl.load(unit) * (1.0 / 2.0**RAISE)
+        at = row[:, None] * D + d[None, :]
+        tl.store(d_weight + at, value.to(d_weight.dtype.element_ty), mask=inside)
+
+
+Outputs: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
+
+WIDTH_LIMIT = 1024
+PADDING = 128
+"""Rows of the padded copies come in multiples of this: no tile is larger."""
+
+
+def unavailable(op: str, tensor: Tensor) -> str | None:
+    """Why these kernels cannot run on a hidden like ``tensor``; None where they can."""
+    if tensor.shape[-1] > WIDTH_LIMIT:
+        return f"its width is at most {WIDTH_LIMIT}, not {tensor.shape[-1]}"
+    return unavailable_for(tensor)
+
+
+def labelled_cross_entropy(
+    hidden: Tensor, weight: Tensor, targets: Tensor, mean: bool = True
+) -> tuple[Tensor, Tensor]:
+    """See `recall_bench.kernels.labelled_cross_entropy.labelled_cross_entropy`."""
+    precision = _precision(hidden, weight)
+    gradient = needs_gradient(hidden, weight)
+    loss, losses, correct, *_ = _read_out(hidden, weight, targets, precision, gradient)
+    return loss if mean else losses, correct
+
+
+def _precision(hidden: Tensor, weight: Tensor) -> str:
+    """What the products take: "bfloat16", "float16", "tf32" or "float32"."""
+    if torch.is_autocast_enabled(hidden.device.type):
+        dtype = torch.get_autocast_dtype(hidden.device.type)
+    else:
+        dtype = torch.promote_types(hidden.dtype, weight.dtype)
+    return "tf32" if dtype == torch.float32 and _tf32() else str(dtype).removeprefix("torch.")
+
+
+@torch.compiler.assume_constant_result  # the compiler cannot trace it, but guards what it reads
+def _tf32() -> bool:
+    return torch.get_float32_matmul_precision() != "highest"
+
+
+class _Plan(NamedTuple):
+    """Tile sizes of one pass, and how many of its programs run at once on a multiprocessor."""
+
+    M: int
+    T: int
+    num_warps: int
+    num_stages: int
+    resident: int
+
+
+def _plan(precision: str, C: int, weight_pass: bool) -> _Plan:
+    if precision == "float32":
+        return _Plan(32, 32, 4, 2, 2) if C <= 128 else _Plan(32, 16, 4, 1, 1)
+    if C <= 128:
+        return _Plan(128, 128, 8, 3, 1)
+    return _Plan(64, 128, 8, 3, 1) if weight_pass else _Plan(128, 64, 8, 3, 1)
+
+
+def _copy_dtype(precision: str) -> torch.dtype:
+    """Of the copies that the products take. Triton's interpreter has no bfloat16."""
+    if precision == "bfloat16" and not interpreted():
+        return torch.bfloat16
+    return torch.float16 if precision in ("float16", "tf32") else torch.float32
+
+
+def _columns(D: int) -> tuple[int, int]:
+    """(C, CHUNKS): the width is padded to C * CHUNKS, a power of two."""
+    padded = max(16, triton.next_power_of_2(D))
+    return min(padded, 256), max(padded // 256, 1)
+
+
+@functools.cache
+def _multiprocessors(device: torch.device) -> int:
+    if device.type != "cuda":
+        return 132
+    return torch.cuda.get_device_properties(device).multi_processor_count
+
+
+def _splits(tiles: int, steps: int, slots: int) -> int:
+    """In how many parts to split the ``steps`` of each of ``tiles`` programs for ``slots`` at once.
+
+    The fewest that come within a tenth of the shortest time, a program costing one step more.
+    """
+    parts = range(1, min(steps, slots) + 1)
+    times = [triton.cdiv(tiles * s, slots) * (triton.cdiv(steps, s) + 1) for s in parts]
+    return next(s for s, time in zip(parts, times, strict=True) if time <= 1.1 * min(times))
+
+
+def _padded(rows: int) -> int:
+    return triton.cdiv(rows, PADDING) * PADDING
+
+
+def _copies(
+    hidden: Tensor, weight: Tensor, precision: str, C: int, CHUNKS: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What the products read: copies of hidden and weight, and what their elements stand for."""
+    (N, D), V, DP = hidden.shape, weight.shape[0], C * CHUNKS
+    dtype = _copy_dtype(precision)
+    h, w = (hidden.new_empty(_padded(x), DP, dtype=dtype) for x in (N, V))
+    unit = hidden.new_empty(2, dtype=torch.float32)
+    strides = (*hidden.stride(), *weight.stride())
+    constants = {"ROWS": min(64, 4096 // DP), "DP": DP, "num_warps": 4}
+    largest = unit
+    if scaled := precision == "tf32":
+        largest = hidden.new_empty(2 * PARTS.value, dtype=torch.float32)
+        _largest_kernel[(2 * PARTS.value,)](hidden, weight, largest, *strides, N, V, D, **constants)
+    tiles = len(h) // constants["ROWS"]
+    _prepare_kernel[(tiles + len(w) // constants["ROWS"],)](
+        hidden, weight, largest, h, w, unit, *strides, N, V, D, tiles, SCALED=scaled, **constants
+    )
+    return h, w, unit
+
+
+def _forward(
+    hidden: Tensor, weight: Tensor, targets: Tensor, precision: str, gradient: bool
+) -> Outputs:
+    """The results, and what the backward pass needs: see `_read_out_shapes`."""
+    (N, D), V = hidden.shape, weight.shape[0]
+    outputs = _read_out_shapes(hidden, weight, targets, precision, gradient)
+    loss, losses, correct, lse, slope, share = outputs[:6]
+    if N == 0:
+        loss.zero_()
+        return outputs
+    C, CHUNKS = _columns(D)
+    DP = C * CHUNKS
+    plan = _plan(precision, C, False)
+    h, w, unit = _copies(hidden, weight, precision, C, CHUNKS)
+    tiles, steps = triton.cdiv(N, plan.M), triton.cdiv(V, plan.T)
+    chunks = CHUNKS if gradient else 1
+    slots = _multiprocessors(hidden.device) * plan.resident
+    per_split = triton.cdiv(steps, _splits(tiles * chunks, steps, slots))
+    splits = triton.cdiv(steps, per_split)
+    largest, total = hidden.new_empty(2, splits, N, dtype=torch.float32)
+    best = hidden.new_empty(splits, N, dtype=torch.int32)
+    mixture = hidden.new_empty(splits if gradient else 0, N, DP, dtype=torch.float32)
+    _forward_kernel[tiles, splits, chunks](
+        h, w, unit, largest, total, best, mixture, N, V, per_split,
+        M=plan.M, T=plan.T, C=C, CHUNKS=CHUNKS, EVEN=V % plan.T == 0, GRADIENT=gradient,
+        PRECISION=_dot_precision(precision), num_warps=plan.num_warps, num_stages=plan.num_stages,
+    )  # fmt: skip
+    rows = max(1, 2048 // DP)
+    parts = triton.cdiv(N, rows)
+    sums = hidden.new_empty(2, parts, dtype=torch.float32)
+    _combine_kernel[(parts,)](
+        h, w, unit, targets, targets.stride(0), largest, total, best, mixture,
+        lse, losses, correct, slope, sums, N, splits, D,
+        M=rows, DP=DP, GRADIENT=gradient, IGNORED=IGNORE, num_warps=4,
+    )  # fmt: skip
+    _mean_kernel[(1,)](sums, loss, share, parts, SIZE=1024, num_warps=8)
+    if not gradient:
+        return outputs
+    return loss, losses, correct, lse, slope, share, h, w, unit
+
+
+def _dot_precision(precision: str) -> str:
+    return "tf32x3" if precision == "float32" else "tf32"
+
+
+def _read_out_shapes(
+    hidden: Tensor, weight: Tensor, targets: Tensor, precision: str, gradient: bool
+) -> Outputs:
+    """loss (), losses (N,), correct (N,); and for the backward pass, empty without ``gradient``:
+
+    the log-sum-exp (N,), the gradient of hidden (N, D) before the mean, the share of a row in
+    the mean (1,), the copies of hidden (N', D') and of weight (V', D'), and their units (2,).
+    """
+    (N, D), V = hidden.shape, weight.shape[0]
+    new = functools.partial(hidden.new_empty, dtype=torch.float32)
+    losses, correct = new(N), hidden.new_empty(N, dtype=torch.bool)
+    if not gradient:
+        return new(()), losses, correct, new(0), new(0, D), new(1), new(0, 0), new(0, 0), new(0)
+    C, CHUNKS = _columns(D)
+    dtype = _copy_dtype(precision)
+    h, w = (new(_padded(x), C * CHUNKS, dtype=dtype) for x in (N, V))
+    return new(()), losses, correct, new(N), new(N, D), new(1), h, w, new(2)
+
+
+@torch.library.custom_op("recall_bench::labelled_cross_entropy_backward", mutates_args=())
+def _read_out_backward(
+    hidden: Tensor, weight: Tensor, targets: Tensor, lse: Tensor, slope: Tensor, share: Tensor,
+    h: Tensor, w: Tensor, unit: Tensor, precision: str, d_loss: Tensor,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    d_hidden, d_weight = (x.new_empty(x.shape) for x in (hidden, weight))
+    (N, D), V = hidden.shape, weight.shape[0]
+    if N == 0:
+        return d_hidden, d_weight.zero_()
+    C, CHUNKS = _columns(D)
+    DP = C * CHUNKS
+    plan = _plan(precision, C, True)
+    tiles, steps = triton.cdiv(V, plan.T), triton.cdiv(N, plan.M)
+    slots = _multiprocessors(hidden.device) * plan.resident
+    per_split = triton.cdiv(steps, _splits(tiles * CHUNKS, steps, slots))
+    splits = triton.cdiv(steps, per_split)
+    partial = hidden.new_empty(splits, V, DP, dtype=torch.float32)
+    lift = LIFT.value if h.dtype == torch.float16 else 0
+    _weight_kernel[tiles, splits, CHUNKS](
+        h, w, unit, targets, targets.stride(0), lse, partial, N, V, per_split,
+        M=plan.M, T=plan.T, C=C, CHUNKS=CHUNKS, RAISE=lift, IGNORED=IGNORE,
+        PRECISION=_dot_precision(precision), num_warps=plan.num_warps, num_stages=plan.num_stages,
+    )  # fmt: skip
+    rows = max(1, 2048 // DP)
+    tiles = triton.cdiv(N, rows)
+    _finish_kernel[(tiles + triton.cdiv(V, rows),)](
+        slope, partial, unit, share, d_loss, d_hidden, d_weight, N, V, D, splits, tiles,
+        RAISE=lift, ROWS=rows, DP=DP, num_warps=4,
+    )  # fmt: skip
+    return d_hidden, d_weight
+
+
+@_read_out_backward.register_fake
+def _read_out_backward_shapes(
+    hidden: Tensor, weight: Tensor, *others: Any
+) -> tuple[Tensor, Tensor]:
+    return hidden.new_empty(hidden.shape), weight.new_empty(weight.shape)
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: Outputs) -> None:
+    *tensors, ctx.precision, _ = inputs
+    ctx.save_for_backward(*tensors, *output[3:])
+
+
+def _differentiate(ctx: Any, d_loss: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+    return *_read_out_backward(*ctx.saved_tensors, ctx.precision, d_loss), None, None, None
+
+
+_read_out_op = torch.library.custom_op(
+    "recall_bench::labelled_cross_entropy", _forward, mutates_args=()
+)
+_read_out_op.register_fake(_read_out_shapes)
+_read_out_op.register_autograd(_differentiate, setup_context=_save)
+_read_out = differentiable(_read_out_op, _forward, _save, _differentiate)

@@ -1,0 +1,33 @@
+import pytest
+import torch
+
+from recall_bench.kernels.embedding import embedding, token_order
+from recall_bench.kernels.embedding.order import PIECE
+
+
+def test_a_lookup_takes_the_rows_of_its_tokens():
+    weight = torch.arange(12.0).reshape(4, 3)
+    assert embedding(torch.tensor([[3, 0]]), weight).tolist() == [[[9, 10, 11], [0, 1, 2]]]
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
+@pytest.mark.parametrize("shape", [(0,), (3, 5), (3, PIECE)])
+def test_an_order_lists_each_tokens_positions_in_turn(shape, dtype):
+    g = torch.Generator().manual_seed(0)
+    tokens = torch.randint(4, shape, generator=g).to(dtype)  # of 6: the last two never occur
+    order = token_order(tokens, 6)
+    for token in range(6):
+        positions = order.positions[order.starts[token] : order.starts[token + 1]]
+        assert positions.tolist() == (tokens.flatten() == token).nonzero().flatten().tolist()
+
+
+@pytest.mark.parametrize("count", [0, 1, PIECE, PIECE + 1, 2 * PIECE, 2 * PIECE + 1])
+def test_further_pieces_belong_to_the_tokens_that_fill_more_than_one(count):
+    tokens = torch.tensor([1] * PIECE + [2] * count + [5] * (PIECE + 1))
+    order = token_order(tokens, 6)
+    further = [2] * max(0, (count - 1) // PIECE) + [5]
+    assert order.piece_tokens.tolist()[: len(further)] == further
+    assert order.piece_tokens.tolist()[len(further) :] == [6] * (
+        len(tokens) // PIECE - len(further)
+    )
+    assert order.piece_starts.diff().tolist() == [further.count(token) for token in range(6)]
