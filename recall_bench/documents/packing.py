@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from recall_bench.documents.corpus import Range
 
 Tokens: TypeAlias = NDArray[np.int32]
+TokenList: TypeAlias = Sequence[int] | Tokens
 
 Truncation: TypeAlias = Literal["centred", "random"]
 """Where the answer lies in what is kept of a document that is too long."""
@@ -35,11 +36,7 @@ def window(size: int, room: int, answer: Range, share: float) -> Range:
 
 
 def prompt_row(
-    document: Sequence[int] | Tokens,
-    ending: Sequence[int],
-    answer: Sequence[int],
-    length: int,
-    pad: int,
+    document: TokenList, ending: TokenList, answer: TokenList, length: int, pad: int
 ) -> tuple[Tokens, int]:
     """Padding, document, ending and answer, of ``length`` + 1 tokens, and where the answer begins.
 

@@ -308,7 +308,9 @@ def check_task(
         raise ValueError(f"Options {sorted(options)} were given beside a task that is built.")
     assert isinstance(subject, Task)
     title = subject.name or type(subject).__name__
-    answers = (*ANSWER_PROPERTIES, *([SOLVER_PROPERTY] if solver else []))
+    # The words of an answer tell the next ones, so that these do not hold of text.
+    guesses = () if subject.codec() else ANSWER_PROPERTIES
+    answers = (*guesses, *([SOLVER_PROPERTY] if solver else []))
     results = [
         *run(TaskSubject(subject, seed), TASK_PROPERTIES),
         *run(AnswersSubject(subject, seed, solver), answers),

@@ -1,0 +1,18 @@
+"""Which documents train, which validate, which test: by a hash of each one's name."""
+
+import hashlib
+from typing import Literal, TypeAlias
+
+Part: TypeAlias = Literal["train", "validation", "test"]
+
+
+def part_of(name: str, split_seed: int, share: float) -> Part:
+    """The part of a document: ``share`` of all validate, as many test, the others train.
+
+    It depends on the name and the seed alone, so that more documents move none.
+    """
+    digest = hashlib.sha256(f"{split_seed}/{name}".encode()).digest()
+    where = int.from_bytes(digest[:8], "big") / 2**64
+    if where < share:
+        return "test"
+    return "validation" if where < 2 * share else "train"
