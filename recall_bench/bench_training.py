@@ -22,7 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from recall_bench import environment, presets
 from recall_bench.config import RunConfig
-from recall_bench.data import load_split
+from recall_bench.data import Batch, load_split
 from recall_bench.device import precision_of, resolve_device
 from recall_bench.files import write_file
 from recall_bench.kernels import dispatch
@@ -144,7 +144,7 @@ def measure(config: RunConfig, device: torch.device) -> dict[str, Any]:
     for index, part in enumerate(data):
         starts = [start for segment, start in batches if segment == index]
         milliseconds = time_steps(steps, index, starts)
-        flops, moved = demand(config, model, *part.batch(0, config.training.batch_size))
+        flops, moved = demand(config, model, part.batch(0, config.training.batch_size))
         floor = 1e3 * max(flops / speed.operations_per_second, moved / speed.bytes_per_second)
         segments.append(
             {
@@ -217,17 +217,17 @@ def measure_speed(device: torch.device, precision: str) -> Speed:
     return Speed(2 * source.numel() * 4 / copy, 2 * size**3 / product)
 
 
-def demand(config: RunConfig, model: Model, *batch: torch.Tensor) -> tuple[int, int]:
+def demand(config: RunConfig, model: Model, batch: Batch) -> tuple[int, int]:
     """FLOPs of the matrix products of a step, and the bytes that it must move at least."""
-    shapes = [torch.empty_like(tensor, device="meta") for tensor in batch]
+    inputs, positions, targets = (torch.empty_like(x, device="meta") for x in batch[:3])
     with torch.device("meta"):
         task = config.task
         twin = Model(config.architecture, config.model, task.tokens, task.readout)
     counter = FlopCounterMode(display=False)
     with counter:
-        query_loss(twin, shapes[0], shapes[1], shapes[2]).backward()
+        query_loss(twin, Batch(inputs, positions, targets)).backward()
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    stream = batch[0].numel() * config.architecture.d_model * 4
+    stream = batch.inputs.numel() * config.architecture.d_model * 4
     return counter.get_total_flops(), 32 * parameters + 4 * len(model.layers) * stream
 
 

@@ -6,11 +6,22 @@ Shapes: N examples, L length, Q queries an example (the most in the segment).
 import hashlib
 from collections.abc import Hashable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from recall_bench.kernels.embedding import TokenOrder
 from recall_bench.tasks import IGNORE, Examples, Segment, Split, Task, generate
+
+
+class Batch(NamedTuple):
+    """Rows of a segment; ``order`` is that of the inputs where it was computed beforehand."""
+
+    inputs: Tensor  # (B, L) int32
+    positions: Tensor  # (B, Q) int64
+    targets: Tensor  # (B, Q) int64
+    order: TokenOrder | None = None
 
 
 @dataclass(frozen=True)
@@ -27,10 +38,10 @@ class SegmentData:
     targets: Tensor  # (N, Q) int64
     slices: dict[str, int | Tensor]  # tensors are (N, Q) int64
 
-    def batch(self, start: int, size: int) -> tuple[Tensor, Tensor, Tensor]:
-        """(inputs, positions, targets) of the rows from ``start`` on."""
+    def batch(self, start: int, size: int) -> Batch:
+        """The rows from ``start`` on, at most ``size``."""
         rows = slice(start, start + size)
-        return self.inputs[rows], self.positions[rows], self.targets[rows]
+        return Batch(self.inputs[rows], self.positions[rows], self.targets[rows])
 
 
 KEPT = 6

@@ -13,9 +13,12 @@ from torch.nn import functional as F
 
 from recall_bench.architectures import Architecture, Mixer, State
 from recall_bench.config import ModelConfig, RunConfig
+from recall_bench.kernels.add_norm import add_norm
+from recall_bench.kernels.embedding import TokenOrder, embedding
 from recall_bench.readout import SequenceReadout
 
 INIT_STD = 0.02
+NORM_EPS = 1e-5
 
 
 class MLP(nn.Module):
@@ -43,19 +46,28 @@ class Layer(nn.Module):
             self.mlp_norm = make_norm(config, width)
             self.mlp = MLP(width, round(config.mlp_ratio * width))
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self._mlp(x + self.mixer(self.norm(x)))
+    def forward(self, x: Tensor, residual: Tensor | None) -> tuple[Tensor, Tensor]:
+        """What this layer adds, and the stream that it adds to; ``x`` is the layer's before."""
+        normed, residual = normalise(self.norm, x, residual)
+        return self._mlp(self.mixer(normed), residual)
 
-    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        y, state = self.mixer.step(self.norm(x), state)
-        return self._mlp(x + y), state
+    def step(
+        self, x: Tensor, residual: Tensor | None, state: State
+    ) -> tuple[Tensor, Tensor, State]:
+        normed, residual = normalise(self.norm, x, residual)
+        y, state = self.mixer.step(normed, state)
+        return *self._mlp(y, residual), state
 
-    def prefill(self, x: Tensor) -> tuple[Tensor, State]:
-        y, state = self.mixer.prefill(self.norm(x))
-        return self._mlp(x + y), state
+    def prefill(self, x: Tensor, residual: Tensor | None) -> tuple[Tensor, Tensor, State]:
+        normed, residual = normalise(self.norm, x, residual)
+        y, state = self.mixer.prefill(normed)
+        return *self._mlp(y, residual), state
 
-    def _mlp(self, x: Tensor) -> Tensor:
-        return x if self.mlp is None else x + self.mlp(self.mlp_norm(x))
+    def _mlp(self, y: Tensor, residual: Tensor) -> tuple[Tensor, Tensor]:
+        if self.mlp is None:
+            return y, residual
+        normed, residual = normalise(self.mlp_norm, y, residual)
+        return self.mlp(normed), residual
 
 
 class Model(nn.Module):
@@ -87,12 +99,15 @@ class Model(nn.Module):
             self.sequence_readout = SequenceReadout(width, tokens, norms)
         self.apply(initialise)
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Tokens (B, L) -> hidden vectors (B, L, D); `logits` turns those into scores."""
-        x = self.dropout(self.embedding(inputs))
+    def forward(self, inputs: Tensor, order: TokenOrder | None = None) -> Tensor:
+        """Tokens (B, L) -> hidden vectors (B, L, D); `logits` turns those into scores.
+
+        ``order`` is the `token_order` of the inputs, where it is known beforehand.
+        """
+        x, residual = self.dropout(embedding(inputs, self.embedding.weight, order)), None
         for layer in self.layers:
-            x = layer(x)
-        return self.norm(x)
+            x, residual = layer(x, residual)
+        return normalise(self.norm, x, residual)[0]
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(…, D) -> (…, V), by the embedding matrix. Call it at labelled positions only."""
@@ -107,22 +122,32 @@ class Model(nn.Module):
 
     def step(self, tokens: Tensor, state: dict[str, State]) -> tuple[Tensor, dict[str, State]]:
         """Tokens (B,) and a state -> hidden vectors (B, D) and the next state."""
-        x, new_state = self.dropout(self.embedding(tokens)), {}
+        x, residual, new_state = self.dropout(self.embedding(tokens)), None, {}
         for name, layer in zip(self.layer_names, self.layers, strict=True):
-            x, new_state[name] = layer.step(x, state[name])
-        return self.norm(x), new_state
+            x, residual, new_state[name] = layer.step(x, residual, state[name])
+        return normalise(self.norm, x, residual)[0], new_state
 
     def prefill(self, inputs: Tensor) -> tuple[Tensor, dict[str, State]]:
         """Tokens (B, L) -> hidden vectors (B, L, D) and the state after the last token."""
-        x, state = self.dropout(self.embedding(inputs)), {}
+        x, residual, state = self.dropout(self.embedding(inputs)), None, {}
         for name, layer in zip(self.layer_names, self.layers, strict=True):
-            x, state[name] = layer.prefill(x)
-        return self.norm(x), state
+            x, residual, state[name] = layer.prefill(x, residual)
+        return normalise(self.norm, x, residual)[0], state
+
+
+def normalise(norm: nn.Module, x: Tensor, residual: Tensor | None) -> tuple[Tensor, Tensor]:
+    """norm(x + residual) and x + residual, by one kernel where there is one."""
+    if isinstance(norm, nn.LayerNorm):
+        return add_norm(x, residual, norm.weight, norm.bias, NORM_EPS, "layernorm")
+    if isinstance(norm, nn.RMSNorm):
+        return add_norm(x, residual, norm.weight, None, NORM_EPS, "rmsnorm")
+    total = x if residual is None else x + residual
+    return norm(total), total
 
 
 def make_norm(config: ModelConfig, width: int) -> nn.Module:
     """The normalisation that the configuration names, eps 1e-5."""
-    return (nn.LayerNorm if config.norm == "layernorm" else nn.RMSNorm)(width, eps=1e-5)
+    return (nn.LayerNorm if config.norm == "layernorm" else nn.RMSNorm)(width, eps=NORM_EPS)
 
 
 def initialise(module: nn.Module) -> None:

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from recall_bench.data import SegmentData
+from recall_bench.data import Batch, SegmentData
+from recall_bench.kernels.embedding import TokenOrder
+from recall_bench.kernels.labelled_cross_entropy import labelled_cross_entropy, labelled_losses
 from recall_bench.model import Model
 from recall_bench.tasks import IGNORE
 
@@ -19,31 +21,44 @@ GRAPH_BATCHES = 512
 """Batches of a split that one CUDA graph may hold; longer splits are scored without."""
 
 
+def query_vectors(
+    model: Model, inputs: Tensor, positions: Tensor, order: TokenOrder | None = None
+) -> Tensor:
+    """Hidden vectors (B, Q, D) at the queries alone: tokens (B, L), positions (B, Q)."""
+    hidden = model(inputs, order)  # (B, L, D)
+    return hidden.gather(1, positions.unsqueeze(-1).expand(-1, -1, hidden.shape[-1]))
+
+
 def query_logits(model: Model, inputs: Tensor, positions: Tensor) -> Tensor:
     """Logits (B, Q, V) at the queries alone: tokens (B, L), positions (B, Q)."""
-    hidden = model(inputs)  # (B, L, D)
     if model.sequence_readout is not None:
-        logits: Tensor = model.sequence_readout(hidden[:, -1], positions)
+        logits: Tensor = model.sequence_readout(model(inputs)[:, -1], positions)
         return logits
-    index = positions.unsqueeze(-1).expand(-1, -1, hidden.shape[-1])
-    return model.logits(hidden.gather(1, index))
+    return model.logits(query_vectors(model, inputs, positions))
 
 
-def query_loss(model: Model, inputs: Tensor, positions: Tensor, targets: Tensor) -> Tensor:
-    """Mean cross-entropy over the queries of a batch, nats."""
-    logits = query_logits(model, inputs, positions)
-    return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORE)
+def query_loss(model: Model, batch: Batch) -> Tensor:
+    """Mean cross-entropy over the queries of a batch, nats; no logits where a kernel can do."""
+    targets = batch.targets.flatten()
+    if model.sequence_readout is not None:
+        logits = query_logits(model, batch.inputs, batch.positions).flatten(0, 1).float()
+        return F.cross_entropy(logits, targets, ignore_index=IGNORE)
+    hidden = query_vectors(model, *batch[:2], batch.order).flatten(0, 1)
+    loss, _ = labelled_cross_entropy(hidden, model.embedding.weight, targets)
+    return loss
 
 
-def query_answers(
-    model: Model, inputs: Tensor, positions: Tensor, targets: Tensor
-) -> tuple[Tensor, Tensor]:
+def query_answers(model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
     """Cross-entropy of each query, zero where nothing is asked, and whether it is right: (B, Q)."""
-    logits = query_logits(model, inputs, positions).float()
-    losses = F.cross_entropy(
-        logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORE, reduction="none"
-    )
-    return losses.view_as(targets), logits.argmax(-1) == targets
+    targets = batch.targets.flatten()
+    if model.sequence_readout is not None:
+        logits = query_logits(model, batch.inputs, batch.positions).flatten(0, 1).float()
+        losses = F.cross_entropy(logits, targets, ignore_index=IGNORE, reduction="none")
+        correct = logits.argmax(-1) == targets
+    else:
+        hidden = query_vectors(model, *batch[:2]).flatten(0, 1)
+        losses, correct = labelled_losses(hidden, model.embedding.weight, targets)
+    return losses.view_as(batch.targets), correct.view_as(batch.targets)
 
 
 Scores = list[tuple[Tensor, Tensor]]
@@ -58,7 +73,7 @@ def score(model: Model, data: Sequence[SegmentData], batch_size: int) -> Scores:
     scores = []
     for part in data:
         batches = [
-            query_answers(model, *part.batch(start, batch_size))
+            query_answers(model, part.batch(start, batch_size))
             for start in range(0, len(part.inputs), batch_size)
         ]
         losses, correct = (torch.cat(columns) for columns in zip(*batches, strict=True))

@@ -17,7 +17,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from recall_bench.config import TrainingConfig
-from recall_bench.data import SegmentData
+from recall_bench.data import Batch, SegmentData
+from recall_bench.kernels.embedding import TokenOrder, token_order
 from recall_bench.model import Model
 from recall_bench.scoring import query_loss
 from recall_bench.tasks import IGNORE
@@ -53,9 +54,9 @@ class Steps:
 
     def take(self, index: int, start: int) -> int:
         """One step on the rows of segment ``index`` from ``start`` on; how many tokens that was."""
-        inputs, positions, targets = self.data[index].batch(start, self.recipe.batch_size)
-        self.loss += self._update(inputs, positions, targets)
-        return inputs.numel()
+        batch = self.data[index].batch(start, self.recipe.batch_size)
+        self.loss += self._update(batch)
+        return batch.inputs.numel()
 
     def set_learning_rate(self, rate: float) -> None:
         """The rate of the steps from now on."""
@@ -65,9 +66,9 @@ class Steps:
             else:
                 group["lr"] = rate
 
-    def _update(self, inputs: Tensor, positions: Tensor, targets: Tensor) -> Tensor:
+    def _update(self, batch: Batch) -> Tensor:
         """The detached mean loss over the queries of the batch, before the step."""
-        loss = query_loss(self.model, inputs, positions, targets)
+        loss = query_loss(self.model, batch)
         self.optimizer.zero_grad()
         loss.backward()
         if self.recipe.gradient_clip:
@@ -97,7 +98,9 @@ class GraphSteps(Steps):
         for group in optimizer.param_groups:
             group["capturable"] = True
             group["lr"] = torch.as_tensor(group["lr"], dtype=torch.float32, device=self.loss.device)
-        self._packed = [pack(part, recipe.batch_size) for part in data]
+        self._batches = [
+            PackedBatches(part, recipe.batch_size, model.embedding.num_embeddings) for part in data
+        ]
         self._row = torch.zeros(len(data), dtype=torch.int64, device=self.loss.device)
         self._next = [0] * len(data)  # what the counters on the device will be
         self._pool = torch.cuda.graph_pool_handle()
@@ -144,9 +147,8 @@ class GraphSteps(Steps):
 
     def _take_next(self, index: int) -> Tensor:
         """One step on the row that the counter of a segment points at; its loss."""
-        part, row = self.data[index], self._row[index : index + 1]
-        packed = self._packed[index].index_select(0, row)[0]
-        loss = self._update(*unpack(packed, part, self.recipe.batch_size))
+        row = self._row[index : index + 1]
+        loss = self._update(self._batches[index].at(row))
         self.loss += loss
         row += 1
         return loss
@@ -176,25 +178,33 @@ def make_steps(
         return steps
 
 
-def pack(part: SegmentData, batch_size: int) -> Tensor:
-    """All batches of a segment, int32 (batches, B (L + 2 Q)): inputs, positions, targets.
+class PackedBatches:
+    """All batches of a segment as rows of one int32 matrix, so that one kernel fetches a batch.
 
-    The last batch is filled up with examples in which nothing is asked.
+    The last batch is filled up with examples in which nothing is asked. The order of the tokens,
+    which the gradient of the embedding needs, is worked out here, once for all epochs.
     """
-    missing = -len(part.inputs) % batch_size
-    columns = [
-        F.pad(part.inputs, (0, 0, 0, missing)),
-        F.pad(part.positions.int(), (0, 0, 0, missing)),
-        F.pad(part.targets.int(), (0, 0, 0, missing), value=IGNORE),
-    ]
-    return torch.cat([column.unflatten(0, (-1, batch_size)).flatten(1) for column in columns], 1)
 
+    def __init__(self, part: SegmentData, batch_size: int, vocabulary: int):
+        missing = -len(part.inputs) % batch_size
+        columns = [
+            F.pad(part.inputs, (0, 0, 0, missing)),
+            F.pad(part.positions.int(), (0, 0, 0, missing)),
+            F.pad(part.targets.int(), (0, 0, 0, missing), value=IGNORE),
+        ]
+        batches = [column.unflatten(0, (-1, batch_size)) for column in columns]
+        orders = [token_order(inputs, vocabulary) for inputs in batches[0]]
+        batches += [torch.stack(parts) for parts in zip(*orders, strict=True)]
+        self.shapes = [batch.shape[1:] for batch in batches]
+        self.rows = torch.cat([batch.flatten(1) for batch in batches], 1)
 
-def unpack(packed: Tensor, part: SegmentData, batch_size: int) -> tuple[Tensor, Tensor, Tensor]:
-    """(inputs, positions, targets) of a row of `pack`: int32 (B, L), int64 (B, Q), int64 (B, Q)."""
-    L, Q = part.inputs.shape[1], part.positions.shape[1]
-    inputs, positions, targets = packed.split([batch_size * size for size in (L, Q, Q)])
-    return inputs.view(-1, L), positions.view(-1, Q).long(), targets.view(-1, Q).long()
+    def at(self, row: Tensor) -> Batch:
+        """The batch whose number is in ``row``, (1,) on the device."""
+        parts = self.rows.index_select(0, row)[0].split([shape.numel() for shape in self.shapes])
+        inputs, positions, targets, *order = (
+            part.view(shape) for part, shape in zip(parts, self.shapes, strict=True)
+        )
+        return Batch(inputs, positions.long(), targets.long(), TokenOrder(*order))
 
 
 class _Snapshot:

@@ -4,6 +4,7 @@ import torch
 
 from recall_bench.bench_training import SHAPES, bench_training, demand, run_config
 from recall_bench.config import RunConfig
+from recall_bench.data import Batch
 from recall_bench.model import build_model
 from recall_bench.presets import PRESETS
 from recall_bench.scoring import query_loss
@@ -32,12 +33,12 @@ def test_the_floor_counts_the_matrix_products_of_forward_and_backward() -> None:
     )
     model = build_model(config)
     B, L, Q, D, V = 4, 32, 2, 16, config.task.tokens
-    inputs, positions = torch.zeros(B, L).int(), torch.zeros(B, Q).long()
-    flops, moved = demand(config, model, inputs, positions, torch.zeros(B, Q).long())
+    batch = Batch(torch.zeros(B, L).int(), torch.zeros(B, Q).long(), torch.zeros(B, Q).long())
+    flops, moved = demand(config, model, batch)
     maps = 2 * B * L * D * (3 * D + D) + 2 * B * Q * D * V
     assert 3 * maps < flops < 3 * maps + 16 * B * L * L * D  # and the scores of attention
     assert moved == 32 * sum(p.numel() for p in model.parameters()) + 4 * B * L * D * 4
-    assert torch.isfinite(query_loss(model, inputs, positions, torch.zeros(B, Q).long()))
+    assert torch.isfinite(query_loss(model, batch))
 
 
 def test_the_published_shapes_are_timed_for_every_architecture_of_figure_2() -> None:

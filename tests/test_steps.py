@@ -6,8 +6,9 @@ from recall_bench import training
 from recall_bench.architectures.attention import AttentionMixer
 from recall_bench.config import RunConfig
 from recall_bench.data import load_split
+from recall_bench.kernels.embedding import token_order
 from recall_bench.model import build_model, isolated_rng
-from recall_bench.steps import VARIABLE, GraphSteps, Steps, make_steps, pack, unpack
+from recall_bench.steps import VARIABLE, GraphSteps, PackedBatches, Steps, make_steps
 from recall_bench.tasks import IGNORE
 from recall_bench.training import make_optimizer, train
 
@@ -32,15 +33,16 @@ def config(architecture: str = "attention", **recipe: object) -> RunConfig:
 def test_packed_batches_are_the_batches_with_the_last_one_filled_up() -> None:
     data, _ = load_split(config().task, "train", 0, torch.device("cpu"))
     for part in data:
-        packed = pack(part, BATCH)
-        assert packed.shape[0] == -(-len(part.inputs) // BATCH)
+        packed = PackedBatches(part, BATCH, vocabulary=64)
         for row, start in enumerate(range(0, len(part.inputs), BATCH)):
-            expected = part.batch(start, BATCH)
-            rows = len(expected[0])
-            for got, want in zip(unpack(packed[row], part, BATCH), expected, strict=True):
-                assert got.dtype == want.dtype
-                assert torch.equal(got[:rows], want)
-            assert (unpack(packed[row], part, BATCH)[2][rows:] == IGNORE).all()
+            expected, got = part.batch(start, BATCH), packed.at(torch.tensor([row]))
+            rows = len(expected.inputs)
+            for ours, theirs in zip(got[:3], expected[:3], strict=True):
+                assert ours.dtype == theirs.dtype
+                assert torch.equal(ours[:rows], theirs)
+            assert (got.targets[rows:] == IGNORE).all()
+            assert got.order is not None
+            assert all(map(torch.equal, got.order, token_order(got.inputs, 64)))
 
 
 def test_steps_without_a_gpu_are_eager_and_the_record_says_so() -> None:

@@ -133,7 +133,7 @@ def test_batches_never_mix_segments_and_interleaving_keeps_all_of_them() -> None
 def test_logits_at_the_queries_equal_those_of_the_whole_sequence() -> None:
     model = build_model(run()).eval()
     data, _ = load_split(run().task, "test", 0, torch.device("cpu"))
-    inputs, positions, targets = data[0].batch(0, 8)
+    inputs, positions, targets, _ = data[0].batch(0, 8)
     everywhere = model.logits(model(inputs))
     picked = everywhere.gather(1, positions[..., None].expand(-1, -1, 32))
     torch.testing.assert_close(query_logits(model, inputs, positions), picked)
@@ -154,17 +154,15 @@ def test_evaluation_counts_what_a_perfect_and_a_blind_model_get() -> None:
                 for i, p, t in zip(d.inputs, d.positions, d.targets, strict=True)
             }
             self.right = right
+            self.embedding = torch.nn.Embedding.from_pretrained(torch.eye(32))
 
-        def forward(self, inputs):
+        def forward(self, inputs, order=None):
             out = torch.zeros(*inputs.shape, 32)
             for row, tokens in enumerate(inputs):
                 positions, targets = self.lookup[tuple(tokens.tolist())]
                 if self.right:
                     out[row, positions, targets] = 9.0
             return out
-
-        def logits(self, hidden):
-            return hidden
 
     data, _ = load_split(run().task, "test", 0, torch.device("cpu"))
     perfect = evaluate(score(Oracle(data, True), data, 16), data, "test")
