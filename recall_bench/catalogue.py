@@ -10,6 +10,7 @@ from rich.text import Text
 from recall_bench import options, presets, registry
 from recall_bench.architectures import Architecture
 from recall_bench.config import Component
+from recall_bench.suites import SUITES
 
 
 def print_catalogue(console: Console) -> None:
@@ -23,6 +24,11 @@ def print_catalogue(console: Console) -> None:
     for name in registry.tasks:
         cls = registry.tasks.get(name)
         _entry(console, name, _summary(cls), _options(cls))
+    _title(console, "Suites")
+    table = _columns()
+    for name, said in SUITES.items():
+        table.add_row(Text(name, "bold"), Text(said))
+    console.print(Padding(table, (0, 0, 1, 0)))
     _title(console, "Presets")
     table = _columns()
     for name, preset in presets.PRESETS.items():

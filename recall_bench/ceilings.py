@@ -52,7 +52,15 @@ def recall_setting(row: Mapping[Any, Any]) -> tuple[list[tuple[int, int]], int] 
 
 
 def window_limit(row: Mapping[Any, Any], segments: Iterable[Any]) -> float | None:
-    """`bounds.window_ceiling` of a point of sliding windows on MQAR; None for any other point."""
+    """The ceiling of a stack of windows, mean over the test segments; None for other points.
+
+    As the records have it. Older ones of MQAR do not say; for them it is `bounds.window_ceiling`
+    over ``segments``, which leaves guesses out.
+    """
+    tested = scored_segments(row["segments"])
+    told = [s["window_ceiling"] for s in tested if s.get("window_ceiling") is not None]
+    if told and len(told) == len(tested):
+        return float(np.mean(told))
     reach = _reach(row)
     if row["task"] != "mqar" or reach is None:
         return None

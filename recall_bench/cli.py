@@ -30,8 +30,13 @@ Plugins = Annotated[
     typer.Option("--plugin", metavar="FILE", help="Python file that registers mixers or tasks."),
 ]
 Store = Annotated[Path, typer.Option("--store", metavar="DIR", help="Where runs are kept.")]
-TaskName = Annotated[str, typer.Option("--task", help="The task, see `recall-bench list`.")]
-PresetName = Annotated[str, typer.Option("--preset", help=f"One of {', '.join(presets.PRESETS)}.")]
+TASK_OPTION = typer.Option("--task", help="The task, see `recall-bench list`.")
+TaskName = Annotated[str, TASK_OPTION]
+SuiteName = Annotated[
+    str | None, typer.Option("--suite", help="A suite of tasks, see `recall-bench list`.")
+]
+PRESET_OPTION = typer.Option("--preset", help=f"One of {', '.join(presets.PRESETS)}.")
+PresetName = Annotated[str, PRESET_OPTION]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Processes = Annotated[
@@ -91,6 +96,7 @@ def build_app(argv: Sequence[str]) -> typer.Typer:
     app.command("report")(report)
     app.command("check")(check)
     app.command("export")(export)
+    app.command("eval")(evaluate_model)
     benches = typer.Typer(help="Time what this machine does, beside the floor.")
     benches.command("kernels")(bench_kernels)
     benches.command("training")(bench_training)
@@ -171,8 +177,9 @@ def train(
 
 def sweep(
     arch: Annotated[str, typer.Option("--arch", help="Architectures, separated by commas.")],
-    task: TaskName = "mqar",
-    preset: PresetName = "quick",
+    task: Annotated[str | None, TASK_OPTION] = None,
+    suite: SuiteName = None,
+    preset: Annotated[str | None, PRESET_OPTION] = None,
     learning_rates: Annotated[
         str | None, typer.Option(help="Peak learning rates, separated by commas.")
     ] = None,
@@ -191,12 +198,79 @@ def sweep(
     given: request.Given,
 ) -> None:
     """Cross knobs, learning rates and seeds; skip what is finished, continue what was cut off."""
+    rates = request.learning_rates(learning_rates, "--learning-rates")
+    if suite:
+        from recall_bench import suites
+
+        if task or preset:
+            raise UserError("A suite has tasks and a recipe of its own: leave --task and --preset.")
+        found = suites.get(suite)
+        numbers = request.seeds(seeds, found.seeds)
+        configs = request.build_suite_runs(arch, found, rates, numbers, given)
+        _run(configs, store, device, processes, plugin, retry_failed, suite=suite)
+        return
+    task, preset = task or "mqar", preset or "quick"
     chosen = presets.get(preset)
-    rates = request.learning_rates(learning_rates, "--learning-rates") or chosen.learning_rates
+    rates = rates or chosen.learning_rates
     configs = request.build_runs(
         arch, task, preset, rates, request.seeds(seeds, chosen.seeds), given
     )
     _run(configs, store, device, processes, plugin, retry_failed)
+
+
+def evaluate_model(
+    model: Annotated[
+        str, typer.Option(help="A directory, a run of the store, or a name on the hub.")
+    ],
+    tasks: Annotated[str, typer.Option(help="Separated by commas.")] = "swde,fda,squad_completion",
+    data: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Local copies of the data sets.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="First examples of each task; all.")] = None,
+    context_length: Annotated[
+        int | None,
+        typer.Option(help="Cut documents around the answer, as published: 512 to 2048 tokens."),
+    ] = None,
+    twice: Annotated[bool, typer.Option("--twice", help="Show each document twice.")] = False,
+    max_length: Annotated[
+        int | None, typer.Option(help="Tokens the model takes, where it does not say.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(help="Prompts at a time.")] = 1,
+    dtype: Annotated[
+        str, typer.Option(help="auto (as stored), float32, bfloat16 or float16.")
+    ] = "auto",
+    device: Device = "auto",
+    store: Store = Path("runs"),
+    trust_remote_code: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="Let this model run code of its own.")
+    ] = None,
+    plugin: Plugins = None,
+    debug: Debug = False,
+) -> None:
+    """Score an existing model on real documents, through lm-evaluation-harness."""
+    from recall_bench.harness.extra import require
+
+    require()
+    from recall_bench.harness.evaluate import Request, evaluate
+    from recall_bench.report import points_tables
+    from recall_bench.store import ResultStore, frame
+
+    asked = Request.of(
+        model=model,
+        tasks=request.listed(tasks),
+        data=data,
+        limit=limit,
+        context_length=context_length,
+        twice=twice,
+        max_length=max_length,
+        batch_size=batch_size,
+        dtype=dtype,
+        device=device,
+        trust_remote_code=trust_remote_code,
+    )
+    records = evaluate(asked, ResultStore(store), lambda said: print(said, file=sys.stderr))
+    Console(highlight=False).print(points_tables(frame(records)))
+    print(f"Records and examples are in {store}.")
 
 
 def plot(
@@ -207,6 +281,10 @@ def plot(
     over: Annotated[
         Path | None, typer.Option(help="A store or exported file to draw these points on top of.")
     ] = None,
+    by: Annotated[
+        str | None, typer.Option(help="Accuracy against this instead: length, pairs, gap, …")
+    ] = None,
+    suite: SuiteName = None,
     experiment: Annotated[
         str | None, typer.Option(help="Which one, where there are several.")
     ] = None,
@@ -216,10 +294,22 @@ def plot(
     ] = False,
     debug: Debug = False,
 ) -> None:
-    """Draw the recall-memory frontier of a store."""
+    """Draw the recall-memory frontier of a store, scores by slice, or a suite's heat map."""
     from recall_bench import plots
+    from recall_bench.plot_slices import plot_slices
 
     fresh = _load(store)
+    if suite or by:
+        if over or (suite and by):
+            raise UserError("--suite, --by and --over draw different figures. Give one of them.")
+        if suite:
+            from recall_bench.suites.figure import heat_map
+
+            heat_map(_grid(fresh, suite), output, title=title)
+        else:
+            plot_slices(fresh, by or "", output, experiment=experiment, title=title)
+        print(f"Wrote {output}")
+        return
     frame, highlight = (fresh, None) if over is None else (_load(over), fresh)
     figure = plots.plot_frontier(
         frame, title=title, highlight=highlight, experiment=experiment, annotate=annotate
@@ -312,12 +402,25 @@ def report(
     experiment: Annotated[
         str | None, typer.Option(help="Which one, where there are several.")
     ] = None,
+    suite: SuiteName = None,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="A suite's table in Markdown.")
+    ] = False,
     debug: Debug = False,
 ) -> None:
-    """Print every point of a store, with its interval, and which ones are on the frontier."""
+    """Print every point of a store, with its interval and the frontier, or a suite's table."""
     from recall_bench.report import points_tables
 
     frame = _load(store)
+    if suite:
+        from recall_bench.suites import report as suite_report
+
+        grid = _grid(frame, suite)
+        if markdown:
+            print(suite_report.markdown(grid))
+        else:
+            Console(highlight=False).print(suite_report.table(grid))
+        return
     names = sorted(set(frame["experiment"]))
     if experiment and experiment not in names:
         raise UserError(f"Unknown experiment '{experiment}'. {nearest(experiment, names)}")
@@ -333,8 +436,9 @@ def _run(
     processes: int | None,
     plugins: Sequence[Path] | None,
     retry_failed: bool,
+    suite: str | None = None,
 ) -> None:
-    """Carry the runs out, then print the points they make."""
+    """Carry the runs out, then print the points they make, or the table of the suite."""
     from recall_bench.device import check_device
     from recall_bench.executors import LocalExecutor
     from recall_bench.report import points_tables
@@ -350,7 +454,14 @@ def _run(
     summary = run_sweep(configs, results, executor, retry_failed=retry_failed)
     frame = results.frame()
     wanted = {config.run_id for config in configs}
-    Console(highlight=False).print(points_tables(frame[frame["run_id"].isin(wanted)]))
+    frame = frame[frame["run_id"].isin(wanted)]
+    if suite:
+        from recall_bench.suites.report import table
+
+        shown = table(_grid(frame, suite))
+    else:
+        shown = points_tables(frame)
+    Console(highlight=False).print(shown)
     before = f", {summary.before} of them before" if summary.before else ""
     diverged = f"; {summary.diverged} diverged" if summary.diverged else ""
     runs = "1 run" if summary.total == 1 else f"{summary.total} runs"
@@ -361,6 +472,15 @@ def _run(
             f"{len(summary.failed)} of {summary.total} runs failed: {'; '.join(sorted(reasons))}. "
             f"Their records are kept; --retry-failed runs them again."
         )
+
+
+def _grid(frame: Any, name: str) -> Any:
+    """The scores of a suite, from a table of runs."""
+    from recall_bench import suites
+    from recall_bench.suites.grid import grid
+
+    suite = suites.get(name)
+    return grid(suites.summary(suites.scores(frame, suite), suite), suite)
 
 
 def _check_plugins(plugins: Sequence[Path]) -> None:

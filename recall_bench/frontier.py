@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from recall_bench.errors import UserError
+from recall_bench.errors import UserError, nearest
 
 KEY = ["experiment", "architecture", "knobs"]
 """What makes a point."""
@@ -37,7 +37,9 @@ def points(frame: pd.DataFrame) -> pd.DataFrame:
     - ``test_accuracy_chosen_on_test``: what choosing the learning rate on test would have reported;
     - ``seeds``, ``unfinished``: how many, of the chosen learning rate; ``run_ids``, the list;
     - ``state_bytes``, ``state_dtype``, ``parameters``;
-    - ``segments``: JSON, the test segments with accuracies averaged over seeds.
+    - ``segments``: JSON, the test segments with accuracies averaged over seeds, and what no model
+      can beat where the records say so;
+    - ``slices``: JSON, accuracy on test by slice and value, ``{name: {value: accuracy}}``.
 
     Rows are ordered by experiment, architecture, state bytes and knobs, whatever the order of the
     runs. Raises `UserError` for a table without the columns of runs.
@@ -97,6 +99,7 @@ COLUMNS = [
     "state_dtype",
     "parameters",
     "segments",
+    "slices",
     "run_ids",
 ]
 
@@ -125,6 +128,31 @@ def frontier(table: pd.DataFrame) -> pd.DataFrame:
 def as_points(table: pd.DataFrame) -> pd.DataFrame:
     """`points` of a table of runs; a table of points passes through."""
     return table if "run_ids" in table.columns else points(table)
+
+
+def one_experiment(data: pd.DataFrame, experiment: str | None) -> pd.DataFrame:
+    """The measured points of one experiment, of runs or `points`; the only one where not named.
+
+    Raises `UserError` where there are none, where there are several and none is named, and for an
+    unknown name.
+    """
+    table = as_points(data).dropna(subset=["state_bytes"]).reset_index(drop=True)
+    if table.empty:
+        raise UserError("Nothing to plot. Expected at least one run with a measured state.")
+    names = table["experiment"].unique()
+    if experiment is None and len(names) > 1:
+        parts = [
+            f"{name} ({len(points)} points of {points['task'].iloc[0]})"
+            for name, points in table.groupby("experiment")
+        ]
+        raise UserError(
+            f"The runs belong to {len(names)} experiments, whose points do not compare: "
+            f"{', '.join(parts)}. Choose one by name: experiment=…, or --experiment … on the "
+            f"command line."
+        )
+    if experiment is not None and experiment not in names:
+        raise UserError(f"Unknown experiment '{experiment}'. {nearest(experiment, names)}")
+    return table[table["experiment"] == (experiment or names[0])].reset_index(drop=True)
 
 
 def scored_segments(text: str) -> list[dict[str, Any]]:
@@ -180,6 +208,7 @@ def _point(key: dict[str, Any], runs: pd.DataFrame) -> dict[str, Any]:
         "state_dtype": next(iter(best["state_dtype"].dropna()), None),
         "parameters": best["parameters"].max(),
         "segments": _mean_segments(best["segments"]),
+        "slices": _mean_slices(best["record"]),
         "run_ids": best["run_id"].tolist(),
     }
 
@@ -197,8 +226,12 @@ def bootstrap_interval(scores: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
+LIMITS = ("chance", "ceiling", "window_ceiling")
+"""What a record may say of a segment beside its scores; the same for every seed."""
+
+
 def _mean_segments(texts: Iterable[str]) -> str:
-    """The test segments of several runs, accuracies averaged; a run without any counts as zero."""
+    """The test segments of several runs, scores averaged; a run without any counts as zero."""
     texts = list(texts)
     total: dict[str, dict[str, Any]] = {}
     for text in texts:
@@ -211,7 +244,23 @@ def _mean_segments(texts: Iterable[str]) -> str:
                     "length": segment["length"],
                     "options": segment["options"],
                     "accuracy": 0.0,
+                    **{limit: segment.get(limit) for limit in LIMITS},
                 },
             )
             entry["accuracy"] += segment["accuracy"] / len(texts)
+            if segment.get("exact_match") is not None:
+                before = entry.get("exact_match", 0.0)
+                entry["exact_match"] = before + segment["exact_match"] / len(texts)
     return json.dumps(list(total.values()))
+
+
+def _mean_slices(records: Iterable[str]) -> str:
+    """The slices of several runs, accuracies averaged; a run without any counts as zero."""
+    texts = list(records)
+    total: dict[str, dict[int, float]] = {}
+    for text in texts:
+        for found in json.loads(text).get("slices", []):
+            values = total.setdefault(found["name"], {})
+            before = values.get(found["value"], 0.0)
+            values[found["value"]] = before + found["accuracy"] / len(texts)
+    return json.dumps(total)

@@ -40,6 +40,14 @@ STYLES = {
     "h3": Style("#CC79A7", "P"),
     "rwkv": Style("#009E73", "X"),
 }
+WINDOW_DASH: dict[str, Any] = {
+    "color": "0.25",
+    "linestyle": "none",
+    "marker": "_",
+    "markersize": 10,
+    "markeredgewidth": 1.0,
+}
+"""What a stack of windows can reach."""
 OTHER_COLORS = ("#CC79A7", "#009E73", "#0072B2", "#E69F00", "#56B4E9", "#D55E00")
 OTHER_MARKERS = ("h", "d", "<", ">", "p", "8")
 MARKER_SCALE = {"*": 1.5, "D": 0.85, "d": 1.15, "p": 1.15, "h": 1.15, "P": 1.1, "X": 1.1}

@@ -8,18 +8,17 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter
 
 from recall_bench import bounds
 from recall_bench.ceilings import Setting, recall_setting, window_limit
-from recall_bench.errors import UserError, nearest
-from recall_bench.frontier import as_points, frontier, scored_segments
+from recall_bench.errors import UserError
+from recall_bench.frontier import as_points, frontier, one_experiment
 from recall_bench.plot_labels import annotate as annotate_points
 from recall_bench.plot_labels import varying_knobs
 from recall_bench.plot_style import (
+    WINDOW_DASH,
     Paths,
     Style,
-    bytes_text,
     legend_outside,
     mean_marker,
     memory_axis,
@@ -30,7 +29,7 @@ from recall_bench.plot_style import (
     styles_of,
 )
 
-__all__ = ["plot_frontier", "plot_slices", "save"]
+__all__ = ["plot_frontier", "save"]
 
 
 def plot_frontier(
@@ -86,46 +85,6 @@ def plot_frontier(
     return figure
 
 
-def plot_slices(
-    data: pd.DataFrame,
-    by: str = "pairs",
-    path: Paths | None = None,
-    *,
-    experiment: str | None = None,
-    title: str | None = None,
-    width: float = 6.8,
-) -> Figure:
-    """Test accuracy against a field of the test segments, such as ``pairs`` or ``length``.
-
-    One line an architecture: its point with the best validation accuracy, whose state bytes are in
-    the legend; its other points are thin. Segments that share a value are averaged. ``data`` holds
-    runs or points. Raises `UserError` as `plot_frontier`, and for a field that no segment has.
-    """
-    table = _choose_experiment(as_points(data), experiment)
-    styles = styles_of(table["architecture"])
-    with print_style():
-        figure, axes = new_figure(width, (0.5 if width >= 5 else 0.72) * width + 0.1, title)
-        handles = []
-        for name, group in table.groupby("architecture", sort=False):
-            style = styles[str(name)]
-            best = group["validation_accuracy"].idxmax()
-            for index, row in group.iterrows():
-                x, y = _slices(row["segments"], by)
-                if index != best:
-                    axes.plot(x, y, color=style.color, linewidth=0.5, alpha=0.5, zorder=2)
-                    continue
-                label = f"{name} ({bytes_text(row['state_bytes'])})"
-                look = mean_marker(style, width)
-                handles += axes.plot(x, y, linewidth=1.3, zorder=3, label=label, **look)
-        axes.set_xscale("log", base=2)
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-        axes.set_xlabel({"pairs": "key-value pairs", "length": "sequence length"}.get(by, by))
-        recall_axis(axes)
-        legend_outside(figure, handles)
-        save(figure, path)
-    return figure
-
-
 def _with_highlight(
     table: pd.DataFrame, highlight: Collection[str] | pd.DataFrame | None, experiment: str | None
 ) -> pd.DataFrame:
@@ -139,35 +98,13 @@ def _with_highlight(
         own = set(highlight or ())
     table = table.assign(yours=[not own.isdisjoint(runs) for runs in table["run_ids"]])
     mine = table.loc[table["yours"], "experiment"].unique()
-    table = _choose_experiment(
-        table, mine[0] if experiment is None and len(mine) == 1 else experiment
-    )
+    table = one_experiment(table, mine[0] if experiment is None and len(mine) == 1 else experiment)
     if own and not table["yours"].any():
         raise UserError(
             f"None of the highlighted runs is a point of experiment {table['experiment'].iloc[0]}. "
             f"Expected runs of the same task, backbone and recipe."
         )
     return table
-
-
-def _choose_experiment(table: pd.DataFrame, experiment: str | None) -> pd.DataFrame:
-    table = table.dropna(subset=["state_bytes"]).reset_index(drop=True)
-    if table.empty:
-        raise UserError("Nothing to plot. Expected at least one run with a measured state.")
-    names = table["experiment"].unique()
-    if experiment is None and len(names) > 1:
-        parts = [
-            f"{name} ({len(points)} points of {points['task'].iloc[0]})"
-            for name, points in table.groupby("experiment")
-        ]
-        raise UserError(
-            f"The runs belong to {len(names)} experiments, whose points do not compare: "
-            f"{', '.join(parts)}. Choose one by name: experiment=…, or --experiment … on the "
-            f"command line."
-        )
-    if experiment is not None and experiment not in names:
-        raise UserError(f"Unknown experiment '{experiment}'. {nearest(experiment, names)}")
-    return table[table["experiment"] == (experiment or names[0])].reset_index(drop=True)
 
 
 def _setting(
@@ -217,16 +154,7 @@ def _draw_point(axes: Axes, row: Mapping[Any, Any], style: Style, width: float) 
 def _draw_window(axes: Axes, row: Mapping[Any, Any], segments: list[Any]) -> None:
     y = window_limit(row, segments)
     if y is not None:
-        axes.plot(row["state_bytes"], y, zorder=5, gid="window-ceiling", **DASH)
-
-
-DASH: dict[str, Any] = {
-    "color": "0.25",
-    "linestyle": "none",
-    "marker": "_",
-    "markersize": 10,
-    "markeredgewidth": 1.0,
-}
+        axes.plot(row["state_bytes"], y, zorder=5, gid="window-ceiling", **WINDOW_DASH)
 
 
 def _draw_ceiling(axes: Axes, segments: list[Any], values: int, wide: bool) -> None:
@@ -262,16 +190,5 @@ def _legend(
         handles.append(Line2D([], [], marker="|", markersize=8, label="95% interval", **gray))
     handles += [line for line in axes.lines if line.get_label() == "frontier"]
     if any(line.get_gid() == "window-ceiling" for line in axes.lines):
-        handles.append(Line2D([], [], label="window's ceiling", **DASH))
+        handles.append(Line2D([], [], label="window's ceiling", **WINDOW_DASH))
     return handles
-
-
-def _slices(text: str, by: str) -> tuple[list[int], list[float]]:
-    """The values of a segment field, rising, and the mean accuracy at each."""
-    scores: dict[int, list[float]] = {}
-    for segment in scored_segments(text):
-        fields = {"length": segment["length"], **segment["options"]}
-        if by not in fields:
-            raise UserError(f"The test segments have no field '{by}'. {nearest(by, fields)}")
-        scores.setdefault(fields[by], []).append(segment["accuracy"])
-    return sorted(scores), [float(np.mean(scores[value])) for value in sorted(scores)]

@@ -18,11 +18,20 @@ class Preset(Config):
 
     description: str
     tasks: dict[str, dict[str, Any]] = Field(description="options by task name")
+    small: bool = Field(False, description="whether other tasks are at their size for a CPU")
     training: dict[str, Any] = {}
     model: dict[str, Any] = {}
     learning_rates: list[float]
     seeds: int = 1
     grids: dict[str, list[Grid]] = Field(description="knob grids by architecture")
+
+    def options(self, task: str) -> dict[str, Any]:
+        """What the preset says of a task; nothing where the published options stand."""
+        if task in self.tasks or not self.small:
+            return self.tasks.get(task, {})
+        from recall_bench.tasks.quick import QUICK
+
+        return QUICK.get(task, {})
 
     def knob_settings(
         self, architecture: str, given: Mapping[str, Sequence[Any]], grid: bool = True
@@ -61,6 +70,7 @@ WINDOWS = [8, 16, 32, 64, 128, 256, 512, 1024]
 PRESETS = {
     "quick": Preset(
         description="separates good from bad architectures; about a minute a run on one core",
+        small=True,
         tasks={
             "mqar": {
                 "vocab_size": 512,
@@ -100,6 +110,7 @@ PRESETS = {
     ),
     "smoke": Preset(
         description="every part of a sweep in seconds; the scores mean nothing",
+        small=True,
         tasks={
             "mqar": {
                 "vocab_size": 64,

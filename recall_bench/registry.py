@@ -34,10 +34,6 @@ class Registry:
         others = {*self._registered, *self._entry_points()} - set(self._builtin)
         return [*self._builtin, *sorted(others)]
 
-    def builtin(self) -> list[str]:
-        """The names that come with the package, in their own order."""
-        return list(self._builtin)
-
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())
 
@@ -113,6 +109,7 @@ tasks = Registry(
         "compositional-mqar": "recall_bench.tasks.compositional_mqar:CompositionalMQAR",
         "induction": "recall_bench.tasks.induction:Induction",
         "selective-copying": "recall_bench.tasks.selective_copying:SelectiveCopying",
+        "copying": "recall_bench.tasks.copying:Copying",
         "mad-in-context-recall": "recall_bench.tasks.mad_recall:MADInContextRecall",
         "mad-noisy-recall": "recall_bench.tasks.mad_recall:MADNoisyRecall",
         "mad-fuzzy-recall": "recall_bench.tasks.mad_fuzzy_recall:MADFuzzyRecall",

@@ -1,12 +1,16 @@
 """What a command line asks for: its flags, joined with a preset, as a task and a list of runs."""
 
 from collections.abc import Sequence
-from typing import Any
+from itertools import product
+from typing import TYPE_CHECKING, Any
 
 from recall_bench import options, presets, registry
 from recall_bench.config import ModelConfig, RunConfig, TrainingConfig, build
 from recall_bench.errors import UserError, nearest
 from recall_bench.options import Panel
+
+if TYPE_CHECKING:
+    from recall_bench.suites import Suite
 
 TASK, RECIPE, BACKBONE = "Task options", "Training recipe", "Backbone"
 KNOBS = "Knobs"
@@ -26,7 +30,7 @@ def panels(architectures: Sequence[str], task: str, preset: str, sweep: bool) ->
     models = tuple(registry.architectures.get(name) for name in architectures)
     return [
         Panel(SWEPT_KNOBS if sweep else KNOBS, models, preset=grid, swept=True),
-        Panel(TASK, (registry.tasks.get(task),), preset=chosen.tasks.get(task, {})),
+        Panel(TASK, (registry.tasks.get(task),), preset=chosen.options(task)),
         Panel(RECIPE, (TrainingConfig,), frozenset({"learning_rate"}), chosen.training),
         Panel(BACKBONE, (ModelConfig,), preset=chosen.model),
     ]
@@ -35,7 +39,7 @@ def panels(architectures: Sequence[str], task: str, preset: str, sweep: bool) ->
 def build_task(name: str, preset: presets.Preset, given: dict[str, str]) -> Any:
     """The task of a name, with the options of the preset and those given as text."""
     texts = {field: options.parsed(text) for field, text in given.items()}
-    return build(registry.tasks, {**preset.tasks.get(name, {}), **texts, "name": name})
+    return build(registry.tasks, {**preset.options(name), **texts, "name": name})
 
 
 def build_runs(
@@ -50,8 +54,7 @@ def build_runs(
     from recall_bench.sweep import expand
 
     chosen = presets.get(preset)
-    if not (names := listed(arch)):
-        raise UserError(f"--arch {arch!r} names nothing. {nearest('', registry.architectures)}")
+    names = _names(arch)
     sweep = SWEPT_KNOBS in given
     texts = given[SWEPT_KNOBS if sweep else KNOBS]
     knobs = {name: [part.strip() for part in text.split(",")] for name, text in texts.items()}
@@ -68,6 +71,63 @@ def build_runs(
         learning_rates=learning_rates,
         seeds=seeds,
     )
+
+
+def build_suite_runs(
+    arch: str, suite: "Suite", learning_rates: Sequence[float], seeds: Sequence[int], given: Given
+) -> list[RunConfig]:
+    """The runs of a suite, every setting with its middle learning rate before any with another.
+
+    Knobs and recipe come from the suite where they are not given. Raises `UserError` for options
+    of a task, since a suite has several.
+    """
+    from recall_bench.sweep import expand
+
+    if given[TASK]:
+        flags = ", ".join(options.flag_of(name) for name in given[TASK])
+        raise UserError(f"A suite has tasks of its own: {flags} cannot be given with --suite.")
+    knobs = {
+        name: [t.strip() for t in text.split(",")] for name, text in given[SWEPT_KNOBS].items()
+    }
+    recipe = {**suite.training, **{k: options.parsed(v) for k, v in given[RECIPE].items()}}
+    decays = suite.weight_decays if "weight_decay" not in given[RECIPE] else []
+    recipes = [{**recipe, "weight_decay": decay} for decay in decays] or [recipe]
+    points = [point for name in _names(arch) for point in _suite_points(name, suite, knobs)]
+    runs = [
+        expand(
+            task={"name": setting.task, **setting.options},
+            architectures=points,
+            model={**suite.model, **given[BACKBONE]},
+            training=one,
+            learning_rates=learning_rates or suite.learning_rates,
+            seeds=seeds,
+        )
+        for setting in suite.settings()
+        for one in recipes
+    ]
+    blocks = [
+        [some[start : start + len(points)] for start in range(0, len(some), len(points))]
+        for some in runs
+    ]
+    return [run for turn in zip(*blocks, strict=True) for block in turn for run in block]
+
+
+def _suite_points(name: str, suite: "Suite", knobs: dict[str, list[str]]) -> list[dict[str, Any]]:
+    """The knob settings of an architecture: the suite's, with what was given crossed."""
+    known = registry.architectures.get(name).model_fields
+    usual = {**suite.shared, **suite.knobs.get(name, {})}
+    crossed = {
+        **{k: [v] for k, v in usual.items()},
+        **{k: v for k, v in knobs.items() if k in known},
+    }
+    settings = [dict(zip(crossed, values, strict=True)) for values in product(*crossed.values())]
+    return [{"name": name, **setting} for setting in settings]
+
+
+def _names(arch: str) -> list[str]:
+    if not (names := listed(arch)):
+        raise UserError(f"--arch {arch!r} names nothing. {nearest('', registry.architectures)}")
+    return names
 
 
 def learning_rates(text: str | None, flag: str) -> list[float]:

@@ -53,17 +53,21 @@ def run(
             for length, pairs in segments
             if finished
         ],
-        memory=Memory(
-            state_bytes=state_bytes,
-            state_length=64,
-            state_dtype="float32",
-            layers=[],
-            parameters=100,
-            peak_bytes=None,
-        ),
+        memory=memory(state_bytes),
         started="2025-01-01T00:00:00Z",
         finished="2025-01-01T00:01:00Z",
     ).row()
+
+
+def memory(state_bytes):
+    return Memory(
+        state_bytes=state_bytes,
+        state_length=64,
+        state_dtype="float32",
+        layers=[],
+        parameters=100,
+        peak_bytes=None,
+    )
 
 
 def table(*rows):

@@ -11,7 +11,8 @@ from recall_bench.bounds import mean_recall_ceiling, window_ceiling
 from recall_bench.errors import UserError
 from recall_bench.frontier import points
 from recall_bench.plot_style import STYLES, bytes_text, styles_of
-from recall_bench.plots import plot_frontier, plot_slices, save
+from recall_bench.plot_slices import plot_slices
+from recall_bench.plots import plot_frontier, save
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -268,7 +269,7 @@ def test_slices_by_length_average_the_segments_of_a_length():
 
 
 def test_slices_by_an_unknown_field_are_refused_with_the_known_ones():
-    with pytest.raises(UserError, match=r"no field 'pair'. Did you mean 'pairs'"):
+    with pytest.raises(UserError, match=r"no field or slice 'pair'. Did you mean 'pairs'"):
         plot_slices(runs(), "pair")
 
 

@@ -1,0 +1,23 @@
+"""Suites of tasks with one recipe, and the table that they make: tasks by architectures."""
+
+import importlib
+
+from recall_bench.errors import UserError, nearest
+from recall_bench.suites.base import Column, Setting, Suite
+from recall_bench.suites.scores import scores, summary
+
+__all__ = ["SUITES", "Column", "Setting", "Suite", "get", "scores", "summary"]
+
+SUITES = {
+    "mad": "the six tasks of MAD (2403.17844) with their changes",
+    "quick": "every task, small enough for a CPU",
+}
+"""What suites there are, and a line about each."""
+
+
+def get(name: str) -> Suite:
+    """The suite of a name; raises `UserError` with the nearest valid one."""
+    if name not in SUITES:
+        raise UserError(f"Unknown suite '{name}'. {nearest(name, SUITES)}")
+    made: Suite = importlib.import_module(f"recall_bench.suites.{name}").suite()
+    return made

@@ -1,0 +1,63 @@
+"""What a suite is: columns of settings, one recipe, and a size for every architecture."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field
+
+from recall_bench.config import Config
+
+
+class Setting(Config):
+    """One task with its options."""
+
+    task: str
+    options: dict[str, Any] = {}
+    change: str = Field("", description="what differs from the column's first setting")
+
+    @staticmethod
+    def changed(task: str, options: Mapping[str, Any], change: Mapping[str, Any]) -> "Setting":
+        """The task with one change to its options, named after it."""
+        said = {name: value for name, value in change.items() if name not in ("validation", "test")}
+        text = ", ".join(f"{name}={value}" for name, value in (said or change).items())
+        return Setting(task=task, options={**options, **change}, change=text)
+
+
+class Column(Config):
+    """A task as a suite scores it: the mean over settings."""
+
+    settings: tuple[Setting, ...] = Field(min_length=1)
+    probes: str = Field("", description="why a model may fail here, in a few words")
+
+
+class Suite(Config):
+    """Tasks, the recipe they are trained with, and the size of every architecture.
+
+    The score of a column is the mean over its settings, each at the learning rate and weight decay
+    that are best on validation; the score of an architecture is the mean over columns.
+    """
+
+    name: str
+    description: str
+    columns: dict[str, Column]
+    training: dict[str, Any] = {}
+    model: dict[str, Any] = {}
+    learning_rates: list[float]
+    weight_decays: list[float] = Field([], description="none: the recipe's own")
+    seeds: int = 1
+    shared: dict[str, Any] = Field({}, description="knobs of every architecture")
+    knobs: dict[str, dict[str, Any]] = Field({}, description="more knobs, by architecture")
+    published: dict[str, dict[str, float]] = Field(
+        {}, description="accuracy by model and column, as published"
+    )
+    counterparts: dict[str, str] = Field({}, description="published model by architecture")
+
+    def settings(self) -> list[Setting]:
+        """All settings, the first of every column before any second."""
+        deepest = max(len(column.settings) for column in self.columns.values())
+        return [
+            column.settings[index]
+            for index in range(deepest)
+            for column in self.columns.values()
+            if index < len(column.settings)
+        ]

@@ -1,0 +1,33 @@
+"""Every built-in task at a size for the CPU: a first look, and the test that each task separates.
+
+A run takes a minute at most on one core. Scores say which architecture can do a task at all with
+few steps and a small state; they are no match for the published sizes.
+"""
+
+from recall_bench import presets
+from recall_bench.suites.base import Column, Setting, Suite
+from recall_bench.tasks.quick import QUICK
+
+
+def suite() -> Suite:
+    """The tasks that have a quick size, at the options and the recipe of the preset ``quick``."""
+    preset = presets.get("quick")
+    columns = {
+        name: Column(settings=(Setting(task=name, options=preset.options(name)),))
+        for name in [*preset.tasks, *QUICK]
+    }
+    return Suite(
+        name="quick",
+        description="every task, small enough for a CPU",
+        columns=columns,
+        training=preset.training,
+        model=preset.model,
+        learning_rates=[3e-3, 1e-2],
+        shared={"d_model": 32},
+        knobs={
+            "based": {"feature_dim": 8, "window": 16},
+            "sliding-window": {"window": 16},
+            "h3": {"d_state": 16},
+            "rwkv": {"head_dim": 16},
+        },
+    )
