@@ -44,6 +44,34 @@ class SliceScore(Config):
     accuracy: float
 
 
+class GenerationSlice(Config):
+    """`contains` over the test prompts that share one value of a slice."""
+
+    name: str
+    value: int
+    prompts: int
+    contains: float
+
+
+class GeneratedText(Config):
+    """What a model said where something else, or the same, was to be said."""
+
+    answer: str
+    generated: str
+
+
+class GenerationScore(Config):
+    """Test prompts continued greedily through the recurrent step, one segment."""
+
+    length: int
+    options: dict[str, int | float]
+    prompts: int
+    contains: float = Field(description="continuations that hold the answer, in any case")
+    exact: float = Field(description="continuations that are the answer, in any case")
+    slices: list[GenerationSlice] = []
+    samples: list[GeneratedText] = []
+
+
 class CurvePoint(Config):
     """One epoch of training."""
 
@@ -105,6 +133,10 @@ class Record(Config):
     test_loss: float | None = None
     segments: list[SegmentScore] = []
     slices: list[SliceScore] = []
+    generation: list[GenerationScore] = []
+    data: dict[str, Any] = Field(
+        default_factory=dict, description="what the task found in the data that it reads"
+    )
     curve: list[CurvePoint] = []
     memory: Memory | None = None
     timing: Timing | None = None

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from recall_bench import environment
+from recall_bench import decoding, environment
 from recall_bench.config import RunConfig, TrainingConfig
 from recall_bench.data import SegmentData, load_split
 from recall_bench.device import precision_of, resolve_device
@@ -22,7 +22,7 @@ from recall_bench.files import write_file
 from recall_bench.kernels import dispatch
 from recall_bench.memory import PeakMemory, measure_layers
 from recall_bench.model import Model, build_model, isolated_rng
-from recall_bench.record import CurvePoint, Memory, Record, Timing, now
+from recall_bench.record import CurvePoint, GenerationScore, Memory, Record, Timing, now
 from recall_bench.scoring import make_scorer, score
 from recall_bench.steps import make_steps
 from recall_bench.store import CHECKPOINT
@@ -155,7 +155,7 @@ class _Run:
             if reason or self._good_enough():
                 break
         test = None if reason else self._evaluate("test")
-        return self._record(test, reason)
+        return self._record(test, reason, self._generate() if test else [])
 
     def _epoch(self) -> None:
         """The rest of the current epoch; ends early once the loss is no longer finite."""
@@ -238,6 +238,16 @@ class _Run:
         self.at.evaluation_seconds += time.perf_counter() - began
         return result
 
+    def _generate(self) -> list[GenerationScore]:
+        """The test prompts continued by the model, where the task has any."""
+        if not self.config.task.prompted:
+            return []
+        began = time.perf_counter()
+        batch = self.recipe.evaluation_batch_size
+        scores = decoding.score(self.model, self.config.task, self.config.seed, self.device, batch)
+        self.at.evaluation_seconds += time.perf_counter() - began
+        return scores
+
     def _seconds(self) -> float:
         return self.at.train_seconds + self.at.evaluation_seconds + self.at.data_seconds
 
@@ -287,7 +297,9 @@ class _Run:
         loss: float = content["epoch_loss"].item()
         return loss
 
-    def _record(self, test: Evaluation | None, reason: str | None) -> Record:
+    def _record(
+        self, test: Evaluation | None, reason: str | None, generation: list[GenerationScore]
+    ) -> Record:
         at, validation = self.at, self.validation if test else None
         return Record(
             run_id=self.run_id,
@@ -305,6 +317,8 @@ class _Run:
                 else []
             ),
             slices=test.slices if test else [],
+            generation=generation,
+            data=report.to_json() if (report := self.config.task.report()) else {},
             curve=self.curve,
             memory=self._memory(),
             timing=Timing(

@@ -1,7 +1,7 @@
 """What a loader found: counts of what there is, and counted warnings with the first places."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 PLACES = 3
@@ -15,6 +15,8 @@ class LoadReport:
     counts: dict[str, int] = field(default_factory=dict)
     warnings: dict[str, int] = field(default_factory=dict)
     places: dict[str, list[str]] = field(default_factory=dict)
+    names: dict[str, list[str]] = field(default_factory=dict)
+    """What the values 0, 1, … of a slice stand for, by its name."""
 
     def count(self, what: str, number: int = 1) -> None:
         """Add to something that is as it should be."""
@@ -37,4 +39,4 @@ class LoadReport:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, for caches and records."""
-        return {"counts": self.counts, "warnings": self.warnings, "places": self.places}
+        return asdict(self)

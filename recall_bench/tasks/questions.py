@@ -302,13 +302,15 @@ def prepared(task: QuestionTask) -> Prepared:
         if numbers:
             kind = " of sites held out" if held_out else ""
             report.count(f"questions to {split}{kind}", len(numbers))
+    keys = sorted({question.key for question in corpus.questions})
+    report.names = {"key": keys, "site": sites}
     return Prepared(
         task=task,
         codec=codec,
         encoded=encoded,
         questions=corpus.questions,
         sites=sites,
-        keys=sorted({question.key for question in corpus.questions}),
+        keys=keys,
         site_of=[sites.index(document.site) for document in corpus.documents],
         members={part: np.array(numbers, np.int64) for part, numbers in members.items()},
         report=report,
