@@ -95,6 +95,7 @@ PRESETS = {
     "figure2": Preset(
         description="Figure 2 of Based (2402.18668): its data, recipe and shapes; needs a GPU",
         tasks={"mqar": {}},
+        training={"precision": "tf32"},
         learning_rates=_logspace(-3, -1.5, 4),
         grids={
             "based": [{"d_model": [48, 64, 128], "feature_dim": [8, 16, 24], "window": [0]}],
