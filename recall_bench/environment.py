@@ -29,13 +29,18 @@ PACKAGES = (
 
 def describe(config: RunConfig, device: torch.device) -> dict[str, Any]:
     """The environment of a run, for its record."""
+    sources = {
+        "task": source_hash(type(config.task)),
+        "architecture": source_hash(type(config.architecture)),
+    }
+    return {**describe_host(device), "sources": sources}
+
+
+def describe_host(device: torch.device) -> dict[str, Any]:
+    """What any computation here runs on: versions, hardware, kernels."""
     return {
         "recall_bench": recall_bench.__version__,
         "git": git_state(),
-        "sources": {
-            "task": source_hash(type(config.task)),
-            "architecture": source_hash(type(config.architecture)),
-        },
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": package_versions(),

@@ -1,0 +1,50 @@
+"""The optional packages, and what they may do before they are first imported."""
+
+import importlib.util
+import os
+import socket
+import urllib.parse
+
+from recall_bench.errors import UserError
+
+PACKAGES = ("lm_eval", "transformers", "accelerate", "datasets")
+HUB = "https://huggingface.co"
+CONNECT_SECONDS = 5.0
+
+
+def require() -> None:
+    """Raises `UserError` that names the extra where one of its packages is missing."""
+    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UserError(
+            f"Evaluating existing models needs {', '.join(missing)}, which is not installed. "
+            f'Run `pip install "recall-bench[eval]"`.'
+        )
+
+
+def keep_to_installed_code() -> None:
+    """Let transformers take no compiled kernels from the hub unless the user's environment does.
+
+    With the package `kernels` installed it would download and run them without a question.
+    """
+    os.environ.setdefault("USE_HUB_KERNELS", "NO")
+
+
+def go_offline_without_a_hub() -> bool:
+    """Whether the hub can be reached; where not, its clients are told to read their cache alone.
+
+    They would try again for 23 seconds a file otherwise. Call it before they are imported. Behind
+    a proxy nothing can be told from here, and they try.
+    """
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+        return False
+    if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY")):
+        return True
+    hub = urllib.parse.urlsplit(os.environ.get("HF_ENDPOINT", HUB))
+    port = hub.port or (80 if hub.scheme == "http" else 443)
+    try:
+        socket.create_connection((hub.hostname or "", port), CONNECT_SECONDS).close()
+    except OSError:
+        os.environ["HF_HUB_OFFLINE"] = "1"
+        return False
+    return True
