@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from recall_bench import bounds
-from recall_bench.frontier import as_points, scored_segments
+from recall_bench.frontier import as_points, mean_of_segments, scored_segments
 
 Setting: TypeAlias = tuple[list[Any], int]
 """What the information bound needs: segments of (length, pairs), and the number of values."""
@@ -57,10 +57,8 @@ def window_limit(row: Mapping[Any, Any], segments: Iterable[Any]) -> float | Non
     As the records have it. Older ones of MQAR do not say; for them it is `bounds.window_ceiling`
     over ``segments``, which leaves guesses out.
     """
-    tested = scored_segments(row["segments"])
-    told = [s["window_ceiling"] for s in tested if s.get("window_ceiling") is not None]
-    if told and len(told) == len(tested):
-        return float(np.mean(told))
+    if (told := mean_of_segments(row["segments"], "window_ceiling")) is not None:
+        return told
     reach = _reach(row)
     if row["task"] != "mqar" or reach is None:
         return None

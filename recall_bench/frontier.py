@@ -160,6 +160,13 @@ def scored_segments(text: str) -> list[dict[str, Any]]:
     return [segment for segment in json.loads(text) if segment["split"] == "test"]
 
 
+def mean_of_segments(text: str, what: str) -> float | None:
+    """The mean over the test segments of a score or limit; None where not all of them say."""
+    tested = scored_segments(text)
+    values = [float(segment[what]) for segment in tested if segment.get(what) is not None]
+    return sum(values) / len(values) if values and len(values) == len(tested) else None
+
+
 def _scored(frame: pd.DataFrame) -> pd.DataFrame:
     """Runs with numeric columns, zero for what did not finish, one row a run, newest version."""
     # "finished" sorts last: where a run was stored twice, the copy that finished counts.

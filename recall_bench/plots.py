@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from recall_bench import bounds
 from recall_bench.ceilings import Setting, recall_setting, window_limit
 from recall_bench.errors import UserError
-from recall_bench.frontier import as_points, frontier, one_experiment
+from recall_bench.frontier import as_points, frontier, mean_of_segments, one_experiment
 from recall_bench.plot_labels import annotate as annotate_points
 from recall_bench.plot_labels import varying_knobs
 from recall_bench.plot_style import (
@@ -50,9 +50,10 @@ def plot_frontier(
 
     Each point is the mean over seeds with its 95% bootstrap interval; each seed is a faint marker.
     The shaded region lies above `bounds.mean_recall_ceiling` at 8 bits a byte, where no model can
-    be; a dash at a sliding window is its `bounds.window_ceiling`. Both are drawn for MQAR, read
-    from the runs, or for ``segments`` of (length, pairs) and ``values``; ``ceiling=False`` leaves
-    the region out and spends its room on the points.
+    be. It is drawn for MQAR, read from the runs, or for ``segments`` of (length, pairs) and
+    ``values``; ``ceiling=False`` leaves it out and spends its room on the points. A dash at a
+    sliding window is the ceiling of what the window can see, and a line the ceiling of the task,
+    where the records say so and it is below 1.
 
     ``data`` and ``highlight`` hold runs or points; ``highlight`` may also be a collection of run
     ids. Highlighted points lie on top with a dark edge, named ``highlight_label`` in the legend.
@@ -69,8 +70,7 @@ def plot_frontier(
         _draw_frontier(axes, table)
         for row in table.to_dict("records"):
             _draw_point(axes, row, styles[row["architecture"]], width)
-            if setting is not None:
-                _draw_window(axes, row, setting[0])
+            _draw_window(axes, row, [] if setting is None else setting[0])
         low, high = table["state_bytes"].min() / 1.7, table["state_bytes"].max() * 1.7
         if setting is not None and ceiling:  # as far as where the bound begins to bite
             low = min(low, bounds.mean_required_bits(0.6, *setting, replacement=False) / 8)
@@ -78,6 +78,7 @@ def plot_frontier(
         recall_axis(axes)
         if setting is not None and ceiling:
             _draw_ceiling(axes, *setting, wide=width >= 5)
+        _draw_task_ceiling(axes, table)
         legend_outside(figure, _legend(axes, table, styles, width, highlight_label, annotate))
         if annotate:
             annotate_points(figure, axes, table, styles)
@@ -155,6 +156,13 @@ def _draw_window(axes: Axes, row: Mapping[Any, Any], segments: list[Any]) -> Non
     y = window_limit(row, segments)
     if y is not None:
         axes.plot(row["state_bytes"], y, zorder=5, gid="window-ceiling", **WINDOW_DASH)
+
+
+def _draw_task_ceiling(axes: Axes, table: pd.DataFrame) -> None:
+    """A line where the task itself leaves less than 1, whatever the memory."""
+    ceiling = mean_of_segments(table["segments"].iloc[0], "ceiling")
+    if ceiling is not None and ceiling < 0.9995:
+        axes.axhline(ceiling, color="0.6", linewidth=0.7, zorder=1, gid="task-ceiling")
 
 
 def _draw_ceiling(axes: Axes, segments: list[Any], values: int, wide: bool) -> None:

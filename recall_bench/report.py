@@ -10,9 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from recall_bench.ceilings import with_ceiling
-from recall_bench.frontier import as_points, frontier
+from recall_bench.frontier import as_points, frontier, mean_of_segments
 
 LEGEND = "★ on the frontier · recall on test, at the learning rate best on validation"
+EXACT = "exact: answers of several tokens with every token right"
 
 
 def points_tables(data: pd.DataFrame) -> Group:
@@ -21,7 +22,8 @@ def points_tables(data: pd.DataFrame) -> Group:
     experiments = [group for _, group in points.groupby("experiment")]
     titles = len(experiments) > 1
     tables = [part for group in experiments for part in (_table(group, titles), Text())]
-    return Group(*tables, Text(LEGEND))
+    said = [LEGEND, *[EXACT] * any(_tells_exact(group) for group in experiments)]
+    return Group(*tables, *map(Text, said))
 
 
 def _table(points: pd.DataFrame, titled: bool) -> Table:
@@ -34,7 +36,9 @@ def _table(points: pd.DataFrame, titled: bool) -> Table:
     table.add_column("")
     table.add_column("point", overflow="fold")
     limited = bool((points["recall_ceiling"] < 0.9995).any())
-    for heading in ("bytes", "recall", "95% interval", "seeds", "rate", *["limit"] * limited):
+    spans = _tells_exact(points)
+    headings = ["bytes", "recall", *["exact"] * spans, "95% interval", "seeds", "rate"]
+    for heading in (*headings, *["limit"] * limited):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in points.to_dict("records"):
         family = points.loc[points["architecture"] == row["architecture"], "knobs"]
@@ -44,6 +48,7 @@ def _table(points: pd.DataFrame, titled: bool) -> Table:
             _name(row, [json.loads(text) for text in family]),
             _number(row["state_bytes"], ",.0f"),
             _number(row["test_accuracy"], ".3f"),
+            *[_number(mean_of_segments(row["segments"], "exact_match"), ".3f")] * spans,
             "" if pd.isna(low) else f"{low:.3f}–{high:.3f}",  # noqa: RUF001
             str(row["seeds"]),
             f"{row['learning_rate']:g}",
@@ -63,5 +68,12 @@ def _name(row: Mapping[Any, Any], family: list[dict[str, Any]]) -> str:
     return " ".join([row["architecture"], *varying])
 
 
-def _number(value: float, form: str) -> str:
+def _tells_exact(points: pd.DataFrame) -> bool:
+    """Whether exact match differs from recall anywhere."""
+    exact = [mean_of_segments(text, "exact_match") for text in points["segments"]]
+    recall = points["test_accuracy"]
+    return any(e is not None and abs(e - r) > 5e-4 for e, r in zip(exact, recall, strict=True))
+
+
+def _number(value: float | None, form: str) -> str:
     return "-" if pd.isna(value) else format(value, form)

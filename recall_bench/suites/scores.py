@@ -8,7 +8,7 @@ import pandas as pd
 from recall_bench import registry
 from recall_bench.config import ModelConfig, TrainingConfig, build, canonical_json
 from recall_bench.errors import UserError
-from recall_bench.frontier import points, scored_segments
+from recall_bench.frontier import mean_of_segments, points
 from recall_bench.suites.base import Suite
 
 KEY = ["column", "change", "architecture", "knobs"]
@@ -36,10 +36,12 @@ def scores(frame: pd.DataFrame, suite: Suite) -> pd.DataFrame:
     }
     rows = []
     for point in points(runs).to_dict("records"):
-        tested = scored_segments(point["segments"])
         for column, change in known[point["task_options"]]:
             row: dict[str, Any] = {"column": column, "change": change}
-            row |= {name: _mean(tested, name) for name in ("exact_match", "chance", "ceiling")}
+            row |= {
+                name: mean_of_segments(point["segments"], name)
+                for name in ("exact_match", "chance", "ceiling")
+            }
             row |= {name: point[name] for name in COPIED}
             rows.append(row | {"weight_decay": decays[point["experiment"]]})
     table = pd.DataFrame(rows)
@@ -124,9 +126,3 @@ def _of_one_recipe(runs: pd.DataFrame, suite: Suite) -> pd.DataFrame:
 def _recipe(training: dict[str, Any], model: dict[str, Any]) -> str:
     kept = {name: value for name, value in training.items() if name not in SEARCHED}
     return canonical_json([kept, model])
-
-
-def _mean(segments: list[dict[str, Any]], name: str) -> float | None:
-    """The mean over segments of what records have not always had."""
-    values = [segment[name] for segment in segments if segment.get(name) is not None]
-    return sum(values) / len(values) if values and len(values) == len(segments) else None
