@@ -110,6 +110,7 @@ tasks = Registry(
         "induction": "recall_bench.tasks.induction:Induction",
         "selective-copying": "recall_bench.tasks.selective_copying:SelectiveCopying",
         "copying": "recall_bench.tasks.copying:Copying",
+        "ngram-lookup": "recall_bench.tasks.ngram_lookup:NgramLookup",
         "mad-in-context-recall": "recall_bench.tasks.mad_recall:MADInContextRecall",
         "mad-noisy-recall": "recall_bench.tasks.mad_recall:MADNoisyRecall",
         "mad-fuzzy-recall": "recall_bench.tasks.mad_fuzzy_recall:MADFuzzyRecall",
@@ -117,6 +118,8 @@ tasks = Registry(
         "mad-compression": "recall_bench.tasks.mad_compression:MADCompression",
         "mad-memorization": "recall_bench.tasks.mad_memorization:MADMemorization",
         "swde": "recall_bench.tasks.swde:SWDE",
+        "squad": "recall_bench.tasks.squad:SQuAD",
+        "text": "recall_bench.tasks.text:PlainText",
     },
 )
 
