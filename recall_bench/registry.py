@@ -111,6 +111,7 @@ tasks = Registry(
         "selective-copying": "recall_bench.tasks.selective_copying:SelectiveCopying",
         "copying": "recall_bench.tasks.copying:Copying",
         "ngram-lookup": "recall_bench.tasks.ngram_lookup:NgramLookup",
+        "phonebook": "recall_bench.tasks.phonebook:Phonebook",
         "mad-in-context-recall": "recall_bench.tasks.mad_recall:MADInContextRecall",
         "mad-noisy-recall": "recall_bench.tasks.mad_recall:MADNoisyRecall",
         "mad-fuzzy-recall": "recall_bench.tasks.mad_fuzzy_recall:MADFuzzyRecall",
@@ -120,6 +121,7 @@ tasks = Registry(
         "swde": "recall_bench.tasks.swde:SWDE",
         "squad": "recall_bench.tasks.squad:SQuAD",
         "text": "recall_bench.tasks.text:PlainText",
+        "needle": "recall_bench.tasks.needle:Needle",
     },
 )
 

@@ -35,7 +35,7 @@ class LoadReport:
         for what, number in self.warnings.items():
             places = self.places[what]
             more = ", …" if number > len(places) else ""
-            yield f"{number:,} times: {what} ({', '.join(places)}{more})"
+            yield f"{what}: {number:,} ({', '.join(places)}{more})"
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, for caches and records."""

@@ -64,7 +64,8 @@ class QuestionSegment(Segment):
 class QuestionTask(Task):
     """The options and rows that all tasks of questions about read documents share.
 
-    A subclass says which files are read (`find`) and how (`load`, with its ``loader`` version).
+    A subclass says which files are read (`find`) and how (`load`, with its ``loader`` version, and
+    `loading` where options matter).
     """
 
     prompted: ClassVar[bool] = True
@@ -97,10 +98,13 @@ class QuestionTask(Task):
         """The files that are read below a path; raises `ValueError` where there are none."""
         raise NotImplementedError
 
-    @classmethod
-    def load(cls, path: Path) -> Corpus:
+    def load(self, path: Path) -> Corpus:
         """What the files hold."""
         raise NotImplementedError
+
+    def loading(self) -> str:
+        """Everything that decides what `load` makes of the same files."""
+        return f"{self.name} {self.loader}"
 
     def held_out_sites(self, sites: list[str]) -> frozenset[str]:
         """The sites that are never trained on; none unless a task has such."""
@@ -260,7 +264,7 @@ def prepared(task: QuestionTask) -> Prepared:
     """The documents and questions of a task, split and in tokens; what is slow comes from the
     cache. Raises `UserError` where the data are not to be found."""
     assert task.data is not None
-    loaded = f"{task.name} {task.loader} {task.data}"
+    loaded = f"{task.loading()} {task.data}"
     corpus = Corpus.unpack(
         cached(
             "corpora",

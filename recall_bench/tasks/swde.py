@@ -34,8 +34,7 @@ class SWDE(QuestionTask):
     def find(cls, path: Path) -> Files:
         return swde.find(path)
 
-    @classmethod
-    def load(cls, path: Path) -> Corpus:
+    def load(self, path: Path) -> Corpus:
         return swde.load(path)
 
     def held_out_sites(self, sites: list[str]) -> frozenset[str]:
