@@ -2,16 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from recall_bench.errors import UserError
 from recall_bench.record import LayerState
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 NO_STATE = {"logits", "loss", "hidden_states", "attentions", "last_hidden_state", "router_logits"}
 """What a forward pass returns beside the cache, whatever the cache is called."""
@@ -31,8 +28,8 @@ class MeasuredState:
 
 
 @torch.no_grad()
-def measure_state(model: "PreTrainedModel", length: int) -> MeasuredState:
-    """Let ``model`` decode: prefill ``length`` - 1 tokens, take one step, and weigh its cache.
+def measure_state(model: Any, length: int) -> MeasuredState:
+    """The cache of a transformers model that prefilled ``length`` - 1 tokens and took one step.
 
     The step matters: a window's cache may be trimmed only then. Raises `UserError` for a model
     that returns no cache.
