@@ -30,7 +30,7 @@ from recall_bench.registry import register_task
 from recall_bench.tasks import mad
 from recall_bench.tasks.base import ANSWER, IGNORE, Examples, Segment, Span
 from recall_bench.tasks.previous import first, previous
-from recall_bench.tasks.reach import ReachTask
+from recall_bench.tasks.reach import ReachTask, Rounding
 from recall_bench.tasks.segments import read_text, segments_of
 
 
@@ -116,7 +116,9 @@ class MADFuzzyRecall(ReachTask):
         """At most: the tokens of a motif differ, so the ones that were shown are ruled out."""
         return 1 / (self.alphabets()[1] - self.value_tokens + 1)
 
-    def draw(self, segment: Segment, generator: Generator, count: int) -> Examples:
+    def draw(
+        self, segment: Segment, generator: Generator, count: int, rounding: Rounding
+    ) -> Examples:
         """Slices are length, short keys, the tokens of the key, and the gap.
 
         The gap is the distance between a key and its nearest showing, which is how far the token
@@ -167,12 +169,12 @@ class MADFuzzyRecall(ReachTask):
         asked = (is_value & found.gather(1, pair))[:, 1:]
         labels = torch.full((B, L), IGNORE)
         labels[:, :-1] = torch.where(asked, inputs[:, 1:], IGNORE)
-        gaps = starts - starts.gather(1, before)
+        gaps = rounding(starts - starts.gather(1, before))
         slices: dict[str, int | Tensor] = {
             "length": L,
             "short_keys": segment.short_keys,
             "key_tokens": _next(size),
-            "gap": _next(gaps.gather(1, pair) * is_value),
+            "gap": _next(gaps.gather(1, pair)),
             ANSWER: _next(pair),
         }
         return Examples(inputs, labels, slices)

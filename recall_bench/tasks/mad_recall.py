@@ -28,7 +28,7 @@ from recall_bench.registry import register_task
 from recall_bench.tasks import mad
 from recall_bench.tasks.base import IGNORE, Examples, Segment, Span
 from recall_bench.tasks.previous import previous
-from recall_bench.tasks.reach import ReachTask
+from recall_bench.tasks.reach import ReachTask, Rounding
 from recall_bench.tasks.segments import read_text, segments_of
 
 Segments: TypeAlias = Annotated[
@@ -74,7 +74,9 @@ class _Recall(ReachTask):
         """A value at random."""
         return 1 / self.alphabets()[1]
 
-    def draw(self, segment: Segment, generator: Generator, count: int) -> Examples:
+    def draw(
+        self, segment: Segment, generator: Generator, count: int, rounding: Rounding
+    ) -> Examples:
         """Slices are the length, the noise in percent, and the gap back to the nearest showing."""
         (n, values, noise), share = self.alphabets(), self.noise_of(segment)
         B, K = count, segment.length // 2
@@ -98,7 +100,7 @@ class _Recall(ReachTask):
         labels = torch.full((B, K, 2), IGNORE)
         labels[..., 0] = torch.where(asked, answers, IGNORE)
         gap = torch.zeros(B, K, 2, dtype=torch.int64)
-        gap[..., 0] = torch.where(asked, 2 * (torch.arange(K) - before), 0)
+        gap[..., 0] = rounding(2 * (torch.arange(K) - before))
         slices: dict[str, int | Tensor] = {"length": segment.length, "gap": gap.flatten(1)}
         if noise:
             slices["noise"] = round(100 * share)

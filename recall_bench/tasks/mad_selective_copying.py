@@ -25,7 +25,7 @@ from torch import Generator, Tensor
 from recall_bench.registry import register_task
 from recall_bench.tasks import mad
 from recall_bench.tasks.base import IGNORE, Examples, Segment, Span
-from recall_bench.tasks.reach import ReachTask
+from recall_bench.tasks.reach import ReachTask, Rounding
 from recall_bench.tasks.sampling import choose_distinct, sort_rows
 from recall_bench.tasks.segments import read_text, segments_of
 
@@ -83,7 +83,9 @@ class MADSelectiveCopying(ReachTask):
         """A data token at random."""
         return 1 / (self.vocab_size - 2)
 
-    def draw(self, segment: Segment, generator: Generator, count: int) -> Examples:
+    def draw(
+        self, segment: Segment, generator: Generator, count: int, rounding: Rounding
+    ) -> Examples:
         """Slices are length, data, and the gap from a query back to its token, plus one."""
         assert isinstance(segment, MADCopyingSegment)
         B, L, T = count, segment.length, segment.data
@@ -96,7 +98,7 @@ class MADSelectiveCopying(ReachTask):
         labels = torch.full((B, L), IGNORE)
         labels[:, M + 1 :] = data
         gap = torch.zeros(B, L, dtype=torch.int64)
-        gap[:, M + 1 :] = torch.arange(M + 2, L + 1) - places
+        gap[:, M + 1 :] = rounding(torch.arange(M + 2, L + 1) - places)
         return Examples(inputs, labels, {"length": L, "data": T, "gap": gap})
 
     def describe(self, segment: Segment, inputs: Tensor, labels: Tensor) -> list[Span]:

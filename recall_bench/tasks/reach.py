@@ -1,7 +1,8 @@
 """Tasks that know how far back each answer lies, and what a window of tokens can reach of them."""
 
-from dataclasses import replace
+from collections.abc import Callable
 from functools import lru_cache
+from typing import TypeAlias
 
 import torch
 from torch import Generator, Tensor
@@ -10,6 +11,8 @@ from recall_bench.tasks.base import BLOCK, IGNORE, Examples, Segment
 from recall_bench.tasks.segments import SegmentedTask
 from recall_bench.tasks.slices import round_up
 
+Rounding: TypeAlias = Callable[[Tensor], Tensor]
+"""What is done to gaps (int64, any shape) before accuracy is reported by them."""
 SAMPLE = 4096
 """Rows over which a window's share is counted: its standard error is below 0.008."""
 
@@ -17,20 +20,19 @@ SAMPLE = 4096
 class ReachTask(SegmentedTask):
     """A task whose examples say for every label how large a window holds the token asked for.
 
-    That is the gap: the distance back to the nearest place that shows the answer, plus one. A
-    subclass draws examples with exact gaps in `draw`; accuracy is reported by their powers of two.
+    That is the gap: the distance back to the nearest place that shows the answer, plus one.
+    Accuracy is reported by its powers of two.
     """
 
-    def draw(self, segment: Segment, generator: Generator, count: int) -> Examples:
-        """``count`` fresh examples with a slice ``gap`` that is exact where something is asked."""
+    def draw(
+        self, segment: Segment, generator: Generator, count: int, rounding: Rounding
+    ) -> Examples:
+        """``count`` fresh examples, with a slice ``gap`` to which ``rounding`` has been applied."""
         raise NotImplementedError
 
     def examples(self, segment: Segment, generator: Generator, count: int) -> Examples:
         """``count`` fresh examples; the slice ``gap`` is rounded up to a power of two."""
-        made = self.draw(segment, generator, count)
-        gap = made.slices["gap"]
-        assert isinstance(gap, Tensor)
-        return replace(made, slices={**made.slices, "gap": round_up(gap)})
+        return self.draw(segment, generator, count, round_up)
 
     def guess(self, segment: Segment) -> float:
         """Accuracy of the best guess where the answer is out of reach."""
@@ -53,7 +55,7 @@ def _shares(task: ReachTask, segment: Segment) -> Tensor:
     weight = torch.zeros(segment.length + 1, dtype=torch.float64)
     with torch.device("cpu"):
         for _ in range(SAMPLE // BLOCK):
-            made = task.draw(segment, generator, BLOCK)
+            made = task.draw(segment, generator, BLOCK, torch.Tensor.clone)
             gap, asked = made.slices["gap"], made.labels != IGNORE
             assert isinstance(gap, Tensor)
             each = 1 / asked.sum(1, keepdim=True).double()  # every example weighs the same

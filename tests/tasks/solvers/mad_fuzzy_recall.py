@@ -1,4 +1,4 @@
-"""Fuzzy recall by cutting the row into runs: the token that followed the same key's value so far."""
+"""Fuzzy recall by cutting the row into runs: what followed the same key when it was first shown."""
 
 from itertools import groupby
 
