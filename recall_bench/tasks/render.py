@@ -1,4 +1,7 @@
-"""A few examples of a task and a table of its segments, for a person to look at."""
+"""What a task is, a table of its segments and a few examples, for a person to look at."""
+
+import inspect
+import re
 
 from rich.console import Console
 from rich.table import Table
@@ -9,10 +12,14 @@ from recall_bench.tasks.base import IGNORE, SPLITS, Examples, Role, Segment, Spa
 
 COLOURS = ("cyan", "yellow", "magenta", "green", "blue", "red")
 MARKS = {"key": "k", "value": "v", "query": "?", "filler": "", "other": ""}
+LEGEND = {"key": "k key", "value": "v value", "query": "? query"}
 
 
 def render(task: Task, console: Console, *, seed: int = 0, count: int = 1) -> None:
-    """Print the segments of every split, then ``count`` examples of each training segment."""
+    """Print what the task is and its segments, then ``count`` examples of each for training."""
+    for paragraph in explanation(task).split("\n\n"):
+        _print_paragraph(paragraph, console)
+        console.print()
     console.print(segment_table(task))
     for index, segment in enumerate(task.segments("train")):
         render_examples(
@@ -25,26 +32,58 @@ def render_examples(
 ) -> None:
     """Print the first ``count`` of ``examples``, which belong to ``segment``.
 
-    Under each token stands its mark (k1 the first key, v1 its value, ?1 its query), and under that
-    the answer, so that nothing rests on colour alone.
+    Under each token stands its mark (k1 the first key, v1 its value, ?1 its query) or the name that
+    the task gives it, and under that the answer, so that nothing rests on colour alone.
     """
     for row in range(min(count, len(examples.inputs))):
+        inputs, labels = examples.inputs[row], examples.labels[row]
         console.print()
         title = (f"{describe_segment(segment)}: example {row + 1}", "bold")
-        console.print(Text.assemble(title, ("  k key, v value, ? query", "dim")))
-        for line in example_lines(
-            task, segment, examples.inputs[row], examples.labels[row], console.width
-        ):
+        console.print(Text.assemble(title, (f"  {_legend(task, segment, inputs, labels)}", "dim")))
+        for line in example_lines(task, segment, inputs, labels, console.width):
             console.print(line, no_wrap=True, overflow="crop")
+
+
+def explanation(task: Task | type[Task]) -> str:
+    """What the task probes: the docstring of its module, without notes on the code's shapes.
+
+    A task that says nothing there is explained by its own docstring.
+    """
+    cls = task if isinstance(task, type) else type(task)
+    found = inspect.getdoc(inspect.getmodule(cls)) if cls.name else None
+    text = found or inspect.getdoc(cls) or ""
+    paragraphs = [part for part in text.split("\n\n") if not part.startswith("Shapes: ")]
+    return re.sub(r"``(.+?)``", r"`\1`", "\n\n".join(paragraphs).strip())
+
+
+def _print_paragraph(text: str, console: Console) -> None:
+    """Prose wrapped anew for the console; what is indented as it is."""
+    if text.startswith("    "):
+        console.print(Text(text), no_wrap=True, overflow="crop")
+        return
+    items = re.split(r"\n(?=- )", text)
+    for item in items:
+        console.print(Text(" ".join(item.split())))
+
+
+def _legend(task: Task, segment: Segment, inputs: Tensor, labels: Tensor) -> str:
+    """What the marks mean that occur in an example."""
+    spans = task.describe(segment, inputs, labels)
+    used = {span.role for span in spans if not span.name}
+    said = [text for role, text in LEGEND.items() if role in used]
+    if task.readout == "sequence":
+        said.append("all answers are read from the last token")
+    return ", ".join(said)
 
 
 def segment_table(task: Task) -> Table:
     """One row for each segment of each split: its options, and what guessing gets."""
     segments = [(split, segment) for split in SPLITS for segment in task.segments(split)]
-    options = [name for name in type(segments[0][1]).model_fields if name != "examples"]
+    options = segments[0][1].text_fields()[:-1]
+    limited = any(task.ceiling(segment) < 1 for _, segment in segments)
     table = Table(title=f"{task.name or type(task).__name__}: {task.tokens:,} tokens")
     table.add_column("split")
-    for heading in (*options, "examples", "chance"):
+    for heading in (*options, "examples", "chance", *["ceiling"] * limited):
         table.add_column(heading, justify="right")
     previous = None
     for split, segment in segments:
@@ -53,6 +92,7 @@ def segment_table(task: Task) -> Table:
             *(f"{getattr(segment, name)}" for name in options),
             f"{segment.examples:,}",
             f"{task.chance(segment):.3g}",
+            *[f"{task.ceiling(segment):.3g}"] * limited,
         )
         previous = split
     return table
@@ -72,8 +112,7 @@ def example_lines(
     spans: list[Span | None] = [None] * len(tokens)
     for span in task.describe(segment, inputs, labels):
         spans[span.start : span.stop] = [span] * (span.stop - span.start)
-    groups = [span.group + 1 for span in spans if span and span.group is not None]
-    cell = 1 + max(len(str(task.tokens - 1)), 1 + len(str(max(groups, default=0))))
+    cell = 1 + max(len(str(max(tokens + answers))), *(len(_mark(span)) for span in spans))
     margin = max(len(str(len(tokens))), len("answer")) + 1
     per_line = max((width - margin) // cell, 1)
 
@@ -113,11 +152,12 @@ def _chunk(
         before = spans[at - 1] if at > chunk.start else None
         line.append("→" if _value_of_key(span, before) else " ", style="dim")
         line.append(f"{tokens[at]:>{cell - 1}}", style=style)
-        marks.append(f"{_mark(span):>{cell}}", style=style)
+        mark = "" if span is not None and span is before and span.name else _mark(span)
+        marks.append(f"{mark:>{cell}}", style=style)
         answer = "" if answers[at] == IGNORE else answers[at]
         asked.append(f"{answer:>{cell}}", style=style)
     lines = [line]
-    if any(_mark(spans[at]) for at in chunk):
+    if marks.plain.strip():
         lines.append(marks)
     if any(answers[at] != IGNORE for at in chunk):
         lines.append(asked)
@@ -137,6 +177,8 @@ def _value_of_key(span: Span | None, before: Span | None) -> bool:
 
 
 def _mark(span: Span | None) -> str:
+    if span is not None and span.name:
+        return span.name
     if span is None or not MARKS[span.role]:
         return ""
     return MARKS[span.role] + ("" if span.group is None else str(span.group + 1))

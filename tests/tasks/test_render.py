@@ -6,7 +6,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from recall_bench.tasks import Examples, Segment, Split, Task
+from recall_bench.tasks import Examples, Segment, Span, Split, Task
 from recall_bench.tasks.mqar import MQAR
 from recall_bench.tasks.render import render
 
@@ -85,3 +85,38 @@ def test_a_task_without_a_description_can_be_shown() -> None:
     assert "Echo: 9 tokens" in text
     assert "?1" in text
     assert "?2" in text
+
+
+def test_what_the_task_probes_stands_first_and_is_wrapped() -> None:
+    text = shown(MQAR(), width=60)
+    assert text.startswith("Multi-query associative recall (MQAR)")
+    assert "    inputs   k0 v0 k1 v1" in text
+    assert "Shapes: " not in text
+
+
+class Named(Echo):
+    """Its first token is a mark, two tokens form its key."""
+
+    def describe(self, segment: Segment, inputs: torch.Tensor, labels: torch.Tensor) -> list[Span]:
+        return [
+            Span(0, 1, "other", name="start"),
+            Span(1, 2, "key", 0),
+            Span(2, 3, "query", 0),
+            Span(3, 5, "filler", name="noise"),
+        ]
+
+
+def test_names_stand_under_the_tokens_once_a_span_and_the_legend_has_the_marks_in_use() -> None:
+    lines = shown(Named()).splitlines()
+    at = next(i for i, line in enumerate(lines) if "example 1" in line)
+    assert lines[at].endswith("k key, ? query")
+    assert lines[at + 2].split() == ["start", "k1", "?1", "noise"]
+
+
+def test_the_table_has_ceilings_where_they_are_below_one() -> None:
+    class Noisy(Echo):
+        def ceiling(self, segment: Segment) -> float:
+            return 0.75
+
+    assert "ceiling" not in shown(Echo())
+    assert "0.75" in shown(Noisy())
