@@ -112,6 +112,7 @@ tasks = Registry(
         "copying": "recall_bench.tasks.copying:Copying",
         "ngram-lookup": "recall_bench.tasks.ngram_lookup:NgramLookup",
         "phonebook": "recall_bench.tasks.phonebook:Phonebook",
+        "set-disjointness": "recall_bench.tasks.set_disjointness:SetDisjointness",
         "mad-in-context-recall": "recall_bench.tasks.mad_recall:MADInContextRecall",
         "mad-noisy-recall": "recall_bench.tasks.mad_recall:MADNoisyRecall",
         "mad-fuzzy-recall": "recall_bench.tasks.mad_fuzzy_recall:MADFuzzyRecall",
