@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -43,8 +43,10 @@ def evaluate(
     asked = [part.targets != IGNORE for part in data]
     found = torch.stack([_means(*pair) for pair in zip(scores, asked, strict=True)]).tolist()
     segments: list[SegmentScore] = []
-    tally: dict[str, dict[int, tuple[int, int]]] = {}  # slice -> value -> (queries, correct)
-    for part, (correct, _), here, (accuracy, loss) in zip(data, scores, asked, found, strict=True):
+    tally: dict[str, Tally] = {}
+    for part, (correct, losses), here, (accuracy, loss) in zip(
+        data, scores, asked, found, strict=True
+    ):
         answer = part.slices.get(ANSWER, 0)
         segments.append(
             SegmentScore(
@@ -59,19 +61,22 @@ def evaluate(
         )
         for name, value in part.slices.items() if details else ():
             if name != ANSWER:
-                _count(tally.setdefault(name, {}), value, correct[here], here)
+                _count(tally.setdefault(name, {}), value, correct[here], losses[here], here)
     slices = [
-        SliceScore(name=name, value=value, queries=queries, accuracy=right / queries)
+        SliceScore(
+            name=name, value=value, queries=queries, accuracy=right / queries, loss=loss / queries
+        )
         for name, counts in tally.items()
-        for value, (queries, right) in sorted(counts.items())
+        for value, (queries, right, loss) in sorted(counts.items())
     ]
     return Evaluation(segments, slices)
 
 
 def _means(score: tuple[Tensor, Tensor], asked: Tensor) -> Tensor:
     """Accuracy, each example weighing the same, and loss: (2,) float64."""
-    correct, loss = score
+    correct, losses = score
     by_example = (correct & asked).sum(1) / asked.sum(1).clamp(min=1)
+    loss = losses.double().sum() / asked.sum().clamp(min=1)
     return torch.stack([by_example.double().mean(), loss])
 
 
@@ -110,8 +115,12 @@ def with_limits(scores: Sequence[SegmentScore], config: RunConfig) -> list[Segme
     return limited
 
 
+Tally: TypeAlias = dict[int, tuple[int, int, float]]
+"""By value of a slice: queries, those answered correctly, and the sum of their losses."""
+
+
 def _count(
-    counts: dict[int, tuple[int, int]], value: int | Tensor, correct: Tensor, asked: Tensor
+    counts: Tally, value: int | Tensor, correct: Tensor, losses: Tensor, asked: Tensor
 ) -> None:
     """Add the queries of one segment to the tally of one slice."""
     values = (
@@ -120,8 +129,9 @@ def _count(
         else torch.full_like(correct, value, dtype=torch.int64)
     )
     found, member = values.unique(return_inverse=True)
-    right = torch.zeros_like(found).index_add_(0, member, correct.long())
-    rows: list[list[int]] = torch.stack([found, member.bincount(), right], 1).tolist()
-    for key, here, hits in rows:
-        queries, before = counts.get(key, (0, 0))
-        counts[key] = (queries + here, before + hits)
+    sums = torch.zeros(3, len(found), dtype=torch.float64, device=found.device)
+    for row, numbers in zip(sums, (torch.ones_like(losses), correct, losses), strict=True):
+        row.index_add_(0, member, numbers.double())
+    for key, here, hits, loss in zip(found.tolist(), *sums.tolist(), strict=True):
+        queries, right, before = counts.get(key, (0, 0, 0.0))
+        counts[key] = (queries + int(here), right + int(hits), before + loss)

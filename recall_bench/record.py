@@ -42,6 +42,7 @@ class SliceScore(Config):
     value: int
     queries: int
     accuracy: float
+    loss: float | None = Field(None, description="mean cross-entropy a query, nats")
 
 
 class GenerationSlice(Config):

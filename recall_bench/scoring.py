@@ -62,7 +62,7 @@ def query_answers(model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
 
 
 Scores = list[tuple[Tensor, Tensor]]
-"""For each segment: which queries are answered correctly, bool (N, Q), and their mean loss."""
+"""For each segment: which queries are answered correctly, bool (N, Q), and their losses, (N, Q)."""
 
 
 @torch.no_grad()
@@ -77,8 +77,7 @@ def score(model: Model, data: Sequence[SegmentData], batch_size: int) -> Scores:
             for start in range(0, len(part.inputs), batch_size)
         ]
         losses, correct = (torch.cat(columns) for columns in zip(*batches, strict=True))
-        asked = (part.targets != IGNORE).sum().clamp(min=1)
-        scores.append((correct, losses.double().sum() / asked))
+        scores.append((correct, losses))
     model.train(was_training)
     return scores
 

@@ -52,7 +52,8 @@ class SplitText:
     def unpack(packed: bytes) -> "SplitText":
         """The text that `pack` made bytes of."""
         parts, report = json.loads(packed)
-        return SplitText(*parts, LoadReport(**report))
+        train, validation, test = parts
+        return SplitText(train, validation, test, LoadReport(**report))
 
 
 def find(path: Path) -> Files:

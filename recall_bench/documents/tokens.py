@@ -39,6 +39,10 @@ class Codec(Protocol):
         """The text of tokens; padding and cut characters are left out or replaced."""
         ...
 
+    def serialise(self) -> str:
+        """Everything that `restore_codec` needs."""
+        ...
+
 
 class Bytes:
     """UTF-8 bytes; token 256 is padding. Needs nothing installed."""
@@ -58,6 +62,9 @@ class Bytes:
 
     def decode(self, tokens: Iterable[int]) -> str:
         return bytes(token for token in tokens if token < 256).decode("utf-8", "replace")
+
+    def serialise(self) -> str:
+        return "bytes"
 
 
 class BytePairs:
@@ -91,6 +98,10 @@ class BytePairs:
         text: str = self._tokenizer.decode(list(tokens), skip_special_tokens=True)
         return text
 
+    def serialise(self) -> str:
+        text: str = self._tokenizer.to_str()
+        return text
+
 
 def codec_size(tokenizer: Tokenizer, vocab_size: int) -> int:
     """The number of tokens of a codec; byte pairs of little text may use fewer."""
@@ -110,6 +121,11 @@ def make_codec(
     name = f"bpe {TRAINER} {vocab_size} {version_of_library()} {key}"
     serialised = cached("tokenizers", name, ".json", lambda: _train(vocab_size, texts)).decode()
     return _byte_pairs(serialised), name
+
+
+def restore_codec(serialised: str) -> Codec:
+    """The codec that `Codec.serialise` made text of."""
+    return Bytes() if serialised == "bytes" else _byte_pairs(serialised)
 
 
 @lru_cache(maxsize=8)
