@@ -58,11 +58,13 @@ def resolve(op: str, backend: str, tensor: Tensor) -> str:
     return chosen
 
 
-def implementation(op: str, backend: str, tensor: Tensor) -> Callable[..., Any]:
-    """The function ``op`` of the backend that `resolve` chooses."""
+def implementation(
+    op: str, backend: str, tensor: Tensor, function: str | None = None
+) -> Callable[..., Any]:
+    """The function ``op``, or another ``function`` of it, of the backend that `resolve` chooses."""
     name = _module(op, resolve(op, backend, tensor))
     _import_problem(name)
-    return getattr(sys.modules[name], op)
+    return getattr(sys.modules[name], function or op)
 
 
 def why_not(op: str, backend: str, tensor: Tensor) -> str | None:

@@ -4,35 +4,42 @@ from comparing import DEVICE, TOLERANCE, assert_close, check, on_gpu, poisoned_m
 
 pytest.importorskip("triton")
 
-from recall_bench.kernels.labelled_cross_entropy import labelled_cross_entropy, reference, triton
+from recall_bench.kernels.labelled_cross_entropy import (
+    labelled_cross_entropy,
+    labelled_losses,
+    reference,
+    triton,
+)
 
 NAMES = ("hidden", "weight")
 
 
 def inputs(N, V, D, dtype=torch.float32, scale=1.0, ignored=4):
-    """hidden and weight with logits of standard deviation ``scale``, and targets."""
+    """hidden and weight with logits of standard deviation ``scale``, and targets.
+
+    Every third row points to its target, so that some are right.
+    """
     g = torch.Generator().manual_seed(2)
     targets = torch.randint(V, (N,), generator=g)
     targets[torch.randint(4, (N,), generator=g) >= ignored] = -100
-    hidden = random(N, D, seed=0, dtype=dtype) * (scale / D**0.5)
-    return hidden, random(V, D, seed=1, dtype=dtype), targets.to(DEVICE)
+    hidden, weight = random(N, D, seed=0, dtype=dtype), random(V, D, seed=1, dtype=dtype)
+    hidden[::3] = weight[targets.clamp(min=0)[::3]]
+    return hidden * (scale / D**0.5), weight, targets.to(DEVICE)
 
 
 def compare(hidden, weight, targets, tolerance):
     """Loss, gradients, row losses and correct rows, against float64."""
     check(
-        lambda *x: triton.labelled_cross_entropy(*x, targets)[0],
-        lambda *x: reference.labelled_cross_entropy(*x, targets)[0],
+        lambda *x: triton.labelled_cross_entropy(*x, targets),
+        lambda *x: reference.labelled_cross_entropy(*x, targets),
         (hidden, weight),
         tolerance,
         NAMES,
     )
     with poisoned_memory(), torch.no_grad():
-        losses, correct = triton.labelled_cross_entropy(hidden, weight, targets, mean=False)
-    exact = hidden.double(), weight.double(), targets
-    assert_close(
-        "losses", losses, reference.labelled_cross_entropy(*exact, mean=False)[0], tolerance
-    )
+        losses, correct = triton.labelled_losses(hidden, weight, targets)
+        exact = hidden.double(), weight.double(), targets
+        assert_close("losses", losses, reference.labelled_losses(*exact)[0], tolerance)
     logits = exact[0] @ exact[1].t()
     answer = logits.gather(1, targets.clamp(min=0)[:, None])[:, 0]
     gap = answer - logits.scatter(1, targets.clamp(min=0)[:, None], -torch.inf).amax(1)
@@ -78,15 +85,12 @@ def test_a_batch_that_asks_nothing_has_no_loss_and_no_gradient(N):
     hidden, weight, targets = inputs(N, 30, 8)
     hidden.requires_grad_()
     with poisoned_memory():
-        loss, correct = triton.labelled_cross_entropy(
-            hidden, weight.requires_grad_(), targets * 0 - 100
-        )
+        loss = triton.labelled_cross_entropy(hidden, weight.requires_grad_(), targets * 0 - 100)
         gradients = torch.autograd.grad(loss, (hidden, weight))
     assert_close("loss", loss, torch.zeros_like(loss), 1e-30)
     for gradient in gradients:
         assert_close("gradient", gradient, torch.zeros_like(gradient), 1e-30)
-    assert correct.shape == (N,)
-    assert not correct.any()
+    assert not torch.cat(triton.labelled_losses(hidden, weight, targets * 0 - 100)).any()
 
 
 def test_logits_of_a_hundred_match_the_reference():
@@ -98,7 +102,7 @@ def test_logits_of_a_hundred_match_the_reference():
 def test_the_loss_of_a_certain_answer_vanishes_and_is_never_negative(tf32):
     weight = 10 * torch.eye(24, device=DEVICE)
     targets = torch.arange(24, device=DEVICE)
-    losses, correct = triton.labelled_cross_entropy(10 * weight, weight, targets, mean=False)
+    losses, correct = triton.labelled_losses(10 * weight, weight, targets)
     assert_close("losses", losses, torch.zeros_like(losses), 1e-6)
     assert (losses >= 0).all()
     assert correct.all()
@@ -114,21 +118,21 @@ def test_the_first_of_several_largest_logits_counts():
     V = 140
     hidden, weight = torch.ones(V, 1, device=DEVICE), torch.zeros(V, 1, device=DEVICE)
     targets = torch.arange(V, device=DEVICE)
-    loss, correct = triton.labelled_cross_entropy(hidden, weight, targets)
-    assert_close("loss", loss, torch.tensor(float(V), device=DEVICE).log(), 1e-6)
+    losses, correct = triton.labelled_losses(hidden, weight, targets)
+    assert_close("losses", losses, torch.full_like(losses, V).log(), 1e-6)
     assert torch.equal(correct, targets == 0)
     weight[131:] = 1
-    assert torch.equal(triton.labelled_cross_entropy(hidden, weight, targets)[1], targets == 131)
+    assert torch.equal(triton.labelled_losses(hidden, weight, targets)[1], targets == 131)
 
 
 @pytest.mark.filterwarnings("ignore:invalid value")  # numpy, in the interpreter
 def test_a_hidden_vector_that_is_not_finite_shows_in_the_loss():
     hidden, weight, targets = inputs(20, 30, 8)
     hidden[3] = torch.nan
-    losses, _ = triton.labelled_cross_entropy(hidden, weight, targets, mean=False)
+    losses, _ = triton.labelled_losses(hidden, weight, targets)
     finite = torch.arange(20, device=DEVICE) != 3
     assert losses[3].isnan()
-    expected, _ = reference.labelled_cross_entropy(hidden, weight, targets, mean=False)
+    expected, _ = reference.labelled_losses(hidden, weight, targets)
     assert_close("losses", losses[finite], expected[finite], 1e-5)
 
 
@@ -137,7 +141,7 @@ def test_two_runs_agree_to_the_last_bit():
     runs = []
     for _ in range(2):
         tensors = hidden.detach().requires_grad_(), weight.detach().requires_grad_()
-        loss, _ = triton.labelled_cross_entropy(*tensors, targets)
+        loss = triton.labelled_cross_entropy(*tensors, targets)
         runs.append((loss, *torch.autograd.grad(loss, tensors)))
     for name, first, second in zip(("loss", *NAMES), *runs, strict=True):
         assert torch.equal(first, second), name
@@ -152,26 +156,35 @@ def test_autocast_returns_gradients_in_the_dtype_of_the_parameters():
 
 def test_shape_propagation_agrees_with_the_kernels():
     hidden, weight, targets = inputs(20, 30, 8)
-    for gradient in (True, False):
+    for op, utilities in (
+        (
+            "labelled_cross_entropy",
+            ("test_schema", "test_faketensor", "test_autograd_registration"),
+        ),
+        ("labelled_losses", ("test_schema", "test_faketensor")),
+    ):
         torch.library.opcheck(
-            torch.ops.recall_bench.labelled_cross_entropy.default,
-            (hidden.requires_grad_(), weight.requires_grad_(), targets, "tf32", gradient),
-            test_utils=("test_schema", "test_faketensor", "test_autograd_registration"),
+            getattr(torch.ops.recall_bench, op).default,
+            (hidden.requires_grad_(), weight.requires_grad_(), targets, "tf32"),
+            test_utils=utilities,
         )
-    loss, correct = labelled_cross_entropy(*(x.to("meta") for x in (hidden, weight, targets)))
-    assert (loss.shape, correct.shape, correct.dtype) == ((), (20,), torch.bool)
+    meta = [x.to("meta") for x in (hidden, weight, targets)]
+    assert labelled_cross_entropy(*meta).shape == ()
+    assert [(x.shape, x.dtype) for x in labelled_losses(*meta)] == [
+        ((20,), torch.float32),
+        ((20,), torch.bool),
+    ]
     compare(hidden, weight, targets, 1e-5)
 
 
 def test_it_compiles_into_one_graph(tf32):
     hidden, weight, targets = inputs(20, 30, 8)
     compiled = torch.compile(labelled_cross_entropy, backend="eager", fullgraph=True)
-    loss, correct = compiled(hidden.requires_grad_(), weight, targets, backend="triton")
-    expected, same = triton.labelled_cross_entropy(hidden, weight, targets)
+    loss = compiled(hidden.requires_grad_(), weight, targets, backend="triton")
+    expected = triton.labelled_cross_entropy(hidden, weight, targets)
     gradients = (torch.autograd.grad(x, hidden)[0] for x in (loss, expected))
     assert_close("loss", loss, expected, 1e-6)
     assert_close("gradient", *gradients, 1e-6)
-    assert torch.equal(correct, same)
 
 
 @on_gpu
@@ -199,11 +212,11 @@ def test_on_a_gpu_tf32_matches_the_reference(tf32, N, D):
 def test_a_large_vocabulary_and_many_rows_fit():
     hidden, weight, targets = inputs(65536, 50_000, 64, torch.bfloat16)
     tensors = hidden.requires_grad_(), weight.requires_grad_()
-    loss, _ = triton.labelled_cross_entropy(*tensors, targets)
+    loss = triton.labelled_cross_entropy(*tensors, targets)
     gradients = torch.autograd.grad(loss, tensors)
     part = slice(0, 1000)
     exact = hidden[part].detach().double().requires_grad_(), weight.detach().double()
-    expected, _ = reference.labelled_cross_entropy(*exact, targets[part])
+    expected = reference.labelled_cross_entropy(*exact, targets[part])
     (wanted,) = torch.autograd.grad(expected * (1000 / 65536), exact[0])
     assert_close("gradient of hidden", gradients[0][part], wanted, 1e-2)
     # Every row's gradient of the logits sums to zero, so this projection of d_weight does as well.
@@ -216,8 +229,9 @@ def test_a_replayed_graph_computes_from_what_its_inputs_hold(tf32):
     tensors = hidden.requires_grad_(), weight.requires_grad_()
 
     def step():
-        loss, correct = triton.labelled_cross_entropy(*tensors, targets)
-        return loss, correct, *torch.autograd.grad(loss, tensors)
+        loss = triton.labelled_cross_entropy(*tensors, targets)
+        evaluation = triton.labelled_losses(hidden, weight, targets)
+        return loss, *evaluation, *torch.autograd.grad(loss, tensors)
 
     side = torch.cuda.Stream()
     with torch.cuda.stream(side):
@@ -228,7 +242,9 @@ def test_a_replayed_graph_computes_from_what_its_inputs_hold(tf32):
         outputs = step()
     for _ in range(2):
         graph.replay()
-        for name, got, want in zip(("loss", "correct", *NAMES), outputs, step(), strict=True):
+        for name, got, want in zip(
+            ("loss", "losses", "correct", *NAMES), outputs, step(), strict=True
+        ):
             assert_close(name, got.double(), want.double(), 1e-30)
         with torch.no_grad():
             hidden.mul_(3.0)

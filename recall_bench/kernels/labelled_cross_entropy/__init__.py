@@ -10,7 +10,7 @@ __all__ = ["labelled_cross_entropy", "labelled_losses"]
 
 def labelled_cross_entropy(
     hidden: Tensor, weight: Tensor, targets: Tensor, backend: str = "auto"
-) -> tuple[Tensor, Tensor]:
+) -> Tensor:
     """The mean of -log softmax(hidden_n . weight)[target_n] over the rows that ask something.
 
     Differentiable in ``hidden`` and ``weight``. Under autocast the products take its dtype; they
@@ -23,8 +23,7 @@ def labelled_cross_entropy(
         backend: "auto", "reference" or "triton".
 
     Returns:
-        The loss in nats, a float32 scalar, 0 where no row asks anything; and which rows have their
-        largest logit, the first of several equal ones, at their target: (N,) bool.
+        The loss in nats, a float32 scalar; 0 where no row asks anything.
     """
     run = dispatch.implementation("labelled_cross_entropy", backend, hidden)
     return run(hidden, weight, targets)
@@ -33,12 +32,12 @@ def labelled_cross_entropy(
 def labelled_losses(
     hidden: Tensor, weight: Tensor, targets: Tensor, backend: str = "auto"
 ) -> tuple[Tensor, Tensor]:
-    """`labelled_cross_entropy` row by row, for evaluation: it has no gradient.
+    """`labelled_cross_entropy` row by row, and whether it is right: for evaluation, no gradient.
 
     Returns:
         The losses in nats, (N,) float32, 0 where nothing is asked; and which rows have their
-        largest logit at their target, (N,) bool.
+        largest logit, the first of several equal ones, at their target: (N,) bool.
     """
-    run = dispatch.implementation("labelled_cross_entropy", backend, hidden)
+    run = dispatch.implementation("labelled_cross_entropy", backend, hidden, "labelled_losses")
     with torch.no_grad():
-        return run(hidden, weight, targets, mean=False)
+        return run(hidden, weight, targets)

@@ -11,14 +11,23 @@ IGNORE = -100
 """The target of a row that asks nothing."""
 
 
-def labelled_cross_entropy(
-    hidden: Tensor, weight: Tensor, targets: Tensor, mean: bool = True
-) -> tuple[Tensor, Tensor]:
-    """See `recall_bench.kernels.labelled_cross_entropy`: the mean loss, or a loss a row."""
-    logits = F.linear(hidden, weight)  # (N, V)
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    correct = logits.detach().argmax(-1) == targets
-    losses = F.cross_entropy(logits, targets, ignore_index=IGNORE, reduction="none")
-    if not mean:
-        return losses, correct
-    return losses.sum() / (targets != IGNORE).sum().clamp(min=1), correct
+def labelled_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    """See `recall_bench.kernels.labelled_cross_entropy.labelled_cross_entropy`."""
+    losses = _losses(_logits(hidden, weight), targets)
+    return losses.sum() / (targets != IGNORE).sum().clamp(min=1)
+
+
+def labelled_losses(hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """See `recall_bench.kernels.labelled_cross_entropy.labelled_losses`."""
+    logits = _logits(hidden, weight)
+    return _losses(logits, targets), logits.argmax(-1) == targets
+
+
+def _logits(hidden: Tensor, weight: Tensor) -> Tensor:
+    """(N, V), in at least float32."""
+    logits = F.linear(hidden, weight)
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+
+def _losses(logits: Tensor, targets: Tensor) -> Tensor:
+    return F.cross_entropy(logits, targets, ignore_index=IGNORE, reduction="none")

@@ -25,7 +25,7 @@ from recall_bench.kernels.labelled_cross_entropy.reference import IGNORE
 from recall_bench.kernels.triton_support import (
     differentiable,
     interpreted,
-    needs_gradient,
+    on_own_device,
     unavailable_for,
 )
 
@@ -120,8 +120,8 @@ def _forward_kernel(
 ):  # fmt: skip
     """One split of the vocabulary for M rows and C columns of ``out``.
 
-    Of each (split, row): the largest logit and the first token that has it, the sum of the
-    exponentials relative to it and, with GRADIENT, of exponentials times rows of weight.
+    Of each (split, row): the largest logit, the sum of the exponentials relative to it and, with
+    GRADIENT, of exponentials times rows of weight; without, the first token of the largest logit.
     """
     m0 = tl.program_id(0) * M
     split = tl.program_id(1)
@@ -153,32 +153,36 @@ def _forward_kernel(
         p = tl.exp2(x * base_2 - (new * base_2)[:, None])
         shrink = tl.exp2((highest - new) * base_2)
         summed = summed * shrink + tl.sum(p, 1)
-        leading = tl.min(tl.where(x == here[:, None], token[None, :], V), 1)
-        winner = tl.where(here > highest, leading, winner)
-        highest = new
         if GRADIENT:
             mixture *= shrink[:, None]
             mixture = tl.dot(p.to(w_tile.dtype), w_tile, mixture, input_precision=PRECISION)
+        else:
+            leading = tl.min(tl.where(x == here[:, None], token[None, :], V), 1)
+            winner = tl.where(here > highest, leading, winner)
+        highest = new
     m = m0 + tl.arange(0, M)
-    at = split.to(tl.int64) * N + m
+    at = (split * N + m).to(tl.int64)
     if chunk == 0:
         tl.store(largest + at, highest, mask=m < N)
         tl.store(total + at, summed, mask=m < N)
+    if not GRADIENT:
         tl.store(best + at, winner, mask=m < N)
-    if GRADIENT:
+    else:
         column = chunk * C + tl.arange(0, C)
         tl.store(out + at[:, None] * (C * CHUNKS) + column[None, :], mixture, mask=(m < N)[:, None])
 
 
 @triton.jit
 def _combine_kernel(
-    h, w, unit, targets, t_n, largest, total, best, out, lse, losses, correct, slope, sums,
-    N, splits, D,
+    h, w, unit, targets, t_n, largest, total, best, out,
+    losses, correct, lse, answers, slope, sums, N, splits, D,
     M: tl.constexpr, DP: tl.constexpr, GRADIENT: tl.constexpr, IGNORED: tl.constexpr,
 ):  # fmt: skip
-    """The results of M rows from those of the splits, and the sum of the losses and their number.
+    """The results of M rows from those of the splits: losses and correct, or with GRADIENT
 
-    ``lse`` is in base 2, infinite where nothing is asked: those rows then have no probabilities.
+    the gradient of hidden before the mean, and the sum of the losses and their number. What the
+    other kernel reads reaches to the end of its tiles: the targets, and the log-sum-exp in base 2,
+    infinite where nothing is asked, so that those rows have no probabilities.
     """
     m = tl.program_id(0) * M + tl.arange(0, M)
     inside = m < N
@@ -187,10 +191,9 @@ def _combine_kernel(
     d = tl.arange(0, DP)
     unit_w = tl.load(unit + 1)
     scale = tl.load(unit) * unit_w
-    row = m.to(tl.int64)[:, None] * DP + d[None, :]
+    question = tl.load(h + m.to(tl.int64)[:, None] * DP + d[None, :]).to(tl.float32)
     answer = tl.load(w + target[:, None] * DP + d[None, :], mask=asked[:, None], other=0.0)
     answer = answer.to(tl.float32)
-    question = tl.load(h + row, mask=inside[:, None], other=0.0).to(tl.float32)
     x = tl.sum(question * answer, 1) * scale
     highest = tl.full((M,), -float("inf"), tl.float32)
     summed = tl.zeros((M,), tl.float32)
@@ -203,25 +206,28 @@ def _combine_kernel(
         shrink = tl.exp2((highest - new) * scale * LOG2_E)
         grow = tl.exp2((here - new) * scale * LOG2_E)
         summed = summed * shrink + grow * tl.load(total + at, mask=inside, other=1.0)
-        leading = tl.load(best + at, mask=inside, other=0)
-        winner = tl.where(here > highest, leading, winner)
         if GRADIENT:
             part = tl.load(out + at[:, None] * DP + d[None, :], mask=inside[:, None], other=0.0)
             mixture = mixture * shrink[:, None] + grow[:, None] * part
+        else:
+            leading = tl.load(best + at, mask=inside, other=0)
+            winner = tl.where(here > highest, leading, winner)
         highest = new
     log_total = highest * scale * LOG2_E + tl.log2(summed)
-    # Never negative, which only the rounding of two equal numbers can make it.
     loss = log_total * LN_2 - x
-    loss = tl.where(asked & ~(loss < 0.0), loss, 0.0)  # keeps a NaN
-    tl.store(losses + m, loss, mask=inside)
-    tl.store(correct + m, asked & (winner == target), mask=inside)
-    tl.store(sums + tl.program_id(0), tl.sum(loss, 0))
-    tl.store(sums + tl.num_programs(0) + tl.program_id(0), tl.sum(asked.to(tl.float32), 0))
+    # Never negative, which only the rounding of two equal numbers can make it; a NaN stays.
+    loss = tl.where(asked & ~(loss < 0.0), loss, 0.0)
     if GRADIENT:
-        tl.store(lse + m, tl.where(asked, log_total, float("inf")), mask=inside)
+        tl.store(sums + tl.program_id(0), tl.sum(loss, 0))
+        tl.store(sums + tl.num_programs(0) + tl.program_id(0), tl.sum(asked.to(tl.float32), 0))
+        tl.store(lse + m, tl.where(asked, log_total, float("inf")))
+        tl.store(answers + m, target.to(tl.int32))
         gradient = tl.where(asked[:, None], (mixture / summed[:, None] - answer) * unit_w, 0.0)
         at = m.to(tl.int64)[:, None] * D + d[None, :]
         tl.store(slope + at, gradient, mask=inside[:, None] & (d < D)[None, :])
+    else:
+        tl.store(losses + m, loss, mask=inside)
+        tl.store(correct + m, asked & (winner == target), mask=inside)
 
 
 @triton.jit
@@ -240,9 +246,9 @@ def _mean_kernel(sums, loss, share, parts, SIZE: tl.constexpr):
 
 @triton.jit
 def _weight_kernel(
-    h, w, unit, targets, t_n, lse, partial, N, V, per_split,
+    h, w, unit, answers, lse, partial, N, V, per_split,
     M: tl.constexpr, T: tl.constexpr, C: tl.constexpr, CHUNKS: tl.constexpr,
-    RAISE: tl.constexpr, IGNORED: tl.constexpr, PRECISION: tl.constexpr,
+    RAISE: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """sum_n (p_n - [target_n]) hidden_n of T tokens over one split of the rows: (splits, V, D)."""
     t0 = tl.program_id(0) * T
@@ -250,13 +256,13 @@ def _weight_kernel(
     chunk = tl.program_id(2)
     token = t0 + tl.arange(0, T)
     base_2 = tl.load(unit) * tl.load(unit + 1) * LOG2_E
+    one: tl.constexpr = 2.0**RAISE
     gradient = tl.zeros((T, C), tl.float32)
     if CHUNKS == 1:
         w_tile = _tile(w, t0, 0, T, C, CHUNKS)
     first = split * per_split
     for i in range(first, tl.minimum(first + per_split, tl.cdiv(N, M))):
         m0 = i * M
-        m = m0 + tl.arange(0, M)
         if CHUNKS == 1:
             h_tile = _tile(h, m0, 0, M, C, CHUNKS)
             x = tl.dot(w_tile, tl.trans(h_tile), input_precision=PRECISION)  # (T, M)
@@ -266,14 +272,12 @@ def _weight_kernel(
                 part = tl.trans(_tile(h, m0, c, M, C, CHUNKS))
                 x = tl.dot(_tile(w, t0, c, T, C, CHUNKS), part, x, input_precision=PRECISION)
             h_tile = _tile(h, m0, chunk, M, C, CHUNKS)
-        log_total = tl.load(lse + m, mask=m < N, other=float("inf"))
-        target = tl.load(targets + m.to(tl.int64) * t_n, mask=m < N, other=IGNORED).to(tl.int32)
-        p = tl.exp2(x * base_2 - (log_total - RAISE)[None, :])
-        one: tl.constexpr = 2.0**RAISE
-        p = tl.where(token[:, None] == target[None, :], p - one, p)
+        m = m0 + tl.arange(0, M)
+        p = tl.exp2(x * base_2 - (tl.load(lse + m) - RAISE)[None, :])
+        p = tl.where(token[:, None] == tl.load(answers + m)[None, :], p - one, p)
         gradient = tl.dot(p.to(h_tile.dtype), h_tile, gradient, input_precision=PRECISION)
     column = chunk * C + tl.arange(0, C)
-    at = (split.to(tl.int64) * V + token)[:, None] * (C * CHUNKS) + column[None, :]
+    at = (split * V + token).to(tl.int64)[:, None] * (C * CHUNKS) + column[None, :]
     tl.store(partial + at, gradient, mask=(token < V)[:, None])
 
 
@@ -304,7 +308,7 @@ def _finish_kernel(
         tl.store(d_weight + at, value.to(d_weight.dtype.element_ty), mask=inside)
 
 
-Outputs: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
+Results: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 
 WIDTH_LIMIT = 1024
 PADDING = 128
@@ -318,14 +322,15 @@ def unavailable(op: str, tensor: Tensor) -> str | None:
     return unavailable_for(tensor)
 
 
-def labelled_cross_entropy(
-    hidden: Tensor, weight: Tensor, targets: Tensor, mean: bool = True
-) -> tuple[Tensor, Tensor]:
+def labelled_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
     """See `recall_bench.kernels.labelled_cross_entropy.labelled_cross_entropy`."""
-    precision = _precision(hidden, weight)
-    gradient = needs_gradient(hidden, weight)
-    loss, losses, correct, *_ = _read_out(hidden, weight, targets, precision, gradient)
-    return loss if mean else losses, correct
+    loss, *_ = _mean_loss(hidden, weight, targets, _precision(hidden, weight))
+    return loss
+
+
+def labelled_losses(hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """See `recall_bench.kernels.labelled_cross_entropy.labelled_losses`."""
+    return _row_losses(hidden, weight, targets, _precision(hidden, weight))
 
 
 def _precision(hidden: Tensor, weight: Tensor) -> str:
@@ -394,94 +399,111 @@ def _padded(rows: int) -> int:
     return triton.cdiv(rows, PADDING) * PADDING
 
 
-def _copies(
-    hidden: Tensor, weight: Tensor, precision: str, C: int, CHUNKS: int
-) -> tuple[Tensor, Tensor, Tensor]:
+def _copies(hidden: Tensor, weight: Tensor, precision: str) -> tuple[Tensor, Tensor, Tensor]:
     """What the products read: copies of hidden and weight, and what their elements stand for."""
-    (N, D), V, DP = hidden.shape, weight.shape[0], C * CHUNKS
-    dtype = _copy_dtype(precision)
-    h, w = (hidden.new_empty(_padded(x), DP, dtype=dtype) for x in (N, V))
-    unit = hidden.new_empty(2, dtype=torch.float32)
+    h, w, unit = _copies_shapes(hidden, weight, precision)
+    (N, D), V, DP = hidden.shape, weight.shape[0], h.shape[1]
     strides = (*hidden.stride(), *weight.stride())
     constants = {"ROWS": min(64, 4096 // DP), "DP": DP, "num_warps": 4}
-    largest = unit
-    if scaled := precision == "tf32":
+    largest = None
+    if precision == "tf32":
         largest = hidden.new_empty(2 * PARTS.value, dtype=torch.float32)
         _largest_kernel[(2 * PARTS.value,)](hidden, weight, largest, *strides, N, V, D, **constants)
     tiles = len(h) // constants["ROWS"]
     _prepare_kernel[(tiles + len(w) // constants["ROWS"],)](
-        hidden, weight, largest, h, w, unit, *strides, N, V, D, tiles, SCALED=scaled, **constants
-    )
+        hidden, weight, largest, h, w, unit, *strides, N, V, D, tiles,
+        SCALED=largest is not None, **constants,
+    )  # fmt: skip
     return h, w, unit
 
 
-def _forward(
-    hidden: Tensor, weight: Tensor, targets: Tensor, precision: str, gradient: bool
-) -> Outputs:
-    """The results, and what the backward pass needs: see `_read_out_shapes`."""
-    (N, D), V = hidden.shape, weight.shape[0]
-    outputs = _read_out_shapes(hidden, weight, targets, precision, gradient)
-    loss, losses, correct, lse, slope, share = outputs[:6]
-    if N == 0:
-        loss.zero_()
-        return outputs
+def _copies_shapes(hidden: Tensor, weight: Tensor, precision: str) -> tuple[Tensor, Tensor, Tensor]:
+    C, CHUNKS = _columns(hidden.shape[1])
+    dtype = _copy_dtype(precision)
+    h, w = (hidden.new_empty(_padded(len(x)), C * CHUNKS, dtype=dtype) for x in (hidden, weight))
+    return h, w, hidden.new_empty(2, dtype=torch.float32)
+
+
+class _Parts(NamedTuple):
+    """What `_forward_kernel` finds for each (split, row)."""
+
+    largest: Tensor
+    total: Tensor
+    best: Tensor | None
+    mixture: Tensor | None
+
+
+def _attend(
+    h: Tensor, w: Tensor, unit: Tensor, N: int, V: int, D: int, precision: str, gradient: bool
+) -> _Parts:
     C, CHUNKS = _columns(D)
-    DP = C * CHUNKS
     plan = _plan(precision, C, False)
-    h, w, unit = _copies(hidden, weight, precision, C, CHUNKS)
     tiles, steps = triton.cdiv(N, plan.M), triton.cdiv(V, plan.T)
     chunks = CHUNKS if gradient else 1
-    slots = _multiprocessors(hidden.device) * plan.resident
+    slots = _multiprocessors(h.device) * plan.resident
     per_split = triton.cdiv(steps, _splits(tiles * chunks, steps, slots))
     splits = triton.cdiv(steps, per_split)
-    largest, total = hidden.new_empty(2, splits, N, dtype=torch.float32)
-    best = hidden.new_empty(splits, N, dtype=torch.int32)
-    mixture = hidden.new_empty(splits if gradient else 0, N, DP, dtype=torch.float32)
+    largest, total = unit.new_empty(2, splits, N)
+    best = mixture = None
+    if gradient:
+        mixture = unit.new_empty(splits, N, C * CHUNKS)
+    else:
+        best = unit.new_empty(splits, N, dtype=torch.int32)
     _forward_kernel[tiles, splits, chunks](
         h, w, unit, largest, total, best, mixture, N, V, per_split,
         M=plan.M, T=plan.T, C=C, CHUNKS=CHUNKS, EVEN=V % plan.T == 0, GRADIENT=gradient,
         PRECISION=_dot_precision(precision), num_warps=plan.num_warps, num_stages=plan.num_stages,
     )  # fmt: skip
-    rows = max(1, 2048 // DP)
-    parts = triton.cdiv(N, rows)
-    sums = hidden.new_empty(2, parts, dtype=torch.float32)
-    _combine_kernel[(parts,)](
-        h, w, unit, targets, targets.stride(0), largest, total, best, mixture,
-        lse, losses, correct, slope, sums, N, splits, D,
-        M=rows, DP=DP, GRADIENT=gradient, IGNORED=IGNORE, num_warps=4,
-    )  # fmt: skip
-    _mean_kernel[(1,)](sums, loss, share, parts, SIZE=1024, num_warps=8)
-    if not gradient:
+    return _Parts(largest, total, best, mixture)
+
+
+def _forward(hidden: Tensor, weight: Tensor, targets: Tensor, precision: str) -> Results:
+    outputs = loss, lse, answers, slope, share, *_ = _mean_loss_shapes(
+        hidden, weight, targets, precision
+    )
+    (N, D), V = hidden.shape, weight.shape[0]
+    if N == 0:
+        loss.zero_()
         return outputs
-    return loss, losses, correct, lse, slope, share, h, w, unit
+    h, w, unit = _copies(hidden, weight, precision)
+    parts = _attend(h, w, unit, N, V, D, precision, True)
+    rows = _rows(h)
+    programs = len(h) // rows
+    sums = unit.new_empty(2, programs)
+    _combine_kernel[(programs,)](
+        h, w, unit, targets, targets.stride(0), *parts,
+        None, None, lse, answers, slope, sums, N, len(parts.largest), D,
+        M=rows, DP=h.shape[1], GRADIENT=True, IGNORED=IGNORE, num_warps=4,
+    )  # fmt: skip
+    _mean_kernel[(1,)](sums, loss, share, programs, SIZE=1024, num_warps=8)
+    return loss, lse, answers, slope, share, h, w, unit
+
+
+def _rows(h: Tensor) -> int:
+    """Rows of a tile of one of the kernels that only move data."""
+    return max(1, 2048 // h.shape[1])
 
 
 def _dot_precision(precision: str) -> str:
     return "tf32x3" if precision == "float32" else "tf32"
 
 
-def _read_out_shapes(
-    hidden: Tensor, weight: Tensor, targets: Tensor, precision: str, gradient: bool
-) -> Outputs:
-    """loss (), losses (N,), correct (N,); and for the backward pass, empty without ``gradient``:
+def _mean_loss_shapes(hidden: Tensor, weight: Tensor, targets: Tensor, precision: str) -> Results:
+    """The loss (), and what the backward pass needs:
 
-    the log-sum-exp (N,), the gradient of hidden (N, D) before the mean, the share of a row in
-    the mean (1,), the copies of hidden (N', D') and of weight (V', D'), and their units (2,).
+    the log-sum-exp (N',) and the targets (N',), the gradient of hidden (N, D) before the mean, the
+    share of a row in the mean (1,), the copies of hidden (N', D') and of weight (V', D'), and what
+    their elements stand for (2,).
     """
-    (N, D), V = hidden.shape, weight.shape[0]
-    new = functools.partial(hidden.new_empty, dtype=torch.float32)
-    losses, correct = new(N), hidden.new_empty(N, dtype=torch.bool)
-    if not gradient:
-        return new(()), losses, correct, new(0), new(0, D), new(1), new(0, 0), new(0, 0), new(0)
-    C, CHUNKS = _columns(D)
-    dtype = _copy_dtype(precision)
-    h, w = (new(_padded(x), C * CHUNKS, dtype=dtype) for x in (N, V))
-    return new(()), losses, correct, new(N), new(N, D), new(1), h, w, new(2)
+    h, w, unit = _copies_shapes(hidden, weight, precision)
+    lse, answers = unit.new_empty(len(h)), unit.new_empty(len(h), dtype=torch.int32)
+    slope = unit.new_empty(hidden.shape)
+    return unit.new_empty(()), lse, answers, slope, unit.new_empty(1), h, w, unit
 
 
 @torch.library.custom_op("recall_bench::labelled_cross_entropy_backward", mutates_args=())
-def _read_out_backward(
-    hidden: Tensor, weight: Tensor, targets: Tensor, lse: Tensor, slope: Tensor, share: Tensor,
+def _mean_loss_backward(
+    hidden: Tensor, weight: Tensor, lse: Tensor, answers: Tensor, slope: Tensor, share: Tensor,
     h: Tensor, w: Tensor, unit: Tensor, precision: str, d_loss: Tensor,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     d_hidden, d_weight = (x.new_empty(x.shape) for x in (hidden, weight))
@@ -489,47 +511,74 @@ def _read_out_backward(
     if N == 0:
         return d_hidden, d_weight.zero_()
     C, CHUNKS = _columns(D)
-    DP = C * CHUNKS
     plan = _plan(precision, C, True)
     tiles, steps = triton.cdiv(V, plan.T), triton.cdiv(N, plan.M)
-    slots = _multiprocessors(hidden.device) * plan.resident
+    slots = _multiprocessors(h.device) * plan.resident
     per_split = triton.cdiv(steps, _splits(tiles * CHUNKS, steps, slots))
     splits = triton.cdiv(steps, per_split)
-    partial = hidden.new_empty(splits, V, DP, dtype=torch.float32)
+    partial = unit.new_empty(splits, V, C * CHUNKS)
     lift = LIFT.value if h.dtype == torch.float16 else 0
     _weight_kernel[tiles, splits, CHUNKS](
-        h, w, unit, targets, targets.stride(0), lse, partial, N, V, per_split,
-        M=plan.M, T=plan.T, C=C, CHUNKS=CHUNKS, RAISE=lift, IGNORED=IGNORE,
+        h, w, unit, answers, lse, partial, N, V, per_split,
+        M=plan.M, T=plan.T, C=C, CHUNKS=CHUNKS, RAISE=lift,
         PRECISION=_dot_precision(precision), num_warps=plan.num_warps, num_stages=plan.num_stages,
     )  # fmt: skip
-    rows = max(1, 2048 // DP)
+    rows = _rows(h)
     tiles = triton.cdiv(N, rows)
     _finish_kernel[(tiles + triton.cdiv(V, rows),)](
         slope, partial, unit, share, d_loss, d_hidden, d_weight, N, V, D, splits, tiles,
-        RAISE=lift, ROWS=rows, DP=DP, num_warps=4,
+        RAISE=lift, ROWS=rows, DP=C * CHUNKS, num_warps=4,
     )  # fmt: skip
     return d_hidden, d_weight
 
 
-@_read_out_backward.register_fake
-def _read_out_backward_shapes(
+@_mean_loss_backward.register_fake
+def _mean_loss_backward_shapes(
     hidden: Tensor, weight: Tensor, *others: Any
 ) -> tuple[Tensor, Tensor]:
     return hidden.new_empty(hidden.shape), weight.new_empty(weight.shape)
 
 
-def _save(ctx: Any, inputs: tuple[Any, ...], output: Outputs) -> None:
-    *tensors, ctx.precision, _ = inputs
-    ctx.save_for_backward(*tensors, *output[3:])
+def _save(ctx: Any, inputs: tuple[Any, ...], output: Results) -> None:
+    hidden, weight, _, ctx.precision = inputs
+    ctx.save_for_backward(hidden, weight, *output[1:])
 
 
 def _differentiate(ctx: Any, d_loss: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
-    return *_read_out_backward(*ctx.saved_tensors, ctx.precision, d_loss), None, None, None
+    return *_mean_loss_backward(*ctx.saved_tensors, ctx.precision, d_loss), None, None
 
 
-_read_out_op = torch.library.custom_op(
+_mean_loss_op = torch.library.custom_op(
     "recall_bench::labelled_cross_entropy", _forward, mutates_args=()
 )
-_read_out_op.register_fake(_read_out_shapes)
-_read_out_op.register_autograd(_differentiate, setup_context=_save)
-_read_out = differentiable(_read_out_op, _forward, _save, _differentiate)
+_mean_loss_op.register_fake(_mean_loss_shapes)
+_mean_loss_op.register_autograd(_differentiate, setup_context=_save)
+_mean_loss = differentiable(_mean_loss_op, _forward, _save, _differentiate)
+
+
+@torch.library.custom_op("recall_bench::labelled_losses", mutates_args=())
+@on_own_device
+def _row_losses(
+    hidden: Tensor, weight: Tensor, targets: Tensor, precision: str
+) -> tuple[Tensor, Tensor]:
+    losses, correct = _row_losses_shapes(hidden, weight, targets, precision)
+    (N, D), V = hidden.shape, weight.shape[0]
+    if N == 0:
+        return losses, correct
+    h, w, unit = _copies(hidden, weight, precision)
+    parts = _attend(h, w, unit, N, V, D, precision, False)
+    rows = _rows(h)
+    _combine_kernel[(triton.cdiv(N, rows),)](
+        h, w, unit, targets, targets.stride(0), *parts,
+        losses, correct, None, None, None, None, N, len(parts.largest), D,
+        M=rows, DP=h.shape[1], GRADIENT=False, IGNORED=IGNORE, num_warps=4,
+    )  # fmt: skip
+    return losses, correct
+
+
+@_row_losses.register_fake
+def _row_losses_shapes(
+    hidden: Tensor, weight: Tensor, targets: Tensor, precision: str
+) -> tuple[Tensor, Tensor]:
+    N = len(hidden)
+    return hidden.new_empty(N, dtype=torch.float32), hidden.new_empty(N, dtype=torch.bool)
