@@ -113,6 +113,7 @@ tasks = Registry(
         "ngram-lookup": "recall_bench.tasks.ngram_lookup:NgramLookup",
         "phonebook": "recall_bench.tasks.phonebook:Phonebook",
         "set-disjointness": "recall_bench.tasks.set_disjointness:SetDisjointness",
+        "in-context-language": "recall_bench.tasks.in_context_language:InContextLanguage",
         "mad-in-context-recall": "recall_bench.tasks.mad_recall:MADInContextRecall",
         "mad-noisy-recall": "recall_bench.tasks.mad_recall:MADNoisyRecall",
         "mad-fuzzy-recall": "recall_bench.tasks.mad_fuzzy_recall:MADFuzzyRecall",
@@ -122,7 +123,11 @@ tasks = Registry(
         "swde": "recall_bench.tasks.swde:SWDE",
         "squad": "recall_bench.tasks.squad:SQuAD",
         "text": "recall_bench.tasks.text:PlainText",
+        "documents": "recall_bench.tasks.documents:Documents",
         "needle": "recall_bench.tasks.needle:Needle",
+        "variable-tracking": "recall_bench.tasks.variable_tracking:VariableTracking",
+        "common-words": "recall_bench.tasks.word_counts:CommonWords",
+        "frequent-words": "recall_bench.tasks.word_counts:FrequentWords",
     },
 )
 
