@@ -39,6 +39,9 @@ PRESET_OPTION = typer.Option("--preset", help=f"One of {', '.join(presets.PRESET
 PresetName = Annotated[str, PRESET_OPTION]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+KeepWeights = Annotated[
+    bool, typer.Option("--keep-weights", help="Keep the weights of finished runs, for `eval`.")
+]
 Processes = Annotated[
     int | None,
     typer.Option("--processes", min=1, help="Runs at a time; one a GPU, or one a core."),
@@ -158,6 +161,7 @@ def train(
     seed: Annotated[int, typer.Option(min=0, help="Seed of weights, data and dropout.")] = 0,
     store: Store = Path("runs"),
     device: Device = "auto",
+    keep_weights: KeepWeights = False,
     plugin: Plugins = None,
     debug: Debug = False,
     *,
@@ -172,7 +176,7 @@ def train(
         raise UserError(
             f"`train` takes one value a knob, got {len(configs)} settings. Use `sweep` for several."
         )
-    _run(configs, store, device, 1, plugin, retry_failed=True)
+    _run(configs, store, device, 1, plugin, retry_failed=True, keep_weights=keep_weights)
 
 
 def sweep(
@@ -189,6 +193,7 @@ def sweep(
     store: Store = Path("runs"),
     processes: Processes = None,
     device: Device = "auto",
+    keep_weights: KeepWeights = False,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Run failed runs again.")
     ] = False,
@@ -207,7 +212,7 @@ def sweep(
         found = suites.get(suite)
         numbers = request.seeds(seeds, found.seeds)
         configs = request.build_suite_runs(arch, found, rates, numbers, given)
-        _run(configs, store, device, processes, plugin, retry_failed, suite=suite)
+        _run(configs, store, device, processes, plugin, retry_failed, suite, keep_weights)
         return
     task, preset = task or "mqar", preset or "quick"
     chosen = presets.get(preset)
@@ -215,7 +220,7 @@ def sweep(
     configs = request.build_runs(
         arch, task, preset, rates, request.seeds(seeds, chosen.seeds), given
     )
-    _run(configs, store, device, processes, plugin, retry_failed)
+    _run(configs, store, device, processes, plugin, retry_failed, keep_weights=keep_weights)
 
 
 def evaluate_model(
@@ -437,6 +442,7 @@ def _run(
     plugins: Sequence[Path] | None,
     retry_failed: bool,
     suite: str | None = None,
+    keep_weights: bool = False,
 ) -> None:
     """Carry the runs out, then print the points they make, or the table of the suite."""
     from recall_bench.device import check_device
@@ -450,7 +456,7 @@ def _run(
     results = ResultStore(store)
     results.finished()
     _tell_skipped(results.skipped)
-    executor = LocalExecutor(processes, device, plugins=plugins or [])
+    executor = LocalExecutor(processes, device, plugins=plugins or [], keep_weights=keep_weights)
     summary = run_sweep(configs, results, executor, retry_failed=retry_failed)
     frame = results.frame()
     wanted = {config.run_id for config in configs}

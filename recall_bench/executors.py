@@ -30,7 +30,8 @@ class LocalExecutor:
     ``processes`` defaults to one a GPU, or to one a core where there is none or the device is the
     CPU; ``threads`` to the cores that there are for each.
     ``train`` names a function like `recall_bench.training.train`, as "module:function"; its module
-    also has the `Interrupted` that the function raises once ``stop`` says so.
+    also has the `Interrupted` that the function raises once ``stop`` says so. ``keep_weights``
+    leaves the weights of finished runs in the store.
     """
 
     def __init__(
@@ -41,12 +42,14 @@ class LocalExecutor:
         *,
         plugins: Sequence[str | Path] = (),
         train: str = "recall_bench.training:train",
+        keep_weights: bool = False,
     ):
         self.processes = processes or _gpus(device) or cores()
         self.device = device
         self.threads = threads or max(1, cores() // self.processes)
         self._plugins = tuple(str(Path(plugin).absolute()) for plugin in plugins)
         self._train = train
+        self._keep_weights = keep_weights
         self._workers: list[_Process] = []
         self._deaths: collections.Counter[str] = collections.Counter()
 
@@ -118,7 +121,7 @@ class LocalExecutor:
         worker = _Process(index, self.threads)
         self._workers.append(worker)
         path = str(store.path.absolute())
-        worker.send(Setup(index, path, self.device, self._train, self._plugins))
+        worker.send(Setup(index, path, self.device, self._train, self._plugins, self._keep_weights))
         return worker
 
     def _bury(

@@ -27,6 +27,7 @@ from recall_bench.scoring import make_scorer, score
 from recall_bench.steps import make_steps
 from recall_bench.store import CHECKPOINT
 from recall_bench.tasks import Split
+from recall_bench.weights import keep_weights
 
 CHECKPOINT_SECONDS = 20.0
 """Training time between checkpoints: the most that an interruption costs."""
@@ -72,16 +73,22 @@ def train(
     device: str = "auto",
     on_progress: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] | None = None,
+    keep: bool = False,
 ) -> Record:
     """Train and evaluate one run.
 
     With a ``directory``, a checkpoint is kept there and continued from: the record is that of an
     uninterrupted run. When ``stop`` returns True the checkpoint is written and `Interrupted`
     raised. A run whose loss is no longer finite ends with a record of status "diverged".
+    ``keep`` leaves the weights of a finished run in the directory (`recall_bench.weights`).
     """
     place = resolve_device(device)
     with isolated_rng(config.seed, place), precision_of(config.training.precision, place):
-        return _Run(config, directory, place, on_progress, stop).execute()
+        run = _Run(config, directory, place, on_progress, stop)
+        record = run.execute()
+        if keep and directory and record.status == "finished":
+            keep_weights(directory, config, run.model)
+        return record
 
 
 def learning_rate_at(epoch: int, config: TrainingConfig) -> float:

@@ -35,6 +35,7 @@ class Setup:
     device: str
     train: str
     plugins: tuple[str, ...]
+    keep_weights: bool = False
 
 
 @dataclass(frozen=True)
@@ -170,6 +171,7 @@ class _Worker:
                 device=self.device,
                 on_progress=lambda progress: self.send(Progressed(config.run_id, progress)),
                 stop=lambda: self.stopping.is_set() or claim.lost,
+                **({"keep": True} if self.setup.keep_weights else {}),
             )
             return record
         except (self.training.Interrupted, KeyboardInterrupt):
