@@ -83,7 +83,7 @@ class VariableTracking(ReachTask):
                 f"the chains do not fit. Expected {STATEMENT} * chains * (hops + 1) + hops + 2 <= "
                 f"length, got {STATEMENT} * {C} * {J} + {J + 1} = {need} > {segment.length}"
             )
-        if C * J >= self.variables:
+        if self.variables <= C * J:
             return (
                 f"too few variables, one of which must be left to guess. Expected chains * "
                 f"(hops + 1) < variables, got {C} * {J} = {C * J} >= {self.variables}"

@@ -15,9 +15,9 @@ takes all of the list to know it. With ``?`` for the mark, a and b common:
   ``asked`` ranks after it (three in RULER) are, the most frequent first.
 
 RULER's shortest length is 4096, with 500 examples a length; lengths in training are ours. A word is
-one token of 2048; a new set is drawn for every row. Its list of common words is numbered, and what
-does not divide by ``seldom`` is left out; ours has no numbers, and begins with padding. At less than
-4096 tokens its released code takes 6 times against once, which is ``length:10:6:1:examples`` here.
+one token of 2048, and every row has words of its own. RULER numbers its list of common words, and
+leaves out what ``seldom`` does not divide; ours has no numbers, and begins with padding. Below 4096
+tokens its released code takes 6 times against once, which is ``length:10:6:1:examples`` here.
 
 Making a row is shuffling it: a core makes about 100,000 rows of 512 tokens a second, and 7,000 of
 4096, common words, or 9,000, frequent words.
@@ -26,6 +26,7 @@ Shapes: B rows, L length, W words in the list.
 """
 
 import math
+from itertools import pairwise
 from typing import Annotated, TypeAlias
 
 import torch
@@ -237,11 +238,11 @@ class FrequentWords(_WordCounts):
 
     def misfit(self, segment: FrequentWordsSegment) -> str | None:
         L, k = segment.length, segment.asked
-        if L <= k:
+        if k >= L:
             return f"the list and the question do not fit. Expected length > asked, got {L} <= {k}"
         counts = [*self.counts(segment), 0]
         asked = counts[: k + 1]
-        if len(asked) <= k or any(a <= b for a, b in zip(asked, asked[1:], strict=False)):
+        if len(asked) <= k or any(a <= b for a, b in pairwise(asked)):
             return (
                 f"the order of the words asked for would be a tie. Expected falling counts down to "
                 f"the first word that is not asked for, got {asked} at alpha {self.alpha} in "
@@ -259,7 +260,7 @@ class FrequentWords(_WordCounts):
         """Those of the ranks from the second on that occur at all."""
         room = self.room(segment)
         zeta = torch.special.zeta(torch.tensor(self.alpha, dtype=torch.float64), 1.0).item()
-        found = []
+        found: list[int] = []
         while (times := int(room * (len(found) + 2) ** -self.alpha / zeta)) > 0:
             found.append(times)
         return found
