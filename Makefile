@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: sweep test lint results clean
+.PHONY: sweep test lint docs results clean
 
 ## The main job: train Based at three learning rates, then draw it on the published points.
 sweep: $(READY)
@@ -21,6 +21,10 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+## docs/tasks.md again, from the tasks.
+docs: $(READY)
+	$(BIN)/python -m recall_bench.task_pages docs/tasks.md
 
 ## Train every published quick point again (two to three hours on two cores), and draw the figure.
 results: $(READY)

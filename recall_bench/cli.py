@@ -103,6 +103,7 @@ def build_app(argv: Sequence[str]) -> typer.Typer:
     benches = typer.Typer(help="Time what this machine does, beside the floor.")
     benches.command("kernels")(bench_kernels)
     benches.command("training")(bench_training)
+    benches.command("tasks")(bench_tasks)
     app.add_typer(benches, name="bench", no_args_is_help=True)
     app.command("doctor")(doctor)
     return app
@@ -393,6 +394,13 @@ def bench_training(
     from recall_bench import bench_training
 
     bench_training.bench_training(request.listed(arch), preset, device, output, run)
+
+
+def bench_tasks(plugin: Plugins = None, debug: Debug = False) -> None:
+    """How fast every task makes its published examples on one core."""
+    from recall_bench.bench_tasks import measure_all, table
+
+    Console(highlight=False).print(table(measure_all()))
 
 
 def doctor(debug: Debug = False) -> None:
