@@ -18,12 +18,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, field_validator, model_validator
+from torch import Tensor
 
 from recall_bench.documents.cache import cached
 from recall_bench.documents.corpus import Corpus, Question
@@ -53,6 +54,15 @@ Lengths = Annotated[
     BeforeValidator(lambda value: value.split(",") if isinstance(value, str) else value),
 ]
 """Numbers of tokens, also read from text: 512,1024."""
+
+
+def prompt_spans(inputs: Tensor, labels: Tensor, pad: int) -> list[Span]:
+    """Padding, what comes before the answer, and the answer's labels: (L,) inputs and labels."""
+    start, asked = int((inputs != pad).nonzero()[0]), int((labels != IGNORE).nonzero()[0])
+    spans = [Span(0, start, "filler")] if start else []
+    if asked > start:
+        spans.append(Span(start, asked, "other", name="document"))
+    return [*spans, Span(asked, len(inputs), "query", name="answer")]
 
 
 class QuestionSegment(Segment):
@@ -171,15 +181,9 @@ class QuestionTask(Task):
         made = mine.rows(chosen, shares, segment.length, split == "train")
         return replace(made, slices={**made.slices, "held_out": segment.held_out})
 
-    def describe(self, segment: Segment, inputs: Any, labels: Any) -> list[Span]:
+    def describe(self, segment: Segment, inputs: Tensor, labels: Tensor) -> list[Span]:
         """Padding, what comes before the answer, and the answer's labels."""
-        pad = self.codec().pad
-        start = int((inputs != pad).nonzero()[0])
-        asked = int((labels != IGNORE).nonzero()[0])
-        spans = [Span(0, start, "filler")] if start else []
-        if asked > start:
-            spans.append(Span(start, asked, "other", name="document"))
-        return [*spans, Span(asked, segment.length, "query", name="answer")]
+        return prompt_spans(inputs, labels, self.codec().pad)
 
 
 @dataclass(frozen=True, eq=False)
