@@ -2,7 +2,7 @@
 
 In the style of SWDE and FDA, the recall tasks of Based (2402.18668), and of a phonebook, with
 nothing to download: see `recall_bench.documents.generated`. Rows are those of the tasks that read
-documents (`recall_bench.tasks.questions`): document, ". ", label, ":", answer; of a document that is
+documents (`recall_bench.tasks.questions`): document, ". ", label, ":", answer. Of one that is
 too long a part is kept that has the answer anywhere in it.
 
 Text is written in Python, one document at a time: 3,000 rows a second of 512 bytes on one core,
