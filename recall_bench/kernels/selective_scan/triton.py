@@ -1,20 +1,22 @@
-"""The selective scan in Triton: parallel over batch, channels and, inside a chunk, time.
+"""The selective scan on a GPU: launches the kernels of `scan_kernels`, forward, backward and step.
 
-The recurrence h_t = a_t h_{t-1} + b_t is an associative scan over pairs (a, b). Only the states
-at the start of each chunk of T tokens are kept; the backward pass scans each chunk again.
-
-Dimensions: L length, W channels, N state size padded to a power of two; tiles (T, C, N).
+The forward pass keeps the state before every chunk of T tokens; the backward pass goes through the
+chunks in reverse and computes each again. Nothing is added atomically, so that results repeat.
 """
-# mypy: disable-error-code="no-untyped-def, index"
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import triton
-import triton.language as tl
 from torch import Tensor
 
 from recall_bench.kernels.selective_scan import reference
+from recall_bench.kernels.selective_scan.scan_kernels import (
+    backward_kernel,
+    forward_kernel,
+    step_kernel,
+    sum_parts_kernel,
+)
 from recall_bench.kernels.triton_support import (
     differentiable,
     needs_gradient,
@@ -22,231 +24,36 @@ from recall_bench.kernels.triton_support import (
     unavailable_for,
 )
 
-LOG2_E: tl.constexpr = tl.constexpr(1.4426950408889634)
+STATE_LIMIT = 256
+"""Larger states run on the reference."""
 
 
-@triton.jit
-def _combine(a1, b1, a2, b2):
-    return a1 * a2, a2 * b1 + b2
+class Tile(NamedTuple):
+    """The shape of a tile, see `scan_kernels`."""
+
+    T: int
+    S: int
+    J: int
+    V: int
+    P: int
+    Q: int
+
+    @property
+    def channels(self) -> int:
+        return self.J * self.V * self.Q
 
 
-@triton.jit
-def _softplus(x):
-    """log(1 + exp(x)), accurate where exp(x) is small (Kahan's log1p)."""
-    e = tl.exp2(-tl.abs(x) * LOG2_E)
-    u = 1.0 + e
-    tail = tl.where(u == 1.0, e, tl.log(u) * (e / tl.where(u == 1.0, 1.0, u - 1.0)))
-    return tl.maximum(x, 0.0) + tail
+WARPS = 1
+T_TILE = 4
+ELEMENTS = 8  # of a thread and token
+FORWARD_HALVES, BACKWARD_HALVES = True, True
 
 
-@triton.jit
-def _sigmoid(x):
-    return 1.0 / (1.0 + tl.exp2(-x * LOG2_E))
-
-
-@triton.jit
-def _load(x, t, c, L, W, stride):
-    """x (L, W) at times t and channels c, zeros outside: (T, C) float32."""
-    inside = ((t >= 0) & (t < L))[:, None] & (c < W)[None, :]
-    return tl.load(x + t.to(tl.int64)[:, None] * stride + c[None, :], mask=inside, other=0.0).to(
-        tl.float32
-    )
-
-
-@triton.jit
-def _store(x, value, t, c, L, W, stride):
-    inside = (t < L)[:, None] & (c < W)[None, :]
-    offset = t.to(tl.int64)[:, None] * stride + c[None, :]
-    tl.store(x + offset, value.to(x.dtype.element_ty), mask=inside)
-
-
-@triton.jit
-def _step_size(raw, bias, t, L, BIAS: tl.constexpr, SOFTPLUS: tl.constexpr):
-    """delta, and its derivative by the raw value: (T, C) each; 0 outside the sequence."""
-    if BIAS:
-        raw += bias[None, :]
-    delta = raw
-    slope = tl.full(raw.shape, 1.0, tl.float32)
-    if SOFTPLUS:
-        delta = _softplus(raw)
-        slope = _sigmoid(raw)
-    return tl.where((t < L)[:, None], delta, 0.0), slope
-
-
-@triton.jit
-def _forward_kernel(
-    u, delta, A, B, C, D, z, bias, h0, y, h_last, starts,
-    u_b, u_t, delta_b, delta_t, B_b, B_t, C_b, C_t, z_b, z_t, y_b, y_t, L, W, n_state, chunks,
-    SKIP: tl.constexpr, GATE: tl.constexpr, BIAS: tl.constexpr, SOFTPLUS: tl.constexpr,
-    INITIAL: tl.constexpr, KEEP: tl.constexpr,
-    T_TILE: tl.constexpr, C_TILE: tl.constexpr, N: tl.constexpr,
-):  # fmt: skip
-    b = tl.program_id(0).to(tl.int64)
-    c = tl.program_id(1) * C_TILE + tl.arange(0, C_TILE)
-    n = tl.arange(0, N)
-    u += b * u_b
-    delta += b * delta_b
-    B += b * B_b
-    C += b * C_b
-    z += b * z_b
-    y += b * y_b
-    inside = (c < W)[:, None] & (n < n_state)[None, :]
-    state = c[:, None] * n_state + n[None, :]
-    rate = tl.load(A + state, mask=inside, other=0.0).to(tl.float32) * LOG2_E  # (C, N)
-    skip = tl.load(D + c, mask=c < W, other=0.0).to(tl.float32) if SKIP else 0.0
-    shift = tl.load(bias + c, mask=c < W, other=0.0).to(tl.float32) if BIAS else 0.0
-    h = tl.zeros((C_TILE, N), tl.float32)
-    if INITIAL:
-        h += tl.load(h0 + b * W * n_state + state, mask=inside, other=0.0)
-    first = (tl.arange(0, T_TILE) == 0)[:, None, None]
-    last = (tl.arange(0, T_TILE) == T_TILE - 1)[:, None, None]
-    for i in range(0, chunks):
-        if KEEP:
-            tl.store(starts + (b * chunks + i) * W * n_state + state, h, mask=inside)
-        t = i * T_TILE + tl.arange(0, T_TILE)
-        x = _load(u, t, c, L, W, u_t)
-        step, _ = _step_size(_load(delta, t, c, L, W, delta_t), shift, t, L, BIAS, SOFTPLUS)
-        B_tile = _load(B, t, n, L, n_state, B_t)
-        C_tile = _load(C, t, n, L, n_state, C_t)
-        a = tl.exp2(step[:, :, None] * rate[None, :, :])  # (T, C, N)
-        added = (step * x)[:, :, None] * B_tile[:, None, :]
-        added = tl.where(first, added + a * h[None, :, :], added)
-        _, H = tl.associative_scan((a, added), 0, _combine)
-        out = tl.sum(H * C_tile[:, None, :], 2)
-        if SKIP:
-            out += skip[None, :] * x
-        if GATE:
-            gate = _load(z, t, c, L, W, z_t)
-            out *= gate * _sigmoid(gate)
-        _store(y, out, t, c, L, W, y_t)
-        h = tl.sum(tl.where(last, H, 0.0), 0)
-    tl.store(h_last + b * W * n_state + state, h, mask=inside)
-
-
-@triton.jit
-def _backward_kernel(
-    u, delta, A, B, C, D, z, bias, starts, dy, dh_last,
-    du, d_delta, dA, dB, dC, dD, dz, dh0,
-    u_b, u_t, delta_b, delta_t, B_b, B_t, C_b, C_t, z_b, z_t, dy_b, dy_t,
-    L, W, n_state, chunks,
-    SKIP: tl.constexpr, GATE: tl.constexpr, BIAS: tl.constexpr, SOFTPLUS: tl.constexpr,
-    T_TILE: tl.constexpr, C_TILE: tl.constexpr, N: tl.constexpr,
-):  # fmt: skip
-    """Chunks in reverse; g_t = C_t dy_t + a_{t+1} g_{t+1} is the gradient of h_t.
-
-    dA (batch, W, N) and dD (batch, W) are to be summed over the batch, dB and dC
-    (channel blocks, batch, L, N) over the blocks. du, d_delta, dz are contiguous.
-    """
-    b = tl.program_id(0).to(tl.int64)
-    block = tl.program_id(1)
-    c = block * C_TILE + tl.arange(0, C_TILE)
-    n = tl.arange(0, N)
-    u += b * u_b
-    delta += b * delta_b
-    B += b * B_b
-    C += b * C_b
-    z += b * z_b
-    dy += b * dy_b
-    du += b * L * W
-    d_delta += b * L * W
-    dz += b * L * W
-    part = (block * tl.num_programs(0) + b) * L * n_state
-    inside = (c < W)[:, None] & (n < n_state)[None, :]
-    state = c[:, None] * n_state + n[None, :]
-    rate = tl.load(A + state, mask=inside, other=0.0).to(tl.float32)  # (C, N)
-    skip = tl.load(D + c, mask=c < W, other=0.0).to(tl.float32) if SKIP else 0.0
-    shift = tl.load(bias + c, mask=c < W, other=0.0).to(tl.float32) if BIAS else 0.0
-    carry = tl.load(dh_last + b * W * n_state + state, mask=inside, other=0.0)
-    dA_sum = tl.zeros((C_TILE, N), tl.float32)
-    dD_sum = tl.zeros((C_TILE,), tl.float32)
-    first = (tl.arange(0, T_TILE) == 0)[:, None, None]
-    last = (tl.arange(0, T_TILE) == T_TILE - 1)[:, None, None]
-    for i in range(0, chunks):
-        chunk = chunks - 1 - i
-        t = chunk * T_TILE + tl.arange(0, T_TILE)
-        x = _load(u, t, c, L, W, u_t)
-        raw = _load(delta, t, c, L, W, delta_t)
-        step, slope = _step_size(raw, shift, t, L, BIAS, SOFTPLUS)
-        next_raw = _load(delta, t + 1, c, L, W, delta_t)
-        next_step, _ = _step_size(next_raw, shift, t + 1, L, BIAS, SOFTPLUS)
-        B_tile = _load(B, t, n, L, n_state, B_t)
-        C_tile = _load(C, t, n, L, n_state, C_t)
-        dout = _load(dy, t, c, L, W, dy_t)
-        start = tl.load(starts + (b * chunks + chunk) * W * n_state + state, mask=inside, other=0.0)
-        a = tl.exp2(step[:, :, None] * (rate * LOG2_E)[None, :, :])  # (T, C, N)
-        added = (step * x)[:, :, None] * B_tile[:, None, :]
-        _, H = tl.associative_scan(
-            (a, tl.where(first, added + a * start[None, :, :], added)), 0, _combine
-        )
-        if GATE:
-            gate = _load(z, t, c, L, W, z_t)
-            half = _sigmoid(gate)
-            out = tl.sum(H * C_tile[:, None, :], 2)
-            if SKIP:
-                out += skip[None, :] * x
-            _store(dz, dout * out * half * (1.0 + gate * (1.0 - half)), t, c, L, W, W)
-            dout *= gate * half
-        _store(dC + part, tl.sum(dout[:, :, None] * H, 1), t, n, L, n_state, n_state)
-        a_next = tl.exp2(next_step[:, :, None] * (rate * LOG2_E)[None, :, :])
-        own = dout[:, :, None] * C_tile[:, None, :]
-        own = tl.where(last, own + a_next * carry[None, :, :], own)
-        _, G = tl.associative_scan((a_next, own), 0, _combine, reverse=True)
-        _store(dB + part, tl.sum((step * x)[:, :, None] * G, 1), t, n, L, n_state, n_state)
-        carry = tl.sum(tl.where(first, G, 0.0), 0)
-        d_added = tl.sum(G * B_tile[:, None, :], 2)  # of delta_t u_t
-        d_exponent = G * (H - added)  # of delta_t A: G times a_t h_{t-1}
-        dA_sum += tl.sum(d_exponent * step[:, :, None], 0)
-        dx = d_added * step
-        if SKIP:
-            dx += dout * skip[None, :]
-            dD_sum += tl.sum(dout * x, 0)
-        _store(du, dx, t, c, L, W, W)
-        d_step = d_added * x + tl.sum(d_exponent * rate[None, :, :], 2)
-        _store(d_delta, d_step * slope, t, c, L, W, W)
-    t = tl.arange(0, 1)
-    step, _ = _step_size(_load(delta, t, c, L, W, delta_t), shift, t, L, BIAS, SOFTPLUS)
-    a_first = tl.exp2(tl.sum(step, 0)[:, None] * (rate * LOG2_E))
-    tl.store(dh0 + b * W * n_state + state, carry * a_first, mask=inside)
-    tl.store(dA + b * W * n_state + state, dA_sum, mask=inside)
-    if SKIP:
-        tl.store(dD + b * W + c, dD_sum, mask=c < W)
-
-
-@triton.jit
-def _step_kernel(
-    u, delta, A, B, C, D, z, bias, h, y, new_h, u_b, delta_b, B_b, C_b, z_b, W, n_state,
-    SKIP: tl.constexpr, GATE: tl.constexpr, BIAS: tl.constexpr, SOFTPLUS: tl.constexpr,
-    C_TILE: tl.constexpr, N: tl.constexpr,
-):  # fmt: skip
-    b = tl.program_id(0).to(tl.int64)
-    c = tl.program_id(1) * C_TILE + tl.arange(0, C_TILE)
-    n = tl.arange(0, N)
-    inside = (c < W)[:, None] & (n < n_state)[None, :]
-    state = c[:, None] * n_state + n[None, :]
-    rate = tl.load(A + state, mask=inside, other=0.0).to(tl.float32) * LOG2_E
-    x = tl.load(u + b * u_b + c, mask=c < W, other=0.0).to(tl.float32)
-    step = tl.load(delta + b * delta_b + c, mask=c < W, other=0.0).to(tl.float32)
-    B_n = tl.load(B + b * B_b + n, mask=n < n_state, other=0.0).to(tl.float32)
-    C_n = tl.load(C + b * C_b + n, mask=n < n_state, other=0.0).to(tl.float32)
-    if BIAS:
-        step += tl.load(bias + c, mask=c < W, other=0.0).to(tl.float32)
-    if SOFTPLUS:
-        step = _softplus(step)
-    old = tl.load(h + b * W * n_state + state, mask=inside, other=0.0)
-    new = tl.exp2(step[:, None] * rate) * old + (step * x)[:, None] * B_n[None, :]
-    tl.store(new_h + b * W * n_state + state, new, mask=inside)
-    out = tl.sum(new * C_n[None, :], 1)
-    if SKIP:
-        out += tl.load(D + c, mask=c < W, other=0.0).to(tl.float32) * x
-    if GATE:
-        gate = tl.load(z + b * z_b + c, mask=c < W, other=0.0).to(tl.float32)
-        out *= gate * _sigmoid(gate)
-    tl.store(y + b * W + c, out.to(y.dtype.element_ty), mask=c < W)
-
-
-T_TILE = 16
-FORWARD_CHANNELS = 16
-BACKWARD_CHANNELS = 32
+def tile_of(n_state: int) -> Tile:
+    """Eight elements a thread, states over at least four threads; more where N exceeds that."""
+    N = triton.next_power_of_2(n_state)
+    P = min(32, N, max(4, N // ELEMENTS))
+    return Tile(T_TILE, N // P, max(1, ELEMENTS * P // N), WARPS, P, 32 // P)
 
 
 def unavailable(op: str, tensor: Tensor) -> str | None:
@@ -268,6 +75,10 @@ def selective_scan(
     return_state: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]:
     """See `recall_bench.kernels.selective_scan.selective_scan`."""
+    if A.shape[1] > STATE_LIMIT:
+        return reference.selective_scan(
+            u, delta, A, B, C, D, z, delta_bias, delta_softplus, initial_state, return_state
+        )
     inputs = (u, delta, A, B, C, D, z, delta_bias, initial_state)
     y, state, _ = _scan(*inputs, delta_softplus, needs_gradient(*inputs))
     return (y, state) if return_state else y
@@ -286,7 +97,7 @@ def selective_scan_step(
     state: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """See `recall_bench.kernels.selective_scan.selective_scan_step`."""
-    if needs_gradient(u, delta, A, B, C, D, z, delta_bias, state):
+    if A.shape[1] > STATE_LIMIT or needs_gradient(u, delta, A, B, C, D, z, delta_bias, state):
         return reference.selective_scan_step(
             u, delta, A, B, C, D, z, delta_bias, delta_softplus, state
         )
@@ -308,10 +119,8 @@ def _strides(*tensors: Tensor | None) -> list[int]:
     return [s for x in tensors for s in (x.stride()[:-1] if x is not None else (0,) * (rank - 1))]
 
 
-def _tiles(u: Tensor, A: Tensor, channels: int) -> tuple[int, int, int]:
-    """Chunks, channels of a tile, N."""
-    N = triton.next_power_of_2(A.shape[1])
-    return triton.cdiv(u.shape[1], T_TILE), max(1, channels * 16 // max(16, N)), N
+def _whole(u: Tensor, n_state: int, tile: Tile) -> bool:
+    return not (u.shape[1] % tile.T or u.shape[2] % tile.channels or n_state != tile.S * tile.P)
 
 
 def _forward(
@@ -337,12 +146,14 @@ def _forward(
     u, delta, B, C = (rows_contiguous(x) for x in (u, delta, B, C))
     z = None if z is None else rows_contiguous(z)
     h0 = None if initial_state is None else initial_state.float().contiguous()
-    chunks, channels, N = _tiles(u, A, FORWARD_CHANNELS)
-    _forward_kernel[u.shape[0], triton.cdiv(u.shape[2], channels)](
+    tile = tile_of(A.shape[1])
+    chunks = triton.cdiv(u.shape[1], tile.T)
+    forward_kernel[u.shape[0], triton.cdiv(u.shape[2], tile.channels)](
         u, delta, A.contiguous(), B, C, D, u if z is None else z, delta_bias, h0, y, state, starts,
-        *_strides(u, delta, B, C, z, y), u.shape[1], u.shape[2], A.shape[1], chunks,
+        *_strides(u, delta, B, C, z), u.shape[1], u.shape[2], A.shape[1], chunks, 0,
         **_flags(D, z, delta_bias, delta_softplus), INITIAL=h0 is not None, KEEP=keep,
-        T_TILE=T_TILE, C_TILE=channels, N=N, num_warps=4,
+        WHOLE=_whole(u, A.shape[1], tile), HALVES=FORWARD_HALVES,
+        **tile._asdict(), num_warps=tile.V,
     )  # fmt: skip
     return y, state, starts
 
@@ -360,11 +171,15 @@ def _scan_shapes(
     delta_softplus: bool,
     keep: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    batch, length = u.shape[:2]
-    chunks = (length + T_TILE - 1) // T_TILE if keep else 0
-    y = u.new_empty(u.shape)
+    batch, length, width = u.shape
+    tile = tile_of(A.shape[1])
+    chunks = -(-length // tile.T) if keep else 0
+    blocks = -(-width // tile.channels)
+    held = blocks * tile.channels * tile.S * tile.P
+    y = torch.empty(u.shape, dtype=u.dtype, device=u.device)
     state = u.new_empty(batch, *A.shape, dtype=torch.float32)
-    return y, state, u.new_empty(batch, chunks, *A.shape, dtype=torch.float32)
+    dtype = torch.bfloat16 if u.dtype == torch.bfloat16 else torch.float32
+    return y, state, u.new_empty(batch, chunks, held, dtype=dtype)
 
 
 @torch.library.custom_op("recall_bench::selective_scan_backward", mutates_args=())
@@ -378,47 +193,46 @@ def _scan_backward(
     z: Tensor | None,
     delta_bias: Tensor | None,
     delta_softplus: bool,
+    has_initial: bool,
     starts: Tensor,
     dy: Tensor,
-    dh_last: Tensor,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of u, delta, A, B, C, D, z, delta_bias and the initial state."""
+    dh_last: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of u, delta, z, A, B and C together (2, batch, L, N), D and the bias together
+    (2, W), and the initial state; those of z and the initial state are empty without one."""
     shapes = _scan_backward_shapes(
-        u, delta, A, B, C, D, z, delta_bias, delta_softplus, starts, dy, dh_last
+        u, delta, A, B, C, D, z, delta_bias, delta_softplus, has_initial, starts, dy, dh_last
     )
+    du, d_delta, dz, dA, dBC, dD_bias, dh0 = shapes
     if u.numel() == 0:
-        gradients = [x.zero_() for x in shapes]
-        return (*gradients[:-1], dh_last.clone())
+        for x in shapes:
+            x.zero_()
+        if has_initial and dh_last is not None:
+            dh0.copy_(dh_last)
+        return shapes
+    tile = tile_of(A.shape[1])
     batch, length, width = u.shape
-    chunks, channels, N = _tiles(u, A, BACKWARD_CHANNELS)
-    blocks = triton.cdiv(width, channels)
+    blocks = triton.cdiv(width, tile.channels)
     f32: dict[str, Any] = {"dtype": torch.float32, "device": u.device}
-    du, d_delta, dz = (torch.empty(u.shape, dtype=x.dtype, device=u.device) for x in (
-        u, delta, u if z is None else z))  # fmt: skip
-    dA, dh0 = (torch.empty(batch, *A.shape, **f32) for _ in range(2))
-    dB, dC = (torch.empty(blocks, *B.shape, **f32) for _ in range(2))
-    dD = torch.empty(batch, width, **f32)
+    parts_A = torch.empty(batch, *A.shape, **f32)
+    parts_BC = torch.empty(2, blocks, *B.shape, **f32)
+    parts_D_bias = torch.empty(2, batch, width, **f32)
     u, delta, B, C, dy = (rows_contiguous(x) for x in (u, delta, B, C, dy))
     z = None if z is None else rows_contiguous(z)
-    _backward_kernel[batch, blocks](
-        u, delta, A.contiguous(), B, C, D, u if z is None else z, delta_bias,
-        starts, dy, dh_last.contiguous(), du, d_delta, dA, dB, dC, dD, dz, dh0,
-        *_strides(u, delta, B, C, z, dy), length, width, A.shape[1], chunks,
-        **_flags(D, z, delta_bias, delta_softplus),
-        T_TILE=T_TILE, C_TILE=channels, N=N, num_warps=8,
+    backward_kernel[batch, blocks](
+        u, delta, A.contiguous(), B, C, D, u if z is None else z, delta_bias, starts, dy,
+        None if dh_last is None else dh_last.contiguous(),
+        du, d_delta, dz, parts_A, parts_BC, parts_D_bias, dh0,
+        *_strides(u, delta, B, C, z, dy), length, width, A.shape[1],
+        triton.cdiv(length, tile.T), 0, **_flags(D, z, delta_bias, delta_softplus),
+        INITIAL=has_initial, FINAL=dh_last is not None, WHOLE=_whole(u, A.shape[1], tile),
+        HALVES=BACKWARD_HALVES, **tile._asdict(), num_warps=tile.V,
     )  # fmt: skip
-    none = u.new_empty(0)
-    return (
-        du,
-        d_delta,
-        dA.sum(0).to(A.dtype),
-        dB.sum(0).to(B.dtype),
-        dC.sum(0).to(C.dtype),
-        none if D is None else dD.sum(0).to(D.dtype),
-        none.clone() if z is None else dz,
-        none.clone() if delta_bias is None else d_delta.sum((0, 1)).to(delta_bias.dtype),
-        dh0,
-    )
+    size = dBC[0].numel()
+    sum_parts_kernel[triton.cdiv(size, 512), 2](parts_BC, dBC, blocks, size, TILE=512, num_warps=4)
+    torch.sum(parts_A, 0, out=dA)
+    torch.sum(parts_D_bias, 1, out=dD_bias)
+    return shapes
 
 
 @_scan_backward.register_fake
@@ -432,13 +246,24 @@ def _scan_backward_shapes(
     z: Tensor | None,
     delta_bias: Tensor | None,
     delta_softplus: bool,
+    has_initial: bool,
     starts: Tensor,
     dy: Tensor,
-    dh_last: Tensor,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    optional = (u.new_empty(0) if x is None else x.new_empty(x.shape) for x in (D, z, delta_bias))
-    required = (x.new_empty(x.shape) for x in (u, delta, A, B, C))
-    return (*required, *optional, dh_last.new_empty(dh_last.shape))  # type: ignore[return-value]
+    dh_last: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    def empty(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        return torch.empty(shape, dtype=dtype, device=u.device)
+
+    initial = (u.shape[0], *A.shape) if has_initial else (0,)
+    return (
+        empty(*u.shape, dtype=u.dtype),
+        empty(*u.shape, dtype=delta.dtype),
+        empty(0) if z is None else empty(*u.shape, dtype=z.dtype),
+        empty(*A.shape),
+        empty(2, *B.shape, dtype=B.dtype),
+        empty(2, u.shape[2]),
+        empty(*initial),
+    )
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -451,12 +276,24 @@ def _differentiate(
     ctx: Any, dy: Tensor | None, dh: Tensor | None, _: Any
 ) -> tuple[Tensor | None, ...]:
     *tensors, starts = ctx.saved_tensors
-    u, A = tensors[0], tensors[2]
+    u, _, A, _, C, D, z, bias = tensors
     dy = torch.zeros_like(u) if dy is None else dy
-    dh = starts.new_zeros(u.shape[0], *A.shape) if dh is None else dh
-    gradients = _scan_backward(*tensors, ctx.softplus, starts, dy, dh)
-    given = (*(x is not None for x in tensors), ctx.has_initial)
-    return *(g if wanted else None for g, wanted in zip(gradients, given, strict=True)), None, None
+    du, d_delta, dz, dA, dBC, dD_bias, dh0 = _scan_backward(
+        *tensors, ctx.softplus, ctx.has_initial, starts, dy, dh
+    )
+    return (
+        du,
+        d_delta,
+        dA.to(A.dtype),
+        dBC[0],
+        dBC[1].to(C.dtype),
+        None if D is None else dD_bias[0].to(D.dtype),
+        None if z is None else dz,
+        None if bias is None else dD_bias[1].to(bias.dtype),
+        dh0 if ctx.has_initial else None,
+        None,
+        None,
+    )
 
 
 _scan_op = torch.library.custom_op("recall_bench::selective_scan", _forward, mutates_args=())
@@ -485,7 +322,7 @@ def _step(
     z = None if z is None else rows_contiguous(z)
     N = triton.next_power_of_2(A.shape[1])
     channels = max(1, 1024 // N)
-    _step_kernel[u.shape[0], triton.cdiv(u.shape[1], channels)](
+    step_kernel[u.shape[0], triton.cdiv(u.shape[1], channels)](
         u, delta, A.contiguous(), B, C, D, z, delta_bias, state.float().contiguous(), y, new,
         *_strides(u, delta, B, C, z), u.shape[1], A.shape[1],
         **_flags(D, z, delta_bias, delta_softplus), C_TILE=channels, N=N, num_warps=4,
