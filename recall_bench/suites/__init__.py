@@ -9,6 +9,7 @@ from recall_bench.suites.scores import scores, summary
 __all__ = ["SUITES", "Column", "Setting", "Suite", "get", "scores", "summary"]
 
 SUITES = {
+    "recall": "six reasons to forget, one task each: the set we recommend",
     "mad": "the six tasks of MAD (2403.17844) with their changes",
     "quick": "every task, small enough for a CPU",
 }
