@@ -80,8 +80,10 @@ def _section(name: str, cls: type[Task], first: str) -> str:
         parts.append(f"Told under [`{first}`](#{first}).")
     if name in GOLDEN:
         parts += [_example(name), _segments(cls())]
-    else:
+    elif "data" in cls.model_fields:
         parts.append("It reads data from disk, so no example is drawn here.")
+    else:
+        parts.append(f"Its examples are text: see `recall-bench show {name}`.")
     parts.append(_options(cls))
     return "\n\n".join(parts)
 

@@ -31,7 +31,8 @@ class LoadReport:
 
     def lines(self) -> Iterable[str]:
         """One line of counts, then one for each warning."""
-        yield ", ".join(f"{number:,} {what}" for what, number in self.counts.items())
+        if self.counts:
+            yield ", ".join(f"{number:,} {what}" for what, number in self.counts.items())
         for what, number in self.warnings.items():
             places = self.places[what]
             more = ", …" if number > len(places) else ""

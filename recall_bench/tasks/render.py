@@ -9,6 +9,7 @@ from rich.text import Text
 from torch import Tensor
 
 from recall_bench.tasks.base import IGNORE, SPLITS, Examples, Role, Segment, Span, Task, generate
+from recall_bench.tasks.render_text import text_lines
 
 COLOURS = ("cyan", "yellow", "magenta", "green", "blue", "red")
 MARKS = {"key": "k", "value": "v", "query": "?", "filler": "", "other": ""}
@@ -21,6 +22,9 @@ def render(task: Task, console: Console, *, seed: int = 0, count: int = 1) -> No
         _print_paragraph(paragraph, console)
         console.print()
     console.print(segment_table(task))
+    if report := task.report():
+        for line in report.lines():
+            console.print(Text(line))
     for index, segment in enumerate(task.segments("train")):
         render_examples(
             task, segment, generate(task, "train", index, seed, stop=count), console, count
@@ -35,9 +39,15 @@ def render_examples(
     Under each token stands its mark (k1 the first key, v1 its value, ?1 its query) or the name that
     the task gives it, and under that the answer, so that nothing rests on colour alone.
     """
+    codec = task.codec()
     for row in range(min(count, len(examples.inputs))):
         inputs, labels = examples.inputs[row], examples.labels[row]
         console.print()
+        if codec:
+            console.print(Text(f"{describe_segment(segment)}: example {row + 1}", "bold"))
+            for line in text_lines(codec, inputs, labels):
+                console.print(line)
+            continue
         title = (f"{describe_segment(segment)}: example {row + 1}", "bold")
         console.print(Text.assemble(title, (f"  {_legend(task, segment, inputs, labels)}", "dim")))
         for line in example_lines(task, segment, inputs, labels, console.width):
