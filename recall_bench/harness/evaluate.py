@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import math
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -9,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import torch
 from pydantic import Field, ValidationError
 
 from recall_bench import environment
@@ -19,7 +19,7 @@ from recall_bench.errors import UserError
 from recall_bench.files import explained, write_file
 from recall_bench.harness import extra
 from recall_bench.harness.data import documents_hash
-from recall_bench.harness.models import Subject, load_hugging_face
+from recall_bench.harness.models import Subject, is_run, load_hugging_face, load_own_run
 from recall_bench.harness.prompts import ANSWER_TOKENS, JustReadTwice
 from recall_bench.harness.tasks import METRIC, RecallTask, get_task
 from recall_bench.memory import PeakMemory
@@ -90,12 +90,24 @@ def evaluate(request: Request, store: ResultStore, tell: Tell = lambda _: None) 
         )
     tasks = [get_task(name) for name in dict.fromkeys(request.tasks)]
     extra.keep_to_installed_code()
-    if request.data is None or not Path(request.model).is_dir():
+    own = _own_run(request, store)
+    if request.data is None or not (own or Path(request.model).is_dir()):
         extra.go_offline_without_a_hub()
     jobs = [_job(task, request) for task in tasks]
     device = resolve_device(request.device)
     peak = PeakMemory(device)
-    subject = _load(request, store, device)
+    size, longest = request.batch_size, request.max_length
+    if own:
+        subject = load_own_run(own, device=device, batch_size=size, max_length=longest)
+    else:
+        subject = load_hugging_face(
+            request.model,
+            device=device,
+            dtype=request.dtype,
+            batch_size=size,
+            max_length=longest,
+            trust_remote_code=request.trust_remote_code is not None,
+        )
     store.prepare()
     records = []
     for job in jobs:
@@ -115,7 +127,7 @@ def _job(task: RecallTask, request: Request) -> _Job:
     if request.limit is not None:
         documents = documents.select(range(min(request.limit, len(documents))))
     options = {
-        "name": task.name,
+        "name": f"lm-eval-{task.name}",
         "examples": len(documents),
         "documents": documents_hash(documents),
         "context_length": request.context_length,
@@ -124,15 +136,10 @@ def _job(task: RecallTask, request: Request) -> _Job:
     return _Job(task, documents, options)
 
 
-def _load(request: Request, store: ResultStore, device: torch.device) -> Subject:
-    return load_hugging_face(
-        request.model,
-        device=device,
-        dtype=request.dtype,
-        batch_size=request.batch_size,
-        max_length=request.max_length,
-        trust_remote_code=request.trust_remote_code is not None,
-    )
+def _own_run(request: Request, store: ResultStore) -> Path | None:
+    """The directory of one of our runs, where the model is one: by path, or by id in the store."""
+    places = (Path(request.model), store.directory(request.model))
+    return next((place.resolve() for place in places if is_run(place)), None)
 
 
 def _config(job: _Job, subject: Subject) -> dict[str, Any]:
@@ -153,7 +160,7 @@ def _versions(job: _Job) -> dict[str, int]:
 def _run_id(job: _Job, subject: Subject) -> str:
     name = re.sub(r"[^A-Za-z0-9._]+", "-", subject.name).strip("-.")
     digest = short_hash({"config": _config(job, subject), "versions": _versions(job)})
-    return f"{job.task.name}-{name}-{digest}"
+    return f"{job.options['name']}-{name}-{digest}"
 
 
 def _evaluate(
@@ -173,7 +180,7 @@ def _evaluate(
     )
     evaluated = time.perf_counter()
     lines = [_line(sample, subject) for sample in results["samples"][job.task.name]]
-    cut = sum(line["cut_by_the_harness"] for line in lines)
+    cut = sum(line["lost_its_beginning"] for line in lines)
     if cut:
         tell(
             f"{job.task.name}: {cut} of {len(lines)} prompts are longer than the {_room(subject)} "
@@ -181,7 +188,7 @@ def _evaluate(
             f"around the answer instead."
         )
     longest = max(line["prompt_tokens"] for line in lines)
-    state = subject.measure(min(longest, _room(subject)) + 1)
+    state = subject.measure(int(min(longest, _room(subject))) + 1)
     record = Record(
         run_id=run_id,
         status="finished",
@@ -211,7 +218,7 @@ def _evaluate(
             **environment.describe_host(resolve_device(request.device)),
             "harness": {name: importlib.metadata.version(name) for name in PACKAGES},
             "batch_size": request.batch_size,
-            "cut_by_the_harness": cut,
+            "lost_their_beginning": cut,
         },
         started=started,
         finished=now(),
@@ -230,14 +237,14 @@ def _line(sample: Mapping[str, Any], subject: Subject) -> dict[str, Any]:
         "output": sample["filtered_resps"][0],
         METRIC: int(sample[METRIC]),
         "prompt_tokens": tokens,
-        "cut_by_the_harness": tokens > _room(subject),
+        "lost_its_beginning": tokens > _room(subject),
         "prompt": prompt,
     }
 
 
-def _room(subject: Subject) -> int:
-    """Tokens of a prompt that the harness leaves to a model."""
-    return subject.max_length - GENERATED
+def _room(subject: Subject) -> float:
+    """Tokens of a prompt that leave room for the answer."""
+    return math.inf if subject.max_length is None else subject.max_length - GENERATED
 
 
 def _by_length(lines: list[dict[str, Any]]) -> list[SliceScore]:

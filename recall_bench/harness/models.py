@@ -9,8 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from recall_bench import registry
+from recall_bench.config import build
 from recall_bench.errors import UserError
 from recall_bench.harness.states import MeasuredState, measure_state
+from recall_bench.memory import measure_layers
+from recall_bench.store import RECORD
 
 if TYPE_CHECKING:
     from lm_eval.api.model import TemplateLM
@@ -30,8 +34,8 @@ class Subject:
     knobs: dict[str, Any]
     """What tells it from others of its name; part of the run id."""
     parameters: int
-    max_length: int
-    """Tokens, answer included; the harness cuts longer prompts from the left."""
+    max_length: int | None
+    """Tokens, answer included; longer prompts lose their beginning. None: any length."""
     measure: Callable[[int], MeasuredState]
     """What one sequence carries after so many tokens."""
 
@@ -74,6 +78,30 @@ def load_hugging_face(
     parameters = sum(parameter.numel() for parameter in lm.model.parameters())
     name = knobs["model"].rpartition("/")[2]
     return Subject(lm, name, knobs, parameters, lm.max_length, partial(measure_state, lm.model))
+
+
+def is_run(directory: Path) -> bool:
+    """Whether a directory is a run of a store, as far as its files tell."""
+    return (directory / RECORD).exists()
+
+
+def load_own_run(
+    directory: Path, *, device: torch.device, batch_size: int, max_length: int | None
+) -> Subject:
+    """One of our own trained runs, decoding through its recurrent step. Raises `UserError`."""
+    from recall_bench.harness.checkpoint import CheckpointLM
+
+    lm = CheckpointLM(str(directory), str(device), batch_size, max_length)
+    record = lm.kept.record
+    architecture = build(registry.architectures, record.config["architecture"])
+
+    def measure(length: int) -> MeasuredState:
+        return MeasuredState(length, "float32", measure_layers(architecture, length))
+
+    knobs = {k: v for k, v in record.config["architecture"].items() if k != "name"}
+    knobs |= {"run": record.run_id, "max_length": max_length}
+    parameters = sum(parameter.numel() for parameter in lm.kept.model.parameters())
+    return Subject(lm, architecture.name, knobs, parameters, max_length, measure)
 
 
 def weights_hash(directory: Path) -> str:

@@ -158,7 +158,7 @@ def test_state_bytes_are_those_of_the_cache_after_the_longest_prompt(store: Resu
 def test_a_record_says_what_was_asked_and_what_answered(store: ResultStore) -> None:
     (record,) = [r for r in store.records() if r.config["architecture"]["name"] == "rwkv"]
     assert record.config["task"] == {
-        "name": "swde",
+        "name": "lm-eval-swde",
         "examples": 4,
         "documents": record.data_hash["test"],
         "context_length": None,
