@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from recall_bench.architectures import Architecture, Mixer, State
+from recall_bench.architectures.linear import Linear
 from recall_bench.config import ModelConfig, RunConfig
 from recall_bench.kernels.add_norm import add_norm
 from recall_bench.kernels.embedding import TokenOrder, embedding
@@ -26,8 +27,8 @@ class MLP(nn.Module):
 
     def __init__(self, width: int, hidden: int):
         super().__init__()
-        self.up = nn.Linear(width, 2 * hidden, bias=False)
-        self.down = nn.Linear(hidden, width, bias=False)
+        self.up = Linear(width, 2 * hidden, bias=False)
+        self.down = Linear(hidden, width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         gate, value = self.up(x).chunk(2, dim=-1)

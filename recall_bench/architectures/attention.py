@@ -4,10 +4,11 @@ from typing import Self
 
 import torch
 from pydantic import Field, model_validator
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from recall_bench.architectures.base import Architecture, Mixer, State
+from recall_bench.architectures.linear import Linear
 from recall_bench.architectures.rotary import rotate
 from recall_bench.registry import register_architecture
 
@@ -38,8 +39,8 @@ class AttentionMixer(Mixer):
         self.num_heads = num_heads
         self.head_dim = d_model // num_heads
         self.rotary = rotary
-        self.qkv = nn.Linear(d_model, 3 * d_model)
-        self.out = nn.Linear(d_model, d_model)
+        self.qkv = Linear(d_model, 3 * d_model)
+        self.out = Linear(d_model, d_model)
 
     def forward(self, x: Tensor) -> Tensor:
         return self._attend(*self._project(x, self._positions(x)))

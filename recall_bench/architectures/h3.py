@@ -13,6 +13,7 @@ from recall_bench.architectures.base import (
     State,
     exempt_from_decay,
 )
+from recall_bench.architectures.linear import Linear
 from recall_bench.registry import register_architecture
 
 DT_MIN, DT_MAX = 1e-3, 1e-1
@@ -41,10 +42,10 @@ class H3Mixer(Mixer):
         super().__init__()
         heads, modes = d_model // head_dim, d_state // 2
         self.head_dim = head_dim
-        self.q_proj = nn.Linear(d_model, d_model)
-        self.k_proj = nn.Linear(d_model, d_model)
-        self.v_proj = nn.Linear(d_model, d_model)
-        self.out_proj = nn.Linear(d_model, d_model)
+        self.q_proj = Linear(d_model, d_model)
+        self.k_proj = Linear(d_model, d_model)
+        self.v_proj = Linear(d_model, d_model)
+        self.out_proj = Linear(d_model, d_model)
         bound = d_state**-0.5
         self.shift_C = nn.Parameter(torch.empty(d_model, d_state).uniform_(-bound, bound))
         self.shift_D = nn.Parameter(torch.randn(d_model))

@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from recall_bench.architectures.base import (
     Architecture,
@@ -15,6 +14,8 @@ from recall_bench.architectures.base import (
     exempt_from_decay,
     keep_initialisation,
 )
+from recall_bench.architectures.linear import Linear
+from recall_bench.kernels.linear import linear
 from recall_bench.kernels.selective_scan import selective_scan, selective_scan_step
 from recall_bench.kernels.short_conv import short_conv, short_conv_step
 from recall_bench.registry import register_architecture
@@ -41,18 +42,18 @@ class MambaMixer(Mixer):
         super().__init__()
         inner, rank = expand * d_model, math.ceil(d_model / 16)
         self.split = [rank, d_state, d_state]
-        self.in_proj = nn.Linear(d_model, 2 * inner, bias=False)
+        self.in_proj = Linear(d_model, 2 * inner, bias=False)
         bound = d_conv**-0.5
         self.conv_weight = nn.Parameter(torch.empty(inner, d_conv).uniform_(-bound, bound))
         self.conv_bias = nn.Parameter(torch.empty(inner).uniform_(-bound, bound))
-        self.x_proj = nn.Linear(inner, sum(self.split), bias=False)
-        self.dt_proj = nn.Linear(rank, inner)
+        self.x_proj = Linear(inner, sum(self.split), bias=False)
+        self.dt_proj = Linear(rank, inner)
         nn.init.uniform_(self.dt_proj.weight, -(rank**-0.5), rank**-0.5)
         self.dt_proj.bias = nn.Parameter(_inverse_softplus(_initial_steps(inner)))
         levels = torch.arange(1, d_state + 1, dtype=torch.get_default_dtype())
         self.A_log = nn.Parameter(levels.log().repeat(inner, 1))  # (E, N)
         self.D = nn.Parameter(torch.ones(inner))
-        self.out_proj = nn.Linear(inner, d_model, bias=False)
+        self.out_proj = Linear(inner, d_model, bias=False)
         maps = (self.in_proj, self.x_proj, self.out_proj)
         keep_initialisation(*(m.weight for m in maps), self.dt_proj.weight, self.dt_proj.bias)
         exempt_from_decay(self.A_log, self.D)
@@ -86,7 +87,7 @@ class MambaMixer(Mixer):
         """The arguments of the scan beside x (…, E) and z; delta, B and C depend on x."""
         delta, B, C = self.x_proj(x).split(self.split, -1)
         return {
-            "delta": F.linear(delta, self.dt_proj.weight),
+            "delta": linear(delta, self.dt_proj.weight),
             "A": -torch.exp(self.A_log.to(torch.promote_types(self.A_log.dtype, torch.float32))),
             "B": B,
             "C": C,

@@ -13,6 +13,7 @@ from recall_bench.architectures.base import (
     State,
     exempt_from_decay,
 )
+from recall_bench.architectures.linear import Linear
 from recall_bench.kernels.precision import without_autocast
 from recall_bench.registry import register_architecture
 
@@ -50,13 +51,13 @@ class RWKV5Mixer(Mixer):
         speed = -6 + 5 * (channel / max(1, d_model - 1)) ** 0.7
         self.decay = nn.Parameter(speed.view(heads, head_dim))
         self.bonus = nn.Parameter(0.1 * ((channel + 1) % 3 - 1).view(heads, head_dim))
-        self.r_proj = nn.Linear(d_model, d_model, bias=False)
-        self.k_proj = nn.Linear(d_model, d_model, bias=False)
-        self.v_proj = nn.Linear(d_model, d_model, bias=False)
-        self.g_proj = nn.Linear(d_model, d_model, bias=False)
+        self.r_proj = Linear(d_model, d_model, bias=False)
+        self.k_proj = Linear(d_model, d_model, bias=False)
+        self.v_proj = Linear(d_model, d_model, bias=False)
+        self.g_proj = Linear(d_model, d_model, bias=False)
         self.norm_weight = nn.Parameter(torch.ones(d_model))
         self.norm_bias = nn.Parameter(torch.zeros(d_model))
-        self.out_proj = nn.Linear(d_model, d_model, bias=False)
+        self.out_proj = Linear(d_model, d_model, bias=False)
         free = (self.mix, self.decay, self.bonus, self.norm_weight, self.norm_bias)
         exempt_from_decay(*free)
 

@@ -7,6 +7,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from recall_bench.architectures.base import Architecture, Mixer, State
+from recall_bench.architectures.linear import Linear
 from recall_bench.kernels.short_conv import short_conv, short_conv_step
 from recall_bench.registry import register_architecture
 
@@ -30,7 +31,7 @@ class ShortConvMixer(Mixer):
     def __init__(self, d_model: int, kernel_size: int = 3):
         super().__init__()
         self.conv = DepthwiseConv(d_model, kernel_size)
-        self.gate = nn.Linear(d_model, d_model)
+        self.gate = Linear(d_model, d_model)
 
     def forward(self, x: Tensor) -> Tensor:
         return short_conv(x, self.conv.weight, self.conv.bias) * self.gate(x) + x
@@ -56,9 +57,9 @@ class GatedShortConvMixer(Mixer):
 
     def __init__(self, d_model: int, kernel_size: int = 3):
         super().__init__()
-        self.project = nn.Linear(d_model, 4 * d_model)
+        self.project = Linear(d_model, 4 * d_model)
         self.conv = DepthwiseConv(2 * d_model, kernel_size)
-        self.out = nn.Linear(2 * d_model, d_model)
+        self.out = Linear(2 * d_model, d_model)
 
     def forward(self, x: Tensor) -> Tensor:
         u, gate = self.project(x).chunk(2, -1)

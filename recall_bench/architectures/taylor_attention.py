@@ -3,10 +3,11 @@
 from typing import Self
 
 from pydantic import Field, model_validator
-from torch import Tensor, nn
+from torch import Tensor
 
 from recall_bench.architectures.attention import check_heads
 from recall_bench.architectures.base import Architecture, Mixer, State
+from recall_bench.architectures.linear import Linear
 from recall_bench.kernels.taylor_attention import (
     TaylorState,
     empty_state,
@@ -28,8 +29,8 @@ class TaylorAttentionMixer(Mixer):
         self.num_heads = num_heads
         self.head_dim = d_model // num_heads
         self.feature_dim = feature_dim
-        self.qkv = nn.Linear(d_model, 2 * num_heads * feature_dim + d_model, bias=False)
-        self.out = nn.Linear(d_model, d_model, bias=False)
+        self.qkv = Linear(d_model, 2 * num_heads * feature_dim + d_model, bias=False)
+        self.out = Linear(d_model, d_model, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.out(taylor_attention(*self._project(x)).flatten(-2))

@@ -1,0 +1,9 @@
+"""The linear map in plain PyTorch, on any device; also the training path on CPU."""
+
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """See `recall_bench.kernels.linear.linear`."""
+    return F.linear(x, weight, bias)
