@@ -148,6 +148,10 @@ class Task(Component):
         """Accuracy of the best guess that never looks at the context."""
         raise NotImplementedError
 
+    def hint(self, segment: Segment) -> float:
+        """The most that the token at a query tells about its answer, as an accuracy; chance."""
+        return self.chance(segment)
+
     def ceiling(self, segment: Segment) -> float:
         """The best accuracy that any model can expect: the mean over an example's labels."""
         return 1.0

@@ -29,7 +29,7 @@ SAMPLE_ROWS, SAMPLE_TOKENS = 512, 2**19
 SIGMAS = 4.5
 """Standard errors that a share may be off: once in 150,000 comparisons by accident."""
 LEAK = 0.02
-"""What the token at a query may tell beyond chance; repetition makes next tokens a bit likelier."""
+"""What the token at a query may tell beyond `Task.hint`, which may leave out what is small."""
 
 
 @dataclass(frozen=True)
@@ -103,16 +103,16 @@ def query_gives_nothing_away(subject: AnswersSubject) -> str:
     if subject.task.readout == "sequence":
         return "answers are read from the last token alone"
     for name, segment in subject.segments():
-        made, chance = subject.sample(segment), subject.task.chance(segment)
+        made, hint = subject.sample(segment), subject.task.hint(segment)
         asked = (made.labels != IGNORE).numpy()
         copied = made.inputs.numpy()[asked] == made.labels.numpy()[asked]
         shares = {
-            "the answer is the token at the query": Share.of(copied, asked.nonzero()[0], chance),
-            "the token at the query determines the answer": guess(made, made.inputs, chance),
+            "the answer is the token at the query": Share.of(copied, asked.nonzero()[0], hint),
+            "the token at the query determines the answer": guess(made, made.inputs, hint),
         }
         for what, share in shares.items():
-            if share.mean - chance > SIGMAS * share.error + LEAK:
-                raise Failure(f"{name}: {what} with {share}, chance is {chance:.3g}")
+            if share.mean - hint > SIGMAS * share.error + LEAK:
+                raise Failure(f"{name}: {what} with {share}, expected at most {hint:.3g}")
     return "neither is it the answer, nor does it determine it"
 
 
