@@ -10,7 +10,7 @@ Shapes: B batch, L length, Q queries an example.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -28,6 +28,9 @@ VARIABLE = "RECALL_BENCH_GRAPHS"
 
 TRIALS = 3
 """Steps that a graph must repeat as they were without it before it is trusted."""
+
+TRIAL_RATE = 1e-3
+"""The learning rate of those steps."""
 
 TOLERANCE = 1e-3
 """Relative difference of the loss that sums in another order may cause over the trials."""
@@ -97,7 +100,7 @@ class GraphSteps(Steps):
         super().__init__(model, optimizer, data, recipe)
         for group in optimizer.param_groups:
             group["capturable"] = True
-            group["lr"] = torch.as_tensor(group["lr"], dtype=torch.float32, device=self.loss.device)
+            group["lr"] = torch.tensor(TRIAL_RATE, device=self.loss.device)
         self._batches = [
             PackedBatches(part, recipe.batch_size, model.embedding.num_embeddings) for part in data
         ]
@@ -122,26 +125,34 @@ class GraphSteps(Steps):
         return inputs.shape[1] * min(self.recipe.batch_size, len(inputs) - start)
 
     def _capture(self, index: int, start: "_Snapshot") -> torch.cuda.CUDAGraph:
-        """The graph of a step on the next batch of a segment; the model is as before afterwards."""
+        """The graph of a step on the next batch of a segment."""
+
+        def losses(step: Callable[[], Tensor]) -> list[float]:
+            """Those of a few steps on the first batch."""
+            start.restore()
+            found = []
+            for _ in range(TRIALS):
+                self._row.zero_()
+                found.append(step().item())
+            return found
+
+        def replay() -> Tensor:
+            graph.replay()
+            return loss
+
         stream = torch.cuda.Stream(self.loss.device)
         stream.wait_stream(torch.cuda.current_stream(self.loss.device))
         with torch.cuda.stream(stream):
-            start.restore()
-            expected = [self._take_next(index).item() for _ in range(TRIALS)]
+            expected = losses(lambda: self._take_next(index))
         torch.cuda.current_stream(self.loss.device).wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self._pool, stream=stream):
             loss = self._take_next(index)
-        start.restore()
-        got = []
-        for _ in range(TRIALS):
-            graph.replay()
-            got.append(loss.item())
-        start.restore()
-        close = torch.allclose(
+        got = losses(replay)
+        close = torch.isclose(
             torch.tensor(got), torch.tensor(expected), rtol=TOLERANCE, atol=0, equal_nan=True
         )
-        if not close:
+        if not close.all():
             raise CannotCapture(f"losses from a graph were {got}, without it {expected}")
         return graph
 
