@@ -96,7 +96,7 @@ def test_a_batch_that_asks_nothing_has_no_loss_and_no_gradient(N):
 def test_logits_of_a_hundred_match_the_reference():
     hidden, weight, targets = inputs(40, 60, 16, scale=40.0)
     assert (hidden @ weight.t()).abs().max() > 100
-    compare(hidden, weight, targets, 1e-5)
+    compare(hidden, weight, targets, 5e-5)  # float32 holds a logit of 100 to 8e-6
 
 
 def test_the_loss_of_a_certain_answer_vanishes_and_is_never_negative(tf32):
@@ -198,7 +198,7 @@ class TestOnGPU:
 
     @pytest.mark.parametrize("D", [48, 64, 128, 256])
     def test_extreme_logits(self, N, D, dtype):
-        compare(*inputs(N, 8192, D, dtype, scale=25.0), TOLERANCE[dtype])
+        compare(*inputs(N, 8192, D, dtype, scale=25.0), max(TOLERANCE[dtype], 5e-5))
 
 
 @on_gpu

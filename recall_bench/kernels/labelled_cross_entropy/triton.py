@@ -350,19 +350,19 @@ def _tf32() -> bool:
 class _Plan(NamedTuple):
     """Tile sizes of one pass, and how many of its programs run at once on a multiprocessor."""
 
-    M: int
-    T: int
+    held: int
+    streamed: int
     num_warps: int
     num_stages: int
     resident: int
 
 
-def _plan(precision: str, C: int, weight_pass: bool) -> _Plan:
+def _plan(precision: str, C: int, CHUNKS: int, weight_pass: bool) -> _Plan:
     if precision == "float32":
-        return _Plan(32, 32, 4, 2, 2) if C <= 128 else _Plan(32, 16, 4, 1, 1)
-    if C <= 128:
-        return _Plan(128, 128, 8, 3, 1)
-    return _Plan(64, 128, 8, 3, 1) if weight_pass else _Plan(128, 64, 8, 3, 1)
+        return _Plan(64, 32 if C == 128 else 64, 8, 2, 1)
+    if CHUNKS > 1:
+        return _Plan(64, 64, 8, 2, 1)
+    return _Plan(128, 128 if C <= 128 else 64, 8, 3, 1)
 
 
 def _copy_dtype(precision: str) -> torch.dtype:
@@ -372,10 +372,14 @@ def _copy_dtype(precision: str) -> torch.dtype:
     return torch.float16 if precision in ("float16", "tf32") else torch.float32
 
 
-def _columns(D: int) -> tuple[int, int]:
+def _columns(D: int, precision: str) -> tuple[int, int]:
     """(C, CHUNKS): the width is padded to C * CHUNKS, a power of two."""
     padded = max(16, triton.next_power_of_2(D))
-    return min(padded, 256), max(padded // 256, 1)
+    limit = 256
+    if precision == "float32":
+        limit = 128 if padded <= 128 else 64
+    C = min(padded, limit)
+    return C, padded // C
 
 
 @functools.cache
@@ -418,7 +422,7 @@ def _copies(hidden: Tensor, weight: Tensor, precision: str) -> tuple[Tensor, Ten
 
 
 def _copies_shapes(hidden: Tensor, weight: Tensor, precision: str) -> tuple[Tensor, Tensor, Tensor]:
-    C, CHUNKS = _columns(hidden.shape[1])
+    C, CHUNKS = _columns(hidden.shape[1], precision)
     dtype = _copy_dtype(precision)
     h, w = (hidden.new_empty(_padded(len(x)), C * CHUNKS, dtype=dtype) for x in (hidden, weight))
     return h, w, hidden.new_empty(2, dtype=torch.float32)
@@ -436,9 +440,9 @@ class _Parts(NamedTuple):
 def _attend(
     h: Tensor, w: Tensor, unit: Tensor, N: int, V: int, D: int, precision: str, gradient: bool
 ) -> _Parts:
-    C, CHUNKS = _columns(D)
-    plan = _plan(precision, C, False)
-    tiles, steps = triton.cdiv(N, plan.M), triton.cdiv(V, plan.T)
+    C, CHUNKS = _columns(D, precision)
+    plan = _plan(precision, C, CHUNKS, False)
+    tiles, steps = triton.cdiv(N, plan.held), triton.cdiv(V, plan.streamed)
     chunks = CHUNKS if gradient else 1
     slots = _multiprocessors(h.device) * plan.resident
     per_split = triton.cdiv(steps, _splits(tiles * chunks, steps, slots))
@@ -451,7 +455,8 @@ def _attend(
         best = unit.new_empty(splits, N, dtype=torch.int32)
     _forward_kernel[tiles, splits, chunks](
         h, w, unit, largest, total, best, mixture, N, V, per_split,
-        M=plan.M, T=plan.T, C=C, CHUNKS=CHUNKS, EVEN=V % plan.T == 0, GRADIENT=gradient,
+        M=plan.held, T=plan.streamed, C=C, CHUNKS=CHUNKS, EVEN=V % plan.streamed == 0,
+        GRADIENT=gradient,
         PRECISION=_dot_precision(precision), num_warps=plan.num_warps, num_stages=plan.num_stages,
     )  # fmt: skip
     return _Parts(largest, total, best, mixture)
@@ -510,9 +515,9 @@ def _mean_loss_backward(
     (N, D), V = hidden.shape, weight.shape[0]
     if N == 0:
         return d_hidden, d_weight.zero_()
-    C, CHUNKS = _columns(D)
-    plan = _plan(precision, C, True)
-    tiles, steps = triton.cdiv(V, plan.T), triton.cdiv(N, plan.M)
+    C, CHUNKS = _columns(D, precision)
+    plan = _plan(precision, C, CHUNKS, True)
+    tiles, steps = triton.cdiv(V, plan.held), triton.cdiv(N, plan.streamed)
     slots = _multiprocessors(h.device) * plan.resident
     per_split = triton.cdiv(steps, _splits(tiles * CHUNKS, steps, slots))
     splits = triton.cdiv(steps, per_split)
@@ -520,7 +525,7 @@ def _mean_loss_backward(
     lift = LIFT.value if h.dtype == torch.float16 else 0
     _weight_kernel[tiles, splits, CHUNKS](
         h, w, unit, answers, lse, partial, N, V, per_split,
-        M=plan.M, T=plan.T, C=C, CHUNKS=CHUNKS, RAISE=lift,
+        M=plan.streamed, T=plan.held, C=C, CHUNKS=CHUNKS, RAISE=lift,
         PRECISION=_dot_precision(precision), num_warps=plan.num_warps, num_stages=plan.num_stages,
     )  # fmt: skip
     rows = _rows(h)
