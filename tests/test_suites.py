@@ -143,7 +143,7 @@ def test_published_scores_stand_beside_their_counterpart() -> None:
     console = Console(width=100)
     with console.capture() as capture:
         console.print(table(found))
-    assert "Mamba (paper)" in capture.get()
+    assert "(paper)" in capture.get()
     assert "less than 0.1 between best and worst: capacity, zeros" in capture.get()
 
 

@@ -66,10 +66,10 @@ def _share(found: Grid, column: str, accuracy: float) -> float:
 
 def _label(axes: Axes, models: list[Model | None], lines: list[str]) -> None:
     axes.set_xticks(range(len(models)))
-    names = ["" if model is None else model.name for model in models]
+    names = ["published:" if model is None else model.name for model in models]
     axes.set_xticklabels(names, rotation=35, ha="left", rotation_mode="anchor")
     for label, model in zip(axes.get_xticklabels(), models, strict=True):
-        label.set_fontstyle("italic" if model is not None and model.published else "normal")
+        label.set_fontstyle("italic" if model is None or model.published else "normal")
     axes.xaxis.tick_top()
     axes.set_yticks(range(len(lines)))
     axes.set_yticklabels(lines)
