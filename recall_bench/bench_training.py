@@ -27,10 +27,11 @@ from recall_bench.device import precision_of, resolve_device
 from recall_bench.files import write_file
 from recall_bench.kernels import dispatch
 from recall_bench.model import Model, build_model, isolated_rng
+from recall_bench.optimizer import AdamW
 from recall_bench.scoring import query_loss
 from recall_bench.steps import Steps, make_steps
 from recall_bench.tasks import generate
-from recall_bench.training import make_optimizer, schedule, train
+from recall_bench.training import schedule, train
 
 SHAPES: dict[str, dict[str, Any]] = {
     "based": {"d_model": 64, "feature_dim": 16, "window": 0},
@@ -132,7 +133,9 @@ def measure(config: RunConfig, device: torch.device) -> dict[str, Any]:
     dispatch.reset()
     data, _ = load_split(config.task, "train", 0, device)
     model = build_model(config).to(device)
-    optimizer = make_optimizer(model, config.training)
+    optimizer = AdamW(
+        model.parameters(), config.training.learning_rate, config.training.weight_decay
+    )
     began = time.perf_counter()
     steps = make_steps(model, optimizer, data, config.training)
     ready = time.perf_counter() - began

@@ -10,7 +10,7 @@ Shapes: B batch, L length, Q queries an example.
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from recall_bench.config import TrainingConfig
 from recall_bench.data import Batch, SegmentData
 from recall_bench.kernels.embedding import TokenOrder, token_order
 from recall_bench.model import Model
+from recall_bench.optimizer import AdamW
 from recall_bench.scoring import query_loss
 from recall_bench.tasks import IGNORE
 
@@ -47,7 +48,7 @@ class Steps:
     def __init__(
         self,
         model: Model,
-        optimizer: torch.optim.Optimizer,
+        optimizer: AdamW,
         data: Sequence[SegmentData],
         recipe: TrainingConfig,
     ):
@@ -63,11 +64,7 @@ class Steps:
 
     def set_learning_rate(self, rate: float) -> None:
         """The rate of the steps from now on."""
-        for group in self.optimizer.param_groups:
-            if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(rate)
-            else:
-                group["lr"] = rate
+        self.optimizer.set_rate(rate)
 
     def _update(self, batch: Batch) -> Tensor:
         """The detached mean loss over the queries of the batch, before the step."""
@@ -93,14 +90,12 @@ class GraphSteps(Steps):
     def __init__(
         self,
         model: Model,
-        optimizer: torch.optim.Optimizer,
+        optimizer: AdamW,
         data: Sequence[SegmentData],
         recipe: TrainingConfig,
     ):
         super().__init__(model, optimizer, data, recipe)
-        for group in optimizer.param_groups:
-            group["capturable"] = True
-            group["lr"] = torch.tensor(TRIAL_RATE, device=self.loss.device)
+        optimizer.set_rate(TRIAL_RATE)
         self._batches = [
             PackedBatches(part, recipe.batch_size, model.embedding.num_embeddings) for part in data
         ]
@@ -171,7 +166,7 @@ class CannotCapture(RuntimeError):
 
 def make_steps(
     model: Model,
-    optimizer: torch.optim.Optimizer,
+    optimizer: AdamW,
     data: Sequence[SegmentData],
     recipe: TrainingConfig,
 ) -> Steps:
@@ -221,26 +216,15 @@ class PackedBatches:
 class _Snapshot:
     """Weights, optimiser, random state and further tensors, to be put back in place."""
 
-    def __init__(self, model: Model, optimizer: torch.optim.Optimizer, others: Sequence[Tensor]):
-        self.optimizer = optimizer
+    def __init__(self, model: Model, optimizer: AdamW, others: Sequence[Tensor]):
+        tensors = [*model.parameters(), *model.buffers(), *optimizer.tensors(), *others]
+        self.kept = [(tensor, tensor.detach().clone()) for tensor in tensors]
         self.device = others[0].device
-        tensors = [*model.parameters(), *model.buffers(), *others]
-        self.tensors = [(tensor, tensor.detach().clone()) for tensor in tensors]
-        self.moments = {id(tensor): tensor.clone() for tensor in self._moments()}
         self.random = torch.cuda.get_rng_state(self.device)
 
     @torch.no_grad()
     def restore(self) -> None:
-        """Put everything back; what the optimiser has only made since becomes zero."""
-        for tensor, kept in self.tensors:
+        """Put everything back."""
+        for tensor, kept in self.kept:
             tensor.copy_(kept)
-        for tensor in self._moments():
-            if id(tensor) in self.moments:
-                tensor.copy_(self.moments[id(tensor)])
-            else:
-                tensor.zero_()
         torch.cuda.set_rng_state(self.random, self.device)
-
-    def _moments(self) -> Iterator[Tensor]:
-        for state in self.optimizer.state.values():
-            yield from (value for value in state.values() if isinstance(value, Tensor))

@@ -8,10 +8,9 @@ import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from torch import Tensor
 
 from recall_bench import decoding, environment
 from recall_bench.config import RunConfig, TrainingConfig
@@ -22,6 +21,7 @@ from recall_bench.files import write_file
 from recall_bench.kernels import dispatch
 from recall_bench.memory import PeakMemory, measure_layers
 from recall_bench.model import Model, build_model, isolated_rng
+from recall_bench.optimizer import AdamW
 from recall_bench.record import CurvePoint, GenerationScore, Memory, Record, Timing, now
 from recall_bench.scoring import make_scorer, score
 from recall_bench.steps import make_steps
@@ -31,6 +31,8 @@ from recall_bench.weights import keep_weights
 
 CHECKPOINT_SECONDS = 20.0
 """Training time between checkpoints: the most that an interruption costs."""
+CHECKPOINT_FORMAT = 2
+"""Version of what a checkpoint holds; others are not continued from."""
 HEARTBEAT_SECONDS = 0.25
 """Time between looks at ``stop`` and calls of ``on_progress``."""
 
@@ -137,7 +139,8 @@ class _Run:
                 config.task, split, config.seed, device
             )
         self.model: Model = build_model(config).to(device)
-        self.optimizer = make_optimizer(self.model, self.recipe)
+        rate, decay = self.recipe.learning_rate, self.recipe.weight_decay
+        self.optimizer = AdamW(self.model.parameters(), rate, decay)
         self.batches = schedule(self.data["train"], self.recipe)
         self.at = Position()
         self.curve: list[CurvePoint] = []
@@ -265,6 +268,7 @@ class _Run:
             return
         cuda = self.device.type == "cuda"
         content = {
+            "format": CHECKPOINT_FORMAT,
             "run_id": self.run_id,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -290,6 +294,11 @@ class _Run:
         except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
             warnings.warn(
                 f"{self.checkpoint} cannot be read ({error}); the run starts again.", stacklevel=2
+            )
+            return 0.0
+        if content.get("format") != CHECKPOINT_FORMAT:
+            warnings.warn(
+                f"{self.checkpoint} is of another version; the run starts again.", stacklevel=2
             )
             return 0.0
         self.model.load_state_dict(content["model"])
@@ -353,15 +362,3 @@ class _Run:
             parameters=sum(parameter.numel() for parameter in self.model.parameters()),
             peak_bytes=self.peak.read(),
         )
-
-
-def make_optimizer(model: Model, recipe: TrainingConfig) -> torch.optim.Optimizer:
-    """AdamW; parameters marked ``_no_weight_decay`` by their mixer are not decayed."""
-    decayed: list[Tensor] = []
-    kept: list[Tensor] = []
-    for parameter in model.parameters():
-        (kept if getattr(parameter, "_no_weight_decay", False) else decayed).append(parameter)
-    groups: list[dict[str, Any]] = [{"params": decayed, "weight_decay": recipe.weight_decay}]
-    if kept:
-        groups.append({"params": kept, "weight_decay": 0.0})
-    return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)

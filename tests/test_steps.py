@@ -8,9 +8,10 @@ from recall_bench.config import RunConfig
 from recall_bench.data import load_split
 from recall_bench.kernels.embedding import token_order
 from recall_bench.model import build_model, isolated_rng
+from recall_bench.optimizer import AdamW
 from recall_bench.steps import VARIABLE, GraphSteps, PackedBatches, Steps, make_steps
 from recall_bench.tasks import IGNORE
-from recall_bench.training import make_optimizer, train
+from recall_bench.training import train
 
 TASK = {
     "name": "mqar",
@@ -74,7 +75,7 @@ def test_graphs_take_the_steps_that_eager_execution_takes(
         with isolated_rng(0, place), training.precision_of(run.training.precision, place):
             data, _ = load_split(run.task, "train", 0, place)
             model = build_model(run).to(place)
-            steps = kind(model, make_optimizer(model, run.training), data, run.training)
+            steps = kind(model, AdamW(model.parameters(), 1e-2, 0.1), data, run.training)
             return sum_of_losses(steps, 1e-2)
 
     assert losses(GraphSteps) == pytest.approx(losses(Steps), rel=2e-2)
@@ -111,7 +112,7 @@ def test_a_mixer_that_no_graph_can_hold_trains_without_one_and_says_why(
         model.layers[1].mixer = mixer(16)
         model.to(place)
         before = [parameter.clone() for parameter in model.parameters()]
-        steps = make_steps(model, make_optimizer(model, run.training), data, run.training)
+        steps = make_steps(model, AdamW(model.parameters(), 1e-2, 0.1), data, run.training)
         assert steps.how.startswith("eager, no CUDA graph")
         assert reason in steps.how
         assert all(map(torch.equal, before, model.parameters()))

@@ -97,6 +97,13 @@ def test_a_truncated_checkpoint_is_named_and_the_run_starts_again(tmp_path: Path
     assert scores(record) == scores(train(run(), device="cpu"))
 
 
+def test_a_checkpoint_of_another_version_is_named_and_the_run_starts_again(tmp_path: Path) -> None:
+    torch.save({"model": {}, "optimizer": {}}, tmp_path / training.CHECKPOINT)
+    with pytest.warns(UserWarning, match=r"checkpoint\.pt is of another version"):
+        record = train(run(), directory=tmp_path, device="cpu")
+    assert record.status == "finished"
+
+
 def test_divergence_is_a_record_with_its_reason(monkeypatch) -> None:
     recipe = {"epochs": 3, "batch_size": 32, "learning_rate": 1e30, "early_stop": None}
     record = train(run(training=recipe), device="cpu")
