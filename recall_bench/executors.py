@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing import Pipe
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Self
 
 from recall_bench.config import RunConfig
 from recall_bench.errors import UserError
+from recall_bench.gpu_sharing import RUNS_PER_GPU, GpuSharing, can_share
 from recall_bench.record import now
 from recall_bench.store import ResultStore
 from recall_bench.worker import Broken, Ended, Event, Order, Setup, Skipped, Warned, failed
@@ -27,8 +28,9 @@ DEATHS = 2
 class LocalExecutor:
     """A pool of worker processes, each with its share of the cores; a context manager.
 
-    ``processes`` defaults to one a GPU, or to one a core where there is none or the device is the
-    CPU; ``threads`` to the cores that there are for each.
+    ``processes`` defaults to a few for each GPU where they can share it and one where they cannot,
+    and to one a core where there is no GPU or the device is the CPU; ``threads`` to the cores that
+    there are for each.
     ``train`` names a function like `recall_bench.training.train`, as "module:function"; its module
     also has the `Interrupted` that the function raises once ``stop`` says so. ``keep_weights``
     leaves the weights of finished runs in the store.
@@ -44,7 +46,9 @@ class LocalExecutor:
         train: str = "recall_bench.training:train",
         keep_weights: bool = False,
     ):
-        self.processes = processes or _gpus(device) or cores()
+        gpus = _gpus(device)
+        self.processes = processes or gpus * (RUNS_PER_GPU if can_share() else 1) or cores()
+        self._sharing = GpuSharing() if 0 < gpus < self.processes and can_share() else None
         self.device = device
         self.threads = threads or max(1, cores() // self.processes)
         self._plugins = tuple(str(Path(plugin).absolute()) for plugin in plugins)
@@ -54,6 +58,8 @@ class LocalExecutor:
         self._deaths: collections.Counter[str] = collections.Counter()
 
     def __enter__(self) -> Self:
+        if self._sharing:
+            self._sharing.__enter__()
         return self
 
     def __exit__(
@@ -62,7 +68,11 @@ class LocalExecutor:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.close()
+        try:
+            self.close()
+        finally:
+            if self._sharing:
+                self._sharing.__exit__(kind, error, traceback)
 
     def run(
         self, configs: Sequence[RunConfig], store: ResultStore, retry_failed: bool = False
@@ -118,7 +128,7 @@ class LocalExecutor:
     def _start(self, store: ResultStore) -> "_Process":
         taken = {worker.index for worker in self._workers}
         index = next(number for number in range(self.processes) if number not in taken)
-        worker = _Process(index, self.threads)
+        worker = _Process(index, self.threads, self._sharing.environment if self._sharing else {})
         self._workers.append(worker)
         path = str(store.path.absolute())
         worker.send(Setup(index, path, self.device, self._train, self._plugins, self._keep_weights))
@@ -151,7 +161,7 @@ class LocalExecutor:
 class _Process:
     """A worker process as its parent sees it."""
 
-    def __init__(self, index: int, threads: int):
+    def __init__(self, index: int, threads: int, variables: Mapping[str, str]):
         self.index = index
         self.run: RunConfig | None = None
         self.heard = False
@@ -165,7 +175,7 @@ class _Process:
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-c", command],
-                env=os.environ | count | path,
+                env={**os.environ, **count, **path, **variables},
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=self._output,

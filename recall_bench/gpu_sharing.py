@@ -1,0 +1,74 @@
+"""Several processes on one GPU at a time, by NVIDIA's multi-process service (MPS).
+
+Without it a GPU switches between processes and never runs the kernels of two of them side by side.
+Small models leave most of a GPU idle, so that sharing it raises what a sweep gets done.
+"""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+CONTROL = "nvidia-cuda-mps-control"
+RUNS_PER_GPU = 4
+"""More than that gains nothing: see results/training."""
+
+
+def can_share() -> bool:
+    """Whether MPS is installed here."""
+    return shutil.which(CONTROL) is not None
+
+
+class GpuSharing:
+    """An MPS daemon of our own for as long as a block lasts; ``environment`` leads to it.
+
+    Where the user runs a daemon already, that one is used and left alone. Where none can be
+    started the block goes on without.
+    """
+
+    def __init__(self) -> None:
+        self.environment: dict[str, str] = {}
+        self._directory: tempfile.TemporaryDirectory[str] | None = None
+
+    def __enter__(self) -> Self:
+        if "CUDA_MPS_PIPE_DIRECTORY" in os.environ or Path("/tmp/nvidia-mps/control").exists():
+            return self
+        self._directory = tempfile.TemporaryDirectory(prefix="recall-bench-mps-")
+        place = self._directory.name
+        variables = {"CUDA_MPS_PIPE_DIRECTORY": place, "CUDA_MPS_LOG_DIRECTORY": place}
+        try:
+            _control(["-d"], variables)
+            self.environment = variables
+        except (OSError, subprocess.SubprocessError):
+            self._directory.cleanup()
+            self._directory = None
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._directory is None:
+            return
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            _control([], self.environment, "quit\n")
+        self._directory.cleanup()
+        self.environment, self._directory = {}, None
+
+
+def _control(flags: list[str], variables: dict[str, str], text: str = "") -> None:
+    subprocess.run(
+        [CONTROL, *flags],
+        env=os.environ | variables,
+        input=text,
+        text=True,
+        capture_output=True,
+        timeout=30,
+        check=True,
+    )

@@ -1,0 +1,54 @@
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from recall_bench import executors, gpu_sharing
+from recall_bench.executors import LocalExecutor
+from recall_bench.gpu_sharing import CONTROL, GpuSharing, can_share
+
+
+@pytest.fixture
+def daemon(tmp_path: Path, monkeypatch) -> Path:
+    """A control program that notes how it was called, first on the path; the file of notes."""
+    notes, program = tmp_path / "notes", tmp_path / CONTROL
+    program.write_text(
+        f'#!/bin/sh\necho "$CUDA_MPS_PIPE_DIRECTORY|$*|$(cat)" >> {notes}\nexit ${{FAILS:-0}}\n'
+    )
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.delenv("CUDA_MPS_PIPE_DIRECTORY", raising=False)
+    return notes
+
+
+def test_a_daemon_lasts_as_long_as_its_block(daemon: Path) -> None:
+    assert can_share()
+    with GpuSharing() as sharing:
+        place = sharing.environment["CUDA_MPS_PIPE_DIRECTORY"]
+        assert Path(place).is_dir()
+        assert daemon.read_text() == f"{place}|-d|\n"
+    assert daemon.read_text().splitlines()[1] == f"{place}||quit"
+    assert not Path(place).exists()
+
+
+def test_a_daemon_of_the_users_is_left_alone(daemon: Path, monkeypatch) -> None:
+    monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", "/somewhere")
+    with GpuSharing() as sharing:
+        assert sharing.environment == {}
+    assert not daemon.exists()
+
+
+def test_where_no_daemon_starts_the_block_goes_on_without(daemon: Path, monkeypatch) -> None:
+    monkeypatch.setenv("FAILS", "1")
+    with GpuSharing() as sharing:
+        assert sharing.environment == {}
+    assert len(daemon.read_text().splitlines()) == 1
+
+
+def test_gpus_are_shared_where_they_can_be(daemon: Path, monkeypatch) -> None:
+    monkeypatch.setattr(executors, "_gpus", lambda device: 2)
+    assert LocalExecutor().processes == 2 * gpu_sharing.RUNS_PER_GPU
+    assert LocalExecutor(processes=2)._sharing is None
+    monkeypatch.setattr(executors, "can_share", lambda: False)
+    assert LocalExecutor().processes == 2
