@@ -258,6 +258,7 @@ def evaluate_model(
 
     require()
     from recall_bench.harness.evaluate import Request, evaluate
+    from recall_bench.harness.quiet import quiet
     from recall_bench.report import points_tables
     from recall_bench.store import ResultStore, frame
 
@@ -274,7 +275,11 @@ def evaluate_model(
         device=device,
         trust_remote_code=trust_remote_code,
     )
-    records = evaluate(asked, ResultStore(store), lambda said: print(said, file=sys.stderr))
+    told: list[str] = []
+    with quiet():
+        records = evaluate(asked, ResultStore(store), told.append)
+    for said in told:
+        print(said, file=sys.stderr)
     Console(highlight=False).print(points_tables(frame(records)))
     print(f"Records and examples are in {store}.")
 

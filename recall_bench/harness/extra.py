@@ -3,12 +3,14 @@
 import importlib.util
 import os
 import socket
+import sys
 import urllib.parse
 
 from recall_bench.errors import UserError
 
 PACKAGES = ("lm_eval", "transformers", "accelerate", "datasets")
 HUB = "https://huggingface.co"
+OFFLINE = "HF_HUB_OFFLINE"
 CONNECT_SECONDS = 5.0
 
 
@@ -33,10 +35,10 @@ def keep_to_installed_code() -> None:
 def go_offline_without_a_hub() -> bool:
     """Whether the hub can be reached; where not, its clients are told to read their cache alone.
 
-    They would try again for 23 seconds a file otherwise. Call it before they are imported. Behind
-    a proxy nothing can be told from here, and they try.
+    They would try again for 23 seconds a file otherwise. Behind a proxy nothing can be told from
+    here, and they try.
     """
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+    if os.environ.get(OFFLINE, "").upper() in ("1", "ON", "YES", "TRUE"):
         return False
     if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY")):
         return True
@@ -45,6 +47,9 @@ def go_offline_without_a_hub() -> bool:
     try:
         socket.create_connection((hub.hostname or "", port), CONNECT_SECONDS).close()
     except OSError:
-        os.environ["HF_HUB_OFFLINE"] = "1"
+        os.environ[OFFLINE] = "1"
+        for name in ("huggingface_hub.constants", "datasets.config"):
+            if name in sys.modules:  # has read the environment already
+                setattr(sys.modules[name], OFFLINE, True)
         return False
     return True

@@ -115,7 +115,7 @@ def weights_hash(directory: Path) -> str:
 
 
 def _cannot_load(model: str, error: Exception) -> str:
-    said = str(error).strip()
+    said = " ".join(str(error).split()).rstrip(".") or "no reason given"
     if "trust_remote_code" in said:
         return (
             f"The model {model} brings code of its own, which is not run unless you ask for it. "
@@ -124,11 +124,11 @@ def _cannot_load(model: str, error: Exception) -> str:
     if isinstance(error, OSError) and not Path(model).exists():
         return (
             f"Cannot find the model {model}: it is no directory here, and neither in the cache of "
-            f"transformers nor to be had from the hub ({said.partition(chr(10))[0].rstrip('.')}). "
+            f"transformers nor to be had from the hub ({said}). "
             f"Expected a directory that save_pretrained wrote, a run of the store that kept its "
             f"weights, or a name on the hub such as EleutherAI/pythia-160m."
         )
-    return f"Cannot load the model {model}: {type(error).__name__}: {said or 'no reason given'}"
+    return f"Cannot load the model {model}: {type(error).__name__}: {said}."
 
 
 @torch.no_grad()

@@ -56,11 +56,11 @@ class JustReadTwice:
         """SQuAD: a passage whose last sentence breaks off where the answer comes."""
         value = doc["value"].strip()
         passage, stop, sentence = doc["text"].strip().rpartition(". ")
-        text = self._cut(passage, value) + stop + sentence
+        text = f"{self._cut(passage, value)}{stop}{sentence}".strip()
         if not self.twice:
             return text
         context = self._cut(doc["context"].partition("Question:")[0].strip(), value)
-        return f"{doc['question'].strip()} {context}\n{text}"
+        return f"{doc['question'].strip()} {context.strip()}\n{text}"
 
     def _cut(self, text: str, *needles: str) -> str:
         """The window of tokens around where the first needle begins, half of it before.
