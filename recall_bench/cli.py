@@ -32,6 +32,7 @@ Plugins = Annotated[
 Store = Annotated[Path, typer.Option("--store", metavar="DIR", help="Where runs are kept.")]
 TASK_OPTION = typer.Option("--task", help="The task, see `recall-bench list`.")
 TaskName = Annotated[str, TASK_OPTION]
+OnlyTask = Annotated[str | None, typer.Option("--task", help="Leave out all other tasks.")]
 SuiteName = Annotated[
     str | None, typer.Option("--suite", help="A suite of tasks, see `recall-bench list`.")
 ]
@@ -296,6 +297,7 @@ def plot(
         str | None, typer.Option(help="Accuracy against this instead: length, pairs, gap, …")
     ] = None,
     suite: SuiteName = None,
+    task: OnlyTask = None,
     experiment: Annotated[
         str | None, typer.Option(help="Which one, where there are several.")
     ] = None,
@@ -309,7 +311,7 @@ def plot(
     from recall_bench import plots
     from recall_bench.plot_slices import plot_slices
 
-    fresh = _load(store)
+    fresh = _load(store, task)
     if suite or by:
         if over or (suite and by):
             raise UserError("--suite, --by and --over draw different figures. Give one of them.")
@@ -321,7 +323,7 @@ def plot(
             plot_slices(fresh, by or "", output, experiment=experiment, title=title)
         print(f"Wrote {output}")
         return
-    frame, highlight = (fresh, None) if over is None else (_load(over), fresh)
+    frame, highlight = (fresh, None) if over is None else (_load(over, task), fresh)
     figure = plots.plot_frontier(
         frame, title=title, highlight=highlight, experiment=experiment, annotate=annotate
     )
@@ -421,6 +423,7 @@ def report(
         str | None, typer.Option(help="Which one, where there are several.")
     ] = None,
     suite: SuiteName = None,
+    task: OnlyTask = None,
     markdown: Annotated[
         bool, typer.Option("--markdown", help="A suite's table in Markdown.")
     ] = False,
@@ -429,7 +432,7 @@ def report(
     """Print every point of a store, with its interval and the frontier, or a suite's table."""
     from recall_bench.report import points_tables
 
-    frame = _load(store)
+    frame = _load(store, task)
     if suite:
         from recall_bench.suites import report as suite_report
 
@@ -466,6 +469,7 @@ def _run(
 
     _check_plugins(plugins or [])
     check_device(device, {config.training.precision for config in configs})
+    _tell_data(configs)
     results = ResultStore(store)
     results.finished()
     _tell_skipped(results.skipped)
@@ -519,15 +523,25 @@ def _breaks(result: "Report") -> str:
     return f"{result.subject!r} breaks the contract of {len(result.failures)} properties: {names}."
 
 
-def _load(path: Path) -> Any:
-    """The runs of a store or exported file; says what could not be read."""
+def _load(path: Path, task: str | None = None) -> Any:
+    """The runs of a store or exported file, of one task or all; says what could not be read."""
     from recall_bench import store as stores
 
     frame, skipped = stores.load(path)
     _tell_skipped(skipped)
     if frame.empty:
         raise UserError(f"{path} holds no records. Run `recall-bench sweep` first.")
-    return frame
+    known = sorted(set(frame["task"]))
+    if task and task not in known:
+        raise UserError(f"{path} has no runs of task '{task}'. {nearest(task, known)}")
+    return frame[frame["task"] == task] if task else frame
+
+
+def _tell_data(configs: Sequence[RunConfig]) -> None:
+    """Print what the tasks that read data found in them, nothing left out silently."""
+    for task in {config.task.model_dump_json(): config.task for config in configs}.values():
+        for line in report.lines() if (report := task.report()) else ():
+            print(f"{task.name}: {line}")
 
 
 def _tell_skipped(skipped: Sequence[tuple[Path, str]]) -> None:

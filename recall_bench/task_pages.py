@@ -33,6 +33,10 @@ GOLDEN: dict[str, tuple[str, dict[str, Any]]] = {
     "ngram-lookup": ("24:6:1", {"alphabet": 9, "ngram": 2, "answer": 3}),
     "phonebook": ("32:3:1", {"names": 3, "digits": 2, "shown": 1}),
     "set-disjointness": ("10:2:4:1", {"vocab_size": 20}),
+    "in-context-language": (
+        "18:3:4:1",
+        {"symbols": 5, "fewest_symbols": 4, "states": 5, "string": 6},
+    ),
     "mad-in-context-recall": ("16:1", {"vocab_size": 8}),
     "mad-noisy-recall": ("20:0.4:1", {"vocab_size": 12, "noise_tokens": 4}),
     "mad-fuzzy-recall": ("24:1:1", {"vocab_size": 8}),
@@ -40,6 +44,12 @@ GOLDEN: dict[str, tuple[str, dict[str, Any]]] = {
     "mad-compression": ("8:1", {}),
     "mad-memorization": ("8:1", {"vocab_size": 16}),
     "needle": ("32:2:2:1:-1:1", {"key_symbols": 4, "value_tokens": 2, "filler_symbols": 3}),
+    "variable-tracking": (
+        "32:2:2:1",
+        {"variables": 9, "value_symbols": 2, "filler_symbols": 3},
+    ),
+    "common-words": ("24:2:4:1:1", {"words": 20}),
+    "frequent-words": ("40:2:1", {"words": 20, "alpha": 1.8}),
 }
 """The segment and options of the example of each task, small enough to follow by eye."""
 

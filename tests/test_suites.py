@@ -1,5 +1,7 @@
 """A suite's table is what its settings, chosen on validation, average to."""
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
 from command_line import Command
@@ -10,6 +12,7 @@ from recall_bench import request, suites
 from recall_bench.config import RunConfig
 from recall_bench.errors import UserError
 from recall_bench.record import Record, SegmentScore
+from recall_bench.store import ResultStore
 from recall_bench.suites import Column, Setting, Suite, scores, summary
 from recall_bench.suites.figure import heat_map
 from recall_bench.suites.grid import grid
@@ -211,7 +214,7 @@ def test_an_unknown_suite_is_refused_with_the_nearest() -> None:
 
 
 def test_a_suite_is_swept_reported_and_plotted(
-    recall_bench: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: pytest.TempPathFactory
+    recall_bench: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(suites, "get", lambda name: SUITE)
     words = ("sweep", "--suite", "tiny", "--arch", "attention", "--learning-rates", "0.01")
@@ -221,4 +224,11 @@ def test_a_suite_is_swept_reported_and_plotted(
     recall_bench("report", "--suite", "tiny").succeeded("attention", "mean")
     recall_bench("report", "--suite", "tiny", "--markdown").succeeded("| task | attention |")
     recall_bench("plot", "--suite", "tiny", "--output", "heat.svg").succeeded("Wrote heat.svg")
+    recall_bench("plot", "--by", "gap", "--suite", "tiny", "--output", "a.svg").refused(
+        "one of them"
+    )
+    recall_bench("plot", "--task", "mqra", "--output", "a.svg").refused("Did you mean 'mqar'")
+    (one, *_) = sorted(set(ResultStore(tmp_path / "runs").frame()["experiment"]))
+    words_of_plot = ("--task", "mqar", "--by", "gap", "--experiment", one)
+    recall_bench("plot", *words_of_plot, "--output", "gap.svg").succeeded("Wrote gap.svg")
     recall_bench(*words, "--task", "mqar").refused("leave --task and --preset")
