@@ -540,7 +540,7 @@ def _load(path: Path, task: str | None = None) -> Any:
 def _tell_data(configs: Sequence[RunConfig]) -> None:
     """Print what the tasks that read data found in them, nothing left out silently."""
     for task in {config.task.model_dump_json(): config.task for config in configs}.values():
-        for line in report.lines() if (report := task.report()) else ():
+        for line in found.lines() if (found := task.report()) else ():
             print(f"{task.name}: {line}")
 
 
