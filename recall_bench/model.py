@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from recall_bench.architectures import Architecture, Mixer, State
 from recall_bench.architectures.linear import Linear
 from recall_bench.config import ModelConfig, RunConfig
+from recall_bench.dropout import Dropout
 from recall_bench.kernels.add_norm import add_norm
 from recall_bench.kernels.embedding import TokenOrder, embedding
 from recall_bench.readout import SequenceReadout
@@ -89,7 +90,7 @@ class Model(nn.Module):
         stack = architecture.stack()
         self.layer_names = [f"{index}.{name}" for index, (name, _) in enumerate(stack)]
         self.embedding = nn.Embedding(tokens, width)
-        self.dropout = nn.Dropout(config.embedding_dropout)
+        self.dropout = Dropout(config.embedding_dropout)
         layers = [Layer(mixer, width, config) for _, mixer in stack]
         self.layers: list[Layer] = cast(list[Layer], nn.ModuleList(layers))
         self.norm = make_norm(config, width)
