@@ -144,7 +144,7 @@ class VariableTracking(ReachTask):
         return Examples(inputs, labels, {"length": L, "chains": C, "hops": hops, "gap": gap})
 
     def describe(self, segment: Segment, inputs: Tensor, labels: Tensor) -> list[Span]:
-        """Assignments grouped by chain, variables named after the hop; the haystack is filler."""
+        """Assignments by chain: the value x, its variables x0, x1, …; the haystack is filler."""
         assert isinstance(segment, TrackingSegment)
         row, L = inputs.tolist(), segment.length
         end = L - 2 - segment.hops
@@ -160,10 +160,11 @@ class VariableTracking(ReachTask):
                 chain = sum(known < 0 for _, known in chain_of.values()) - 1
                 chain_of[row[at + 2]] = (chain, hop)
             chain_of[row[at + 1]] = (chain, hop + 1)
+            letter = "xyzuvw"[chain % 6]
             spans += [
                 Span(at, at + 1, "other", name="set"),
-                Span(at + 1, at + 2, "value", chain, name=f"x{hop + 1}"),
-                Span(at + 2, at + 3, "key", chain, name=f"x{hop}" if hop >= 0 else "="),
+                Span(at + 1, at + 2, "value", chain, name=f"{letter}{hop + 1}"),
+                Span(at + 2, at + 3, "key", chain, name=f"{letter}{hop}" if hop >= 0 else letter),
             ]
             at += STATEMENT
         chain, _ = chain_of[row[end + 1]]
