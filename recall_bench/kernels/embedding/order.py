@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-PIECE = 256
+PIECE = 128
 """The most positions that one program sums, so that a frequent token does not take the longest."""
 
 

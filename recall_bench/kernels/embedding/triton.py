@@ -1,8 +1,8 @@
-"""The gradient of an embedding in Triton: sums along the sorted positions, without atomics.
+"""Embedding lookup in Triton; its gradient is summed along the sorted positions, without atomics.
 
-Dimensions: P positions, V tokens, D width, padded to DP; tiles of ROWS positions. A token's first
-`PIECE` positions are summed in one program, and every further piece in one of its own; a second
-kernel adds those pieces up. PyTorch's own backward pass sorts in every step.
+Dimensions: P positions, V tokens, D width, padded to DP. A token's first `PIECE` positions are
+summed in one program, and every further piece in one of its own; a second kernel adds those pieces
+up. PyTorch's own backward pass sorts in every step.
 """
 # mypy: disable-error-code="no-untyped-def"
 
@@ -12,54 +12,74 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
-from torch.nn import functional as F
 
 from recall_bench.kernels.embedding.order import PIECE, TokenOrder, token_order
 from recall_bench.kernels.triton_support import differentiable, needs_gradient, unavailable_for
 
 
 @triton.jit
+def _lookup_kernel(tokens, weight, out, w_v, w_d, P, D, ROWS: tl.constexpr, DP: tl.constexpr):
+    p = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    d = tl.arange(0, DP)
+    token = tl.load(tokens + p, mask=p < P, other=0).to(tl.int64)
+    inside = (p < P)[:, None] & (d < D)[None, :]
+    row = tl.load(weight + token[:, None] * w_v + (d * w_d)[None, :], mask=inside, other=0.0)
+    tl.store(out + p.to(tl.int64)[:, None] * D + d[None, :], row, mask=inside)
+
+
+@triton.jit
+def _sum_rows(gradient, positions, first, end, D, ROWS: tl.constexpr, DP: tl.constexpr):
+    """The sum of the gradients at positions[first:end]: (DP,)."""
+    d = tl.arange(0, DP)
+    total = tl.zeros((ROWS, DP), tl.float32)
+    for start in range(first, end, ROWS):
+        i = start + tl.arange(0, ROWS)
+        p = tl.load(positions + i, mask=i < end, other=0).to(tl.int64)
+        inside = (i < end)[:, None] & (d < D)[None, :]
+        row = tl.load(gradient + p[:, None] * D + d[None, :], mask=inside, other=0.0)
+        total += row.to(tl.float32)
+    return tl.sum(total, 0)
+
+
+@triton.jit
 def _piece_kernel(
-    gradient, positions, starts, piece_starts, piece_tokens, d_weight, pieces, V, D,
-    SIZE: tl.constexpr, ROWS: tl.constexpr, DP: tl.constexpr,
+    gradient, positions, starts, piece_starts, piece_tokens, d_weight, pieces, further, V, D,
+    SIZE: tl.constexpr, FEW: tl.constexpr, MANY: tl.constexpr, DP: tl.constexpr,
 ):  # fmt: skip
-    """Sums over a token's first positions in d_weight (V, D), over further ones in ``pieces``."""
-    program = tl.program_id(0)
-    token = program
-    skipped = 0
-    if program >= V:
-        token = tl.load(piece_tokens + program - V)
+    """Sums over ``further`` pieces in ``pieces``, then over tokens' first ones in d_weight (V, D).
+
+    The further pieces, full but for the last of a token, come first: they take the longest.
+    """
+    piece = tl.program_id(0)
+    d = tl.arange(0, DP)
+    if piece < further:
+        token = tl.load(piece_tokens + piece)
         if token < V:
-            skipped = (program - V - tl.load(piece_starts + token) + 1) * SIZE
-    if token < V:
-        first = tl.load(starts + token) + skipped
+            skipped = piece - tl.load(piece_starts + token) + 1
+            first = tl.load(starts + token) + skipped * SIZE
+            end = tl.minimum(first + SIZE, tl.load(starts + token + 1))
+            total = _sum_rows(gradient, positions, first, end, D, MANY, DP)
+            tl.store(pieces + piece.to(tl.int64) * D + d, total, mask=d < D)
+    else:
+        token = piece - further
+        first = tl.load(starts + token)
         end = tl.minimum(first + SIZE, tl.load(starts + token + 1))
-        d = tl.arange(0, DP)
-        total = tl.zeros((ROWS, DP), tl.float32)
-        for start in range(first, end, ROWS):
-            i = start + tl.arange(0, ROWS)
-            at = tl.load(positions + i, mask=i < end, other=0).to(tl.int64)[:, None] * D
-            inside = (i < end)[:, None] & (d < D)[None, :]
-            total += tl.load(gradient + at + d[None, :], mask=inside, other=0.0).to(tl.float32)
-        result = tl.sum(total, 0)
-        if program < V:
-            row = d_weight + token.to(tl.int64) * D
-            tl.store(row + d, result.to(d_weight.dtype.element_ty), mask=d < D)
-        else:
-            tl.store(pieces + (program - V).to(tl.int64) * D + d, result, mask=d < D)
+        total = _sum_rows(gradient, positions, first, end, D, FEW, DP)
+        row = d_weight + token.to(tl.int64) * D + d
+        tl.store(row, total.to(d_weight.dtype.element_ty), mask=d < D)
 
 
 @triton.jit
 def _add_kernel(
-    pieces, piece_starts, piece_tokens, d_weight, V, D, ROWS: tl.constexpr, DP: tl.constexpr
+    pieces, piece_starts, piece_tokens, d_weight, V, D, ROWS: tl.constexpr, C: tl.constexpr
 ):
-    """Adds a token's further pieces to its row; one program a piece, a token's first one works."""
+    """Adds a token's further pieces to C columns of its row: the program of the first one works."""
     piece = tl.program_id(0)
     token = tl.load(piece_tokens + piece)
     if token < V:
         if piece == tl.load(piece_starts + token):
-            d = tl.arange(0, DP)
-            total = tl.zeros((ROWS, DP), tl.float32)
+            d = tl.program_id(1) * C + tl.arange(0, C)
+            total = tl.zeros((ROWS, C), tl.float32)
             end = tl.load(piece_starts + token + 1)
             for start in range(piece, end, ROWS):
                 i = start + tl.arange(0, ROWS)
@@ -78,18 +98,31 @@ def unavailable(op: str, tensor: Tensor) -> str | None:
 def embedding(tokens: Tensor, weight: Tensor, order: TokenOrder | None = None) -> Tensor:
     """See `recall_bench.kernels.embedding.embedding`."""
     if not needs_gradient(weight):
-        return F.embedding(tokens, weight)
+        return _lookup(weight, tokens, None, None, None, None)
     return _lookup(weight, tokens, *(order or token_order(tokens, len(weight))))
 
 
+def _tile(D: int, rows: int) -> int:
+    """At most so many rows of a tile that one program of four warps holds well."""
+    return max(1, min(rows, 8192 // triton.next_power_of_2(D)))
+
+
 def _forward(
-    weight: Tensor, tokens: Tensor,
-    positions: Tensor, starts: Tensor, piece_starts: Tensor, piece_tokens: Tensor,
+    weight: Tensor, tokens: Tensor, positions: Tensor | None, starts: Tensor | None,
+    piece_starts: Tensor | None, piece_tokens: Tensor | None,
 ) -> Tensor:  # fmt: skip
-    return F.embedding(tokens, weight)
+    out = _lookup_shapes(weight, tokens)
+    P, D = tokens.numel(), weight.shape[1]
+    if P > 0:
+        rows = _tile(D, 64)
+        _lookup_kernel[(triton.cdiv(P, rows),)](
+            tokens.contiguous(), weight, out, *weight.stride(), P, D,
+            ROWS=rows, DP=triton.next_power_of_2(D), num_warps=4,
+        )  # fmt: skip
+    return out
 
 
-def _lookup_shapes(weight: Tensor, tokens: Tensor, *order: Tensor) -> Tensor:
+def _lookup_shapes(weight: Tensor, tokens: Tensor, *order: Tensor | None) -> Tensor:
     return weight.new_empty(*tokens.shape, weight.shape[1])
 
 
@@ -98,20 +131,19 @@ def _lookup_backward(
     gradient: Tensor, positions: Tensor, starts: Tensor, piece_starts: Tensor, piece_tokens: Tensor
 ) -> Tensor:
     d_weight = _lookup_backward_shapes(gradient, positions, starts)
-    V, D = d_weight.shape
+    (V, D), further = d_weight.shape, len(piece_tokens)
     gradient = gradient.contiguous()
-    pieces = gradient.new_empty(len(piece_tokens), D, dtype=torch.float32)
+    pieces = gradient.new_empty(further, D, dtype=torch.float32)
     DP = triton.next_power_of_2(D)
-    ROWS = max(1, min(32, 2048 // DP))
-    _piece_kernel[(V + len(pieces),)](
-        gradient, positions, starts, piece_starts, piece_tokens, d_weight, pieces, V, D,
-        SIZE=PIECE, ROWS=ROWS, DP=DP, num_warps=2,
+    _piece_kernel[(further + V,)](
+        gradient, positions, starts, piece_starts, piece_tokens, d_weight, pieces, further, V, D,
+        SIZE=PIECE, FEW=_tile(D, 32), MANY=_tile(D, PIECE), DP=DP, num_warps=4,
     )  # fmt: skip
-    if len(pieces) > 0:
-        _add_kernel[(len(pieces),)](
-            pieces, piece_starts, piece_tokens, d_weight, V, D,
-            ROWS=4 * ROWS, DP=DP, num_warps=8,
-        )  # fmt: skip
+    if further > 0:
+        columns = min(16, DP)
+        _add_kernel[further, triton.cdiv(D, columns)](
+            pieces, piece_starts, piece_tokens, d_weight, V, D, ROWS=512, C=columns, num_warps=8
+        )
     return d_weight
 
 
