@@ -34,19 +34,33 @@ class ShortConvMixer(Mixer):
         self.gate = Linear(d_model, d_model)
 
     def forward(self, x: Tensor) -> Tensor:
-        return short_conv(x, self.conv.weight, self.conv.bias) * self.gate(x) + x
+        return short_conv(x, self.conv.weight, self.conv.bias, gate=self.gate(x), residual=True)
 
     def prefill(self, x: Tensor) -> tuple[Tensor, State]:
-        y, inputs = short_conv(x, self.conv.weight, self.conv.bias, return_state=True)
-        return y * self.gate(x) + x, {"inputs": inputs}
+        y, inputs = short_conv(
+            x,
+            self.conv.weight,
+            self.conv.bias,
+            return_state=True,
+            gate=self.gate(x),
+            residual=True,
+        )
+        return y, {"inputs": inputs}
 
     def initial_state(self, batch_size: int) -> State:
         width, kernel_size = self.conv.weight.shape
         return {"inputs": self.zeros(batch_size, kernel_size - 1, width)}
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        y, inputs = short_conv_step(x, state["inputs"], self.conv.weight, self.conv.bias)
-        return y * self.gate(x) + x, {"inputs": inputs}
+        y, inputs = short_conv_step(
+            x,
+            state["inputs"],
+            self.conv.weight,
+            self.conv.bias,
+            gate=self.gate(x),
+            residual=True,
+        )
+        return y, {"inputs": inputs}
 
 
 class GatedShortConvMixer(Mixer):
@@ -63,12 +77,14 @@ class GatedShortConvMixer(Mixer):
 
     def forward(self, x: Tensor) -> Tensor:
         u, gate = self.project(x).chunk(2, -1)
-        return self.out(short_conv(u, self.conv.weight, self.conv.bias, "silu") * gate)
+        return self.out(short_conv(u, self.conv.weight, self.conv.bias, "silu", gate=gate))
 
     def prefill(self, x: Tensor) -> tuple[Tensor, State]:
         u, gate = self.project(x).chunk(2, -1)
-        y, inputs = short_conv(u, self.conv.weight, self.conv.bias, "silu", return_state=True)
-        return self.out(y * gate), {"inputs": inputs}
+        y, inputs = short_conv(
+            u, self.conv.weight, self.conv.bias, "silu", return_state=True, gate=gate
+        )
+        return self.out(y), {"inputs": inputs}
 
     def initial_state(self, batch_size: int) -> State:
         width, kernel_size = self.conv.weight.shape
@@ -76,8 +92,10 @@ class GatedShortConvMixer(Mixer):
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         u, gate = self.project(x).chunk(2, -1)
-        y, inputs = short_conv_step(u, state["inputs"], self.conv.weight, self.conv.bias, "silu")
-        return self.out(y * gate), {"inputs": inputs}
+        y, inputs = short_conv_step(
+            u, state["inputs"], self.conv.weight, self.conv.bias, "silu", gate=gate
+        )
+        return self.out(y), {"inputs": inputs}
 
 
 @register_architecture("short-conv")

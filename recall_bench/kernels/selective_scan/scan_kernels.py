@@ -163,7 +163,7 @@ def _offsets(
     return c, n, state, kept
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["L", "chunks", "zero"])
 def forward_kernel(
     u, delta, A, B, C, D, z, bias, h0, y, h_last, starts,
     u_b, u_t, delta_b, delta_t, B_b, B_t, C_b, C_t, z_b, z_t, L, W, n_state, chunks, zero,
@@ -237,7 +237,7 @@ def forward_kernel(
     tl.store(h_last + b * W * n_state + state, h, mask=exists)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["L", "chunks", "zero"])
 def backward_kernel(
     u, delta, A, B, C, D, z, bias, starts, dy, dh_last,
     du, d_delta, dz, dA, dBC, dD_bias, dh0,
@@ -380,7 +380,7 @@ def backward_kernel(
         tl.store(d_bias, tl.sum(d_bias_sum, 0), mask=channels < W)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count"])
 def sum_parts_kernel(parts, total, count, size, TILE: tl.constexpr):
     """parts (2, count, size) -> total (2, size), in the order of the parts."""
     at = tl.program_id(0).to(tl.int64) * TILE + tl.arange(0, TILE)

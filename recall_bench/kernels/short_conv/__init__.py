@@ -1,4 +1,4 @@
-"""Depthwise causal convolution with a short kernel."""
+"""Depthwise causal convolution with a short kernel, its gate and its residual connection."""
 
 from typing import Literal, overload
 
@@ -18,6 +18,9 @@ def short_conv(
     initial_state: Tensor | None = None,
     return_state: Literal[False] = False,
     backend: str = "auto",
+    *,
+    gate: Tensor | None = None,
+    residual: bool = False,
 ) -> Tensor: ...
 @overload
 def short_conv(
@@ -29,6 +32,8 @@ def short_conv(
     *,
     return_state: Literal[True],
     backend: str = "auto",
+    gate: Tensor | None = None,
+    residual: bool = False,
 ) -> tuple[Tensor, Tensor]: ...
 def short_conv(
     x: Tensor,
@@ -38,8 +43,14 @@ def short_conv(
     initial_state: Tensor | None = None,
     return_state: bool = False,
     backend: str = "auto",
+    *,
+    gate: Tensor | None = None,
+    residual: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]:
-    """y_t = activation(bias + sum_i weight[:, K-1-i] x_{t-i}), i = 0 … K-1.
+    """y_t = activation(bias + sum_i weight[:, K-1-i] x_{t-i}) gate_t + x_t, i = 0 … K-1.
+
+    The gated layer of Based (arXiv 2402.18668, section 3 and appendix) has no activation, a linear
+    map of x as gate, and the residual connection; Mamba's convolution has silu alone.
 
     Args:
         x: (batch, length, width); any length, also 0.
@@ -49,12 +60,14 @@ def short_conv(
         initial_state: the K-1 inputs before x, (batch, K-1, width); zeros if None.
         return_state: also return the last K-1 inputs.
         backend: "auto", "reference" or "triton".
+        gate: (batch, length, width), multiplied in after the activation; left out if None.
+        residual: add x, which is left out otherwise.
 
     Returns:
-        (batch, length, width), with the state if asked for.
+        (batch, length, width) in the dtype of x, with the state if asked for.
     """
     run = dispatch.implementation("short_conv", backend, x)
-    return run(x, weight, bias, activation, initial_state=initial_state, return_state=return_state)
+    return run(x, weight, bias, activation, initial_state, return_state, gate, residual)
 
 
 def short_conv_step(
@@ -64,11 +77,14 @@ def short_conv_step(
     bias: Tensor | None = None,
     activation: Literal["silu"] | None = None,
     backend: str = "auto",
+    *,
+    gate: Tensor | None = None,
+    residual: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """One token of `short_conv`: x (batch, width), state (batch, K-1, width), the oldest first.
+    """One token of `short_conv`: x and gate (batch, width), state (batch, K-1, width), the oldest
+    first.
 
     Returns the output (batch, width) and the new state; ``state`` is not changed.
     """
-    return dispatch.implementation("short_conv_step", backend, x)(
-        x, state, weight, bias, activation
-    )
+    run = dispatch.implementation("short_conv_step", backend, x)
+    return run(x, state, weight, bias, activation, gate, residual)

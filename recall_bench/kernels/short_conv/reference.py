@@ -19,6 +19,8 @@ def short_conv(
     activation: Activation = None,
     initial_state: Tensor | None = None,
     return_state: bool = False,
+    gate: Tensor | None = None,
+    residual: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]:
     """See `recall_bench.kernels.short_conv.short_conv`."""
     kernel = weight.shape[1]
@@ -26,7 +28,7 @@ def short_conv(
         inputs = F.pad(x, (0, 0, kernel - 1, 0))  # (B, K-1+L, D)
     else:
         inputs = torch.cat([initial_state.to(x.dtype), x], 1)
-    y = _convolve(inputs, weight, bias, activation)
+    y = _convolve(inputs, weight, bias, activation, gate, x if residual else None)
     return (y, inputs[:, x.shape[1] :].clone()) if return_state else y
 
 
@@ -36,14 +38,24 @@ def short_conv_step(
     weight: Tensor,
     bias: Tensor | None = None,
     activation: Activation = None,
+    gate: Tensor | None = None,
+    residual: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """See `recall_bench.kernels.short_conv.short_conv_step`."""
-    inputs = torch.cat([state.to(x.dtype), x[:, None]], 1)  # (B, K, D)
-    return _convolve(inputs, weight, bias, activation).squeeze(1), inputs[:, 1:].clone()
+    token = x[:, None]
+    inputs = torch.cat([state.to(x.dtype), token], 1)  # (B, K, D)
+    gate = None if gate is None else gate[:, None]
+    y = _convolve(inputs, weight, bias, activation, gate, token if residual else None)
+    return y.squeeze(1), inputs[:, 1:].clone()
 
 
 def _convolve(
-    inputs: Tensor, weight: Tensor, bias: Tensor | None, activation: Activation
+    inputs: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    activation: Activation,
+    gate: Tensor | None,
+    residual: Tensor | None,
 ) -> Tensor:
     """(B, K-1+L, D) -> (B, L, D), summed in at least float32.
 
@@ -57,4 +69,12 @@ def _convolve(
         y = torch.addcmul(y, inputs[:, i : i + length], taps[i])
     if bias is not None:
         y = y + bias
-    return (F.silu(y) if activation == "silu" else y).to(inputs.dtype)
+    if activation == "silu":
+        y = F.silu(y)
+    if gate is not None and residual is not None:
+        y = torch.addcmul(residual, y, gate)
+    elif gate is not None:
+        y = y * gate
+    elif residual is not None:
+        y = y + residual
+    return y.to(inputs.dtype)

@@ -1,7 +1,8 @@
-"""Short depthwise causal convolution in Triton, with bias and gate in the same pass.
+"""Short depthwise causal convolution in Triton, with bias, silu, gate and residual in one pass.
 
-Dimensions: L length, W width, K kernel size; tiles of T tokens and C channels. Its K shifted
-reads of a tile come from the cache.
+Dimensions: L length, W width, K kernel size; tiles (T, C) of T tokens and C = 64 channels, two a
+thread. A thread has all T tokens of its channels in registers, so that the K shifted products of a
+token cost no memory access.
 """
 # mypy: disable-error-code="no-untyped-def"
 
@@ -23,115 +24,208 @@ from recall_bench.kernels.triton_support import (
 
 @triton.jit
 def _sigmoid(x):
-    return 1.0 / (1.0 + tl.exp2(-x * 1.4426950408889634))
+    root = tl.rsqrt(1.0 + tl.exp2(-x * 1.4426950408889634))
+    return root * root  # two instructions, where a division takes eight
 
 
 @triton.jit
-def _input(x, initial, t, c, L, W, stride, K: tl.constexpr, INITIAL: tl.constexpr):
-    """x (L, W) at times t >= 1-K and channels c, after the K-1 inputs of ``initial``: float32."""
+def _token(x, k: tl.constexpr):
+    """x[k:k+1] of (T, C); costs nothing, since every thread has all tokens in registers."""
+    bits = x.to(tl.int32, bitcast=True)
+    bits = tl.where((tl.arange(0, x.shape[0]) == k)[:, None], bits, 0)
+    return tl.sum(bits, 0, keep_dims=True).to(tl.float32, bitcast=True)
+
+
+@triton.jit
+def _load(x, t, c, L, W, stride, zero):
+    """x (L, W) at times t and channels c, zeros outside: float32.
+
+    The compiler takes ``zero`` for any number, twice of which is even: it makes the accesses two
+    channels wide, and no wider.
+    """
     inside = ((t >= 0) & (t < L))[:, None] & (c < W)[None, :]
-    value = tl.load(x + t.to(tl.int64)[:, None] * stride + c[None, :], mask=inside, other=0.0)
-    value = value.to(tl.float32)
-    if INITIAL:
-        before = ((t < 0) & (t > -K))[:, None] & (c < W)[None, :]
-        offset = (t + K - 1)[:, None] * W + c[None, :]
-        value += tl.load(initial + offset, mask=before, other=0.0).to(tl.float32)
-    return value
+    at = t.to(tl.int64)[:, None] * stride + c[None, :] + 2 * zero
+    return tl.load(x + at, mask=inside, other=0.0).to(tl.float32)
+
+
+@triton.jit
+def _store(x, value, t, c, L, W, zero):
+    inside = (t < L)[:, None] & (c < W)[None, :]
+    at = t.to(tl.int64)[:, None] * W + c[None, :] + 2 * zero
+    tl.store(x + at, value.to(x.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def _earlier(
+    tile, x, initial, start, i: tl.constexpr, c, L, W, stride, zero,
+    K: tl.constexpr, INITIAL: tl.constexpr, T: tl.constexpr,
+):  # fmt: skip
+    """The inputs i tokens before those of the tile, which begins at ``start``: (T, C)."""
+    rows = tl.arange(0, T)[:, None]
+    shifted = tile
+    for k in tl.static_range(T):
+        if k >= i:
+            shifted = tl.where(rows == k, _token(tile, k - i), shifted)
+        else:
+            t = start + k - i + tl.arange(0, 1)
+            row = _load(x, t, c, L, W, stride, zero)
+            if INITIAL:
+                before = ((t < 0) & (t > -K))[:, None] & (c < W)[None, :]
+                at = (t + K - 1)[:, None] * W + c[None, :] + 2 * zero
+                row += tl.load(initial + at, mask=before, other=0.0).to(tl.float32)
+            shifted = tl.where(rows == k, row, shifted)
+    return shifted
+
+
+@triton.jit
+def _later(tile, following, j: tl.constexpr, T: tl.constexpr):
+    """The rows j tokens after those of the tile, of which the last are in the next one: (T, C)."""
+    rows = tl.arange(0, T)[:, None]
+    shifted = tile
+    for k in tl.static_range(T):
+        if k + j < T:
+            shifted = tl.where(rows == k, _token(tile, k + j), shifted)
+        else:
+            shifted = tl.where(rows == k, _token(following, k + j - T), shifted)
+    return shifted
+
+
+@triton.jit
+def _tap(weight, i, c, W, K: tl.constexpr):
+    """The weights of the input i tokens ago: (1, C)."""
+    at = c * K + (K - 1 - i)
+    return tl.load(weight + at, mask=c < W, other=0.0).to(tl.float32)[None, :]
 
 
 @triton.jit
 def _convolve(
-    x, initial, weight, bias, t, c, L, W, stride,
-    K: tl.constexpr, INITIAL: tl.constexpr, BIAS: tl.constexpr,
+    tile, x, initial, weight, bias, start, c, L, W, stride, zero,
+    K: tl.constexpr, INITIAL: tl.constexpr, BIAS: tl.constexpr, T: tl.constexpr,
 ):  # fmt: skip
     """The convolution before its activation: (T, C)."""
-    total = tl.zeros((t.shape[0], c.shape[0]), tl.float32)
+    total = tl.zeros(tile.shape, tl.float32)
     if BIAS:
         total += tl.load(bias + c, mask=c < W, other=0.0).to(tl.float32)[None, :]
     for i in tl.static_range(K):
-        tap = tl.load(weight + c * K + (K - 1 - i), mask=c < W, other=0.0).to(tl.float32)
-        total += tap[None, :] * _input(x, initial, t - i, c, L, W, stride, K, INITIAL)
+        total += _tap(weight, i, c, W, K) * _earlier(
+            tile, x, initial, start, i, c, L, W, stride, zero, K, INITIAL, T
+        )
     return total
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["L", "zero"])
 def _forward_kernel(
-    x, weight, bias, initial, y, x_b, x_t, L, W,
+    x, weight, bias, initial, gate, y, x_b, x_t, gate_b, gate_t, L, W, zero,
     K: tl.constexpr, BIAS: tl.constexpr, SILU: tl.constexpr, INITIAL: tl.constexpr,
-    T_TILE: tl.constexpr, C_TILE: tl.constexpr,
+    GATE: tl.constexpr, RESIDUAL: tl.constexpr, T: tl.constexpr, C: tl.constexpr,
 ):  # fmt: skip
     b = tl.program_id(0).to(tl.int64)
-    t = tl.program_id(1) * T_TILE + tl.arange(0, T_TILE)
-    c = tl.program_id(2) * C_TILE + tl.arange(0, C_TILE)
+    start = tl.program_id(1) * T
+    t = start + tl.arange(0, T)
+    c = tl.program_id(2) * C + tl.arange(0, C)
+    x += b * x_b
     initial += b * (K - 1) * W
-    out = _convolve(x + b * x_b, initial, weight, bias, t, c, L, W, x_t, K, INITIAL, BIAS)
+    tile = _load(x, t, c, L, W, x_t, zero)
+    out = _convolve(tile, x, initial, weight, bias, start, c, L, W, x_t, zero, K, INITIAL, BIAS, T)
     if SILU:
         out *= _sigmoid(out)
-    inside = (t < L)[:, None] & (c < W)[None, :]
-    offset = (b * L + t.to(tl.int64))[:, None] * W + c[None, :]
-    tl.store(y + offset, out.to(y.dtype.element_ty), mask=inside)
+    if GATE:
+        out *= _load(gate + b * gate_b, t, c, L, W, gate_t, zero)
+    if RESIDUAL:
+        out += tile
+    _store(y + b * L * W, out, t, c, L, W, zero)
 
 
 @triton.jit
-def _slope_kernel(
-    x, weight, bias, initial, dy, slope, x_b, x_t, dy_b, dy_t, L, W,
-    K: tl.constexpr, BIAS: tl.constexpr, INITIAL: tl.constexpr,
-    T_TILE: tl.constexpr, C_TILE: tl.constexpr,
+def _slopes(
+    x, weight, bias, initial, gate, dy, d_gate, start, c, L, W, x_t, gate_t, dy_t, zero,
+    K: tl.constexpr, BIAS: tl.constexpr, SILU: tl.constexpr, INITIAL: tl.constexpr,
+    GATE: tl.constexpr, STORE: tl.constexpr, T: tl.constexpr,
 ):  # fmt: skip
-    """The gradient before silu: dy silu'(convolution), contiguous."""
-    b = tl.program_id(0).to(tl.int64)
-    t = tl.program_id(1) * T_TILE + tl.arange(0, T_TILE)
-    c = tl.program_id(2) * C_TILE + tl.arange(0, C_TILE)
-    initial += b * (K - 1) * W
-    total = _convolve(x + b * x_b, initial, weight, bias, t, c, L, W, x_t, K, INITIAL, BIAS)
-    half = _sigmoid(total)
-    gradient = _input(dy + b * dy_b, initial, t, c, L, W, dy_t, K, False)
-    gradient *= half * (1.0 + total * (1.0 - half))
-    inside = (t < L)[:, None] & (c < W)[None, :]
-    offset = (b * L + t.to(tl.int64))[:, None] * W + c[None, :]
-    tl.store(slope + offset, gradient.to(slope.dtype.element_ty), mask=inside)
+    """x, dy and the gradient of the convolution before its activation, (T, C) from time ``start``;
+    on the way, the gate's gradient."""
+    t = start + tl.arange(0, T)
+    tile = _load(x, t, c, L, W, x_t, zero)
+    dout = _load(dy, t, c, L, W, dy_t, zero)
+    slope = dout
+    if GATE:
+        slope *= _load(gate, t, c, L, W, gate_t, zero)
+    if SILU or (GATE and STORE):
+        out = _convolve(
+            tile, x, initial, weight, bias, start, c, L, W, x_t, zero, K, INITIAL, BIAS, T
+        )
+        active = out
+        if SILU:
+            half = _sigmoid(out)
+            active = out * half
+            slope *= half * (1.0 + out * (1.0 - half))
+        if GATE and STORE:
+            _store(d_gate, dout * active, t, c, L, W, zero)
+    return tile, dout, slope
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["L", "chunks", "zero"])
 def _backward_kernel(
-    x, weight, initial, slope, dx, d_weight, d_bias, d_initial, x_b, x_t, slope_b, slope_t, L, W,
-    K: tl.constexpr, BIAS: tl.constexpr, INITIAL: tl.constexpr,
-    T_TILE: tl.constexpr, C_TILE: tl.constexpr,
+    x, weight, bias, initial, gate, dy, dx, d_gate, d_initial, parts,
+    x_b, x_t, gate_b, gate_t, dy_b, dy_t, L, W, chunks, zero,
+    K: tl.constexpr, BIAS: tl.constexpr, SILU: tl.constexpr, INITIAL: tl.constexpr,
+    GATE: tl.constexpr, RESIDUAL: tl.constexpr, T: tl.constexpr, C: tl.constexpr,
 ):  # fmt: skip
-    """dx, and this tile's part of d_weight (tiles, K, W) and d_bias (tiles, W)."""
+    """A segment of ``chunks`` chunks, in reverse: an input has its share in K outputs from its own
+    on. ``parts`` (batch, segments, K + 1, W) gets the parts of d_weight, transposed, and d_bias."""
     b = tl.program_id(0).to(tl.int64)
-    t = tl.program_id(1) * T_TILE + tl.arange(0, T_TILE)
-    c = tl.program_id(2) * C_TILE + tl.arange(0, C_TILE)
+    first = tl.program_id(1) * chunks * T
+    c = tl.program_id(2) * C + tl.arange(0, C)
+    rows = tl.arange(0, T)[:, None]
     x += b * x_b
-    slope += b * slope_b
+    gate += b * gate_b
+    dy += b * dy_b
+    dx += b * L * W
+    d_gate += b * L * W
     initial += b * (K - 1) * W
-    tile = b * tl.num_programs(1) + tl.program_id(1)
-    own = _input(slope, initial, t, c, L, W, slope_t, K, False)
-    total = tl.zeros((T_TILE, C_TILE), tl.float32)
-    for i in tl.static_range(K):
-        tap = tl.load(weight + c * K + (K - 1 - i), mask=c < W, other=0.0).to(tl.float32)
-        total += tap[None, :] * _input(slope, initial, t + i, c, L, W, slope_t, K, False)
-        shifted = _input(x, initial, t - i, c, L, W, x_t, K, INITIAL)
-        tap_gradient = tl.sum(own * shifted, 0)
-        tl.store(d_weight + (tile * K + K - 1 - i) * W + c, tap_gradient, mask=c < W)
-    inside = (t < L)[:, None] & (c < W)[None, :]
-    offset = (b * L + t.to(tl.int64))[:, None] * W + c[None, :]
-    tl.store(dx + offset, total.to(dx.dtype.element_ty), mask=inside)
-    if BIAS:
-        tl.store(d_bias + tile * W + c, tl.sum(own, 0), mask=c < W)
+    d_initial += b * (K - 1) * W
+    parts += (b * tl.num_programs(1) + tl.program_id(1)) * (K + 1) * W
+    _, _, following = _slopes(
+        x, weight, bias, initial, gate, dy, d_gate, first + chunks * T, c, L, W,
+        x_t, gate_t, dy_t, zero, K, BIAS, SILU, INITIAL, GATE, False, T,
+    )  # fmt: skip
+    d_taps = tl.zeros((T, C), tl.float32)  # the last K of T rows
+    d_bias = tl.zeros((1, C), tl.float32)
+    for i in range(chunks):
+        start = first + (chunks - 1 - i) * T
+        tile, dout, slope = _slopes(
+            x, weight, bias, initial, gate, dy, d_gate, start, c, L, W,
+            x_t, gate_t, dy_t, zero, K, BIAS, SILU, INITIAL, GATE, True, T,
+        )  # fmt: skip
+        total = tl.zeros((T, C), tl.float32)
+        for j in tl.static_range(K):
+            total += _tap(weight, j, c, W, K) * _later(slope, following, j, T)
+            shifted = _earlier(tile, x, initial, start, j, c, L, W, x_t, zero, K, INITIAL, T)
+            d_tap = tl.sum(slope * shifted, 0, keep_dims=True)
+            d_taps += tl.where(rows == T - 1 - j, d_tap, 0.0)
+        if BIAS:
+            d_bias += tl.sum(slope, 0, keep_dims=True)
+        if RESIDUAL:
+            total += dout
+        _store(dx, total, start + tl.arange(0, T), c, L, W, zero)
+        following = slope
+    at = (rows - (T - K)) * W + c[None, :] + 2 * zero
+    tl.store(parts + at, d_taps, mask=(rows >= T - K) & (c < W)[None, :])
+    tl.store(parts + K * W + c[None, :] + 2 * zero, d_bias, mask=(c < W)[None, :])
     if INITIAL:
-        if tl.program_id(1) == 0:
-            for j in tl.static_range(K - 1):  # the input at time j - (K - 1)
-                gradient = tl.zeros((C_TILE,), tl.float32)
-                for i in tl.static_range(K - 1 - j, K):
-                    early_tap = tl.load(weight + c * K + (K - 1 - i), mask=c < W, other=0.0)
-                    at = j - (K - 1) + i + tl.arange(0, 1)
-                    early = _input(slope, initial, at, c, L, W, slope_t, K, False)
-                    gradient += early_tap.to(tl.float32) * tl.sum(early, 0)
-                tl.store(d_initial + (b * (K - 1) + j) * W + c, gradient, mask=c < W)
+        if first == 0:
+            for m in tl.static_range(K - 1):  # the input at time m - (K - 1)
+                gradient = tl.zeros((1, C), tl.float32)
+                for j in tl.static_range(K - 1 - m, K):
+                    gradient += _tap(weight, j, c, W, K) * _token(following, m - (K - 1) + j)
+                at = m * W + c[None, :] + 2 * zero
+                value = gradient.to(d_initial.dtype.element_ty)
+                tl.store(d_initial + at, value, mask=(c < W)[None, :])
 
 
 KERNEL_LIMIT = 16
+CHANNELS = 64
+SEGMENT = 128  # tokens that one program of the backward pass goes through
 
 
 def unavailable(op: str, tensor: Tensor) -> str | None:
@@ -146,11 +240,15 @@ def short_conv(
     activation: Activation = None,
     initial_state: Tensor | None = None,
     return_state: bool = False,
+    gate: Tensor | None = None,
+    residual: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]:
     """See `recall_bench.kernels.short_conv.short_conv`."""
     if weight.shape[1] > KERNEL_LIMIT:
-        return reference.short_conv(x, weight, bias, activation, initial_state, return_state)
-    y = _convolution(x, weight, bias, initial_state, activation == "silu")
+        return reference.short_conv(
+            x, weight, bias, activation, initial_state, return_state, gate, residual
+        )
+    y = _convolution(x, weight, bias, initial_state, gate, activation == "silu", residual)
     if not return_state:
         return y
     return y, _last_inputs(x, initial_state, weight.shape[1] - 1)
@@ -162,9 +260,12 @@ def short_conv_step(
     weight: Tensor,
     bias: Tensor | None = None,
     activation: Activation = None,
+    gate: Tensor | None = None,
+    residual: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """See `recall_bench.kernels.short_conv.short_conv_step`."""
-    y, new = short_conv(x[:, None], weight, bias, activation, state, True)
+    gate = None if gate is None else gate[:, None]
+    y, new = short_conv(x[:, None], weight, bias, activation, state, True, gate, residual)
     return y[:, 0], new
 
 
@@ -178,93 +279,134 @@ def _last_inputs(x: Tensor, initial: Tensor | None, count: int) -> Tensor:
     return torch.cat([initial[:, length:].to(x.dtype), x], 1)
 
 
-def _tiles(x: Tensor) -> tuple[int, int]:
-    C = min(64, max(16, triton.next_power_of_2(x.shape[2])))
-    return min(4096 // C, max(16, triton.next_power_of_2(x.shape[1]))), C
+def _constants(
+    weight: Tensor,
+    bias: Tensor | None,
+    initial: Tensor | None,
+    gate: Tensor | None,
+    silu: bool,
+    residual: bool,
+) -> dict[str, Any]:
+    return {
+        "K": weight.shape[1],
+        "BIAS": bias is not None,
+        "SILU": silu,
+        "INITIAL": initial is not None,
+        "GATE": gate is not None,
+        "RESIDUAL": residual,
+        "T": 8 if weight.shape[1] <= 8 else 16,
+        "C": CHANNELS,
+        "num_warps": 1,  # several would share out the tokens of narrow inputs
+    }
 
 
 def _forward(
-    x: Tensor, weight: Tensor, bias: Tensor | None, initial: Tensor | None, silu: bool
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    initial: Tensor | None,
+    gate: Tensor | None,
+    silu: bool,
+    residual: bool,
 ) -> Tensor:
-    y = _convolution_shapes(x, weight, bias, initial, silu)
+    y = _convolution_shapes(x, weight, bias, initial, gate, silu, residual)
     if y.numel() == 0:
         return y
     x = rows_contiguous(x)
-    T, C = _tiles(x)
+    gates = x if gate is None else rows_contiguous(gate)
+    constants = _constants(weight, bias, initial, gate, silu, residual)
     B, L, W = x.shape
-    _forward_kernel[B, triton.cdiv(L, T), triton.cdiv(W, C)](
-        x, weight.contiguous(), bias, x if initial is None else initial.contiguous(), y,
-        *x.stride()[:2], L, W, K=weight.shape[1], BIAS=bias is not None, SILU=silu,
-        INITIAL=initial is not None, T_TILE=T, C_TILE=C, num_warps=4,
+    _forward_kernel[B, triton.cdiv(L, constants["T"]), triton.cdiv(W, CHANNELS)](
+        x, weight.contiguous(), bias, x if initial is None else initial.contiguous(), gates, y,
+        *x.stride()[:2], *gates.stride()[:2], L, W, 0, **constants,
     )  # fmt: skip
     return y
 
 
 def _convolution_shapes(
-    x: Tensor, weight: Tensor, bias: Tensor | None, initial: Tensor | None, silu: bool
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    initial: Tensor | None,
+    gate: Tensor | None,
+    silu: bool,
+    residual: bool,
 ) -> Tensor:
-    return x.new_empty(x.shape)
+    return torch.empty(x.shape, dtype=x.dtype, device=x.device)
 
 
 @torch.library.custom_op("recall_bench::short_conv_backward", mutates_args=())
 def _convolution_backward(
-    x: Tensor, weight: Tensor, bias: Tensor | None, initial: Tensor | None, silu: bool, dy: Tensor
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    initial: Tensor | None,
+    gate: Tensor | None,
+    silu: bool,
+    residual: bool,
+    dy: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of x, weight, bias and the initial inputs, the latter two empty without one."""
-    dx, d_weight, d_bias, d_initial = _convolution_backward_shapes(
-        x, weight, bias, initial, silu, dy
-    )
+    """Gradients of x, of the weight, transposed, above that of the bias (K + 1, W), of the initial
+    inputs and of the gate; the latter two are empty without one."""
+    outputs = _convolution_backward_shapes(x, weight, bias, initial, gate, silu, residual, dy)
+    dx, d_affine, d_initial, d_gate = outputs
     if x.numel() == 0:
-        return dx, d_weight.zero_(), d_bias.zero_(), d_initial.zero_()
+        for gradient in outputs:
+            gradient.zero_()
+        return outputs
     x, dy = rows_contiguous(x), rows_contiguous(dy)
-    T, C = _tiles(x)
+    gates = x if gate is None else rows_contiguous(gate)
+    constants = _constants(weight, bias, initial, gate, silu, residual)
     B, L, W = x.shape
-    K, tiles = weight.shape[1], triton.cdiv(L, T)
-    taps = x.new_empty(B * tiles, K, W, dtype=torch.float32)
-    offsets = x.new_empty(B * tiles, W, dtype=torch.float32)
-    grid = B, tiles, triton.cdiv(W, C)
-    weight = weight.contiguous()
-    before = x if initial is None else initial.contiguous()
-    constants: dict[str, Any] = {
-        "K": K,
-        "BIAS": bias is not None,
-        "INITIAL": initial is not None,
-        "T_TILE": T,
-        "C_TILE": C,
-        "num_warps": 4,
-    }
-    slope = dy
-    if silu:
-        slope = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-        _slope_kernel[grid](
-            x, weight, bias, before, dy, slope, *x.stride()[:2], *dy.stride()[:2], L, W, **constants
-        )
-    _backward_kernel[grid](
-        x, weight, before, slope, dx, taps, offsets, d_initial,
-        *x.stride()[:2], *slope.stride()[:2], L, W, **constants,
+    chunks = triton.cdiv(min(L, SEGMENT), constants["T"])
+    segments = triton.cdiv(L, chunks * constants["T"])
+    parts = torch.empty(B, segments, *d_affine.shape, dtype=torch.float32, device=x.device)
+    _backward_kernel[B, segments, triton.cdiv(W, CHANNELS)](
+        x, weight.contiguous(), bias, x if initial is None else initial.contiguous(), gates, dy,
+        dx, d_gate, d_initial, parts,
+        *x.stride()[:2], *gates.stride()[:2], *dy.stride()[:2], L, W, chunks, 0, **constants,
     )  # fmt: skip
-    d_weight = taps.sum(0).t().contiguous().to(weight.dtype)
-    return dx, d_weight, d_bias if bias is None else offsets.sum(0).to(bias.dtype), d_initial
+    torch.sum(parts, (0, 1), out=d_affine)
+    return outputs
 
 
 @_convolution_backward.register_fake
 def _convolution_backward_shapes(
-    x: Tensor, weight: Tensor, bias: Tensor | None, initial: Tensor | None, silu: bool, dy: Tensor
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    initial: Tensor | None,
+    gate: Tensor | None,
+    silu: bool,
+    residual: bool,
+    dy: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    d_bias = x.new_empty(0) if bias is None else bias.new_empty(bias.shape)
-    d_initial = x.new_empty(0) if initial is None else initial.new_empty(initial.shape)
-    return x.new_empty(x.shape), weight.new_empty(weight.shape), d_bias, d_initial
+    def empty(like: Tensor | None) -> Tensor:
+        if like is None:
+            return torch.empty(0, device=x.device)
+        return torch.empty(like.shape, dtype=like.dtype, device=x.device)
+
+    affine = torch.empty(weight.shape[1] + 1, weight.shape[0], dtype=torch.float32, device=x.device)
+    return empty(x), affine, empty(initial), empty(gate)
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    *tensors, ctx.silu = inputs
+    *tensors, ctx.silu, ctx.residual = inputs
     ctx.save_for_backward(*tensors)
 
 
 def _differentiate(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-    tensors = ctx.saved_tensors
-    gradients = _convolution_backward(*tensors, ctx.silu, dy)
-    return *(None if x is None else g for x, g in zip(tensors, gradients, strict=True)), None
+    _, weight, bias, initial, gate = tensors = ctx.saved_tensors
+    dx, d_affine, d_initial, d_gate = _convolution_backward(*tensors, ctx.silu, ctx.residual, dy)
+    return (
+        dx,
+        d_affine[:-1].t().to(weight.dtype),
+        None if bias is None else d_affine[-1].to(bias.dtype),
+        None if initial is None else d_initial,
+        None if gate is None else d_gate,
+        None,
+        None,
+    )
 
 
 _convolution_op = torch.library.custom_op("recall_bench::short_conv", _forward, mutates_args=())
