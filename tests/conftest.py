@@ -18,3 +18,9 @@ __all__ = ["recall_bench", "run_in"]
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("gpu") and not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Prepared data go where the tests' other files go."""
+    os.environ["RECALL_BENCH_CACHE"] = str(tmp_path_factory.mktemp("cache"))

@@ -30,7 +30,7 @@ def cached(kind: str, key: str, suffix: str, make: Callable[[], bytes]) -> bytes
     path = cache_directory() / kind / f"{short_digest(key)}{suffix}"
     try:
         return path.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         pass
     content = make()
     put(path, content)

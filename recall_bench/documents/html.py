@@ -66,6 +66,9 @@ def to_text(html: str) -> str:
     """
     tree = _parser()(html)
     tree.strip_tags(UNSEEN, recursive=True)
+    for node in list(tree.root.traverse(include_text=True)) if tree.root else ():
+        if node.is_comment_node:  # it would break its line
+            node.remove()
     tree.unwrap_tags(INLINE)
     tree.merge_text_nodes()
     root = tree.root

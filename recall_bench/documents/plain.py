@@ -110,7 +110,7 @@ def _complete(texts: dict[Part, str], report: LoadReport) -> dict[Part, str]:
         if "train" not in texts and source in texts:
             texts["train"], texts[source] = cut(texts[source], SHARE)
             report.warn("split without a file of its own, cut", f"train from {source}")
-    for part in others:
+    for part in reversed(others):
         if part not in texts:
             texts["train"], texts[part] = cut(texts.get("train", ""), SHARE)
             report.warn("split without a file of its own, cut", f"{part} from train")
