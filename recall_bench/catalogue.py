@@ -10,20 +10,35 @@ from rich.text import Text
 from recall_bench import options, presets, registry
 from recall_bench.architectures import Architecture
 from recall_bench.config import Component
+from recall_bench.errors import UserError, nearest
 from recall_bench.suites import SUITES
 
 
+def print_entry(console: Console, name: str) -> None:
+    """One architecture or task with all its options; raises `UserError` for an unknown name."""
+    kinds = (registry.architectures, registry.tasks)
+    kind = next((kind for kind in kinds if name in kind.names()), None)
+    if kind is None:
+        known = [known for kind in kinds for known in kind]
+        raise UserError(f"Unknown architecture or task '{name}'. {nearest(name, known)}")
+    cls = kind.get(name)
+    _entry(console, name, _summary(cls), _options(cls))
+
+
 def print_catalogue(console: Console) -> None:
-    """List what `recall-bench` knows, plugins included."""
+    """List what `recall-bench` knows, plugins included; tasks without their options."""
     _title(console, "Architectures")
     _entry(console, "", "Every architecture has", _options(Architecture))
     for name in registry.architectures:
         cls = registry.architectures.get(name)
         _entry(console, name, _summary(cls), _options(cls, beyond=Architecture))
     _title(console, "Tasks")
+    table = _columns()
     for name in registry.tasks:
-        cls = registry.tasks.get(name)
-        _entry(console, name, _summary(cls), _options(cls))
+        table.add_row(Text(name, "bold"), Text(_summary(registry.tasks.get(name))))
+    console.print(Padding(table, (0, 0, 1, 0)))
+    said = "`recall-bench show TASK` explains a task, `recall-bench list TASK` has its options."
+    console.print(Text(said), end="\n\n")
     _title(console, "Suites")
     table = _columns()
     for name, said in SUITES.items():

@@ -131,11 +131,21 @@ def _shown(argv: Sequence[str]) -> list[str]:
     ][:1]
 
 
-def list_everything(plugin: Plugins = None, debug: Debug = False) -> None:
-    """Tasks, architectures with their knobs, and presets."""
-    from recall_bench.catalogue import print_catalogue
+def list_everything(
+    name: Annotated[
+        str | None, typer.Argument(help="An architecture or task, to see its options alone.")
+    ] = None,
+    plugin: Plugins = None,
+    debug: Debug = False,
+) -> None:
+    """Architectures with their knobs, tasks, suites and presets; or the options of one of them."""
+    from recall_bench.catalogue import print_catalogue, print_entry
 
-    print_catalogue(Console(highlight=False))
+    console = Console(highlight=False)
+    if name:
+        print_entry(console, name)
+    else:
+        print_catalogue(console)
 
 
 def show(

@@ -36,9 +36,18 @@ def widest(text: str) -> int:
 
 def test_list_names_everything_within_80_columns(recall_bench: Command) -> None:
     outcome = recall_bench("list")
-    outcome.succeeded("based: ", "mamba: ", "mqar: ", "figure2", "--feature-dim INT", "1 to 256")
+    outcome.succeeded(
+        "based: ", "mamba: ", "mad-compression", "figure2", "--feature-dim INT", "1 to 256"
+    )
     assert widest(outcome.out) <= 80
     assert "…" not in outcome.out.replace("examples,…", "")
+
+
+def test_list_has_the_options_of_one_component(recall_bench: Command) -> None:
+    outcome = recall_bench("list", "mqar")
+    outcome.succeeded("mqar: ", "--power-a FLOAT", "--train LIST")
+    assert widest(outcome.out) <= 80
+    recall_bench("list", "mqra").refused("Did you mean 'mqar'")
 
 
 def test_show_draws_pairs_queries_and_answers(recall_bench: Command) -> None:
