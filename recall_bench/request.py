@@ -117,7 +117,7 @@ def _suite_points(name: str, suite: "Suite", knobs: dict[str, list[str]]) -> lis
     known = registry.architectures.get(name).model_fields
     usual = {**suite.shared, **suite.knobs.get(name, {})}
     crossed = {
-        **{k: [v] for k, v in usual.items()},
+        **{k: v if isinstance(v, list) else [v] for k, v in usual.items()},
         **{k: v for k, v in knobs.items() if k in known},
     }
     settings = [dict(zip(crossed, values, strict=True)) for values in product(*crossed.values())]

@@ -104,6 +104,14 @@ def test_flags_replace_what_the_suite_says_and_options_of_a_task_are_refused() -
         runs(TASK={"power_a": "1"})
 
 
+def test_a_suite_may_cross_knobs_of_its_own() -> None:
+    suite = SUITE.model_copy(update={"knobs": {"attention": {"rotary": [False, True]}}})
+    configs = request.build_suite_runs("attention", suite, [1e-3], [0], NOTHING)
+    assert [c.architecture.rotary for c in configs[:2]] == [False, True]
+    found = grid(summary(scores(frame(configs), suite), suite), suite)
+    assert [m.name for m in found.models][:2] == ["attention rotary=False", "attention rotary=True"]
+
+
 def test_rate_and_decay_are_chosen_on_validation_and_scored_on_test() -> None:
     configs = [c for c in runs("attention") if c.task.filler == "zero"]
     given = {(1e-3, 0.0): (0.3, 0.6), (1e-2, 0.0): (0.9, 0.1), (1e-3, 0.1): (0.2, 0.7)}
@@ -184,8 +192,9 @@ def test_every_suite_can_be_built_and_its_runs_are_those_of_its_settings(name: s
     suite = suites.get(name)
     assert suite.name == name
     configs = request.build_suite_runs("attention", suite, [], [0], NOTHING)
-    grid = len(suite.learning_rates) * max(len(suite.weight_decays), 1)
-    assert len({config.run_id for config in configs}) == grid * len(suite.settings())
+    points = len({config.architecture.model_dump_json() for config in configs})
+    times = points * len(suite.learning_rates) * max(len(suite.weight_decays), 1)
+    assert len({config.run_id for config in configs}) == times * len(suite.settings())
 
 
 def test_mad_has_its_published_settings() -> None:

@@ -46,7 +46,9 @@ class Suite(Config):
     weight_decays: list[float] = Field([], description="none: the recipe's own")
     seeds: int = 1
     shared: dict[str, Any] = Field({}, description="knobs of every architecture")
-    knobs: dict[str, dict[str, Any]] = Field({}, description="more knobs, by architecture")
+    knobs: dict[str, dict[str, Any]] = Field(
+        {}, description="more knobs, by architecture; the values of a list are crossed"
+    )
     published: dict[str, dict[str, float]] = Field(
         {}, description="accuracy by model and column, as published"
     )

@@ -1,7 +1,8 @@
 """Every built-in task at a size for the CPU: a first look, and the test that each task separates.
 
 A run takes a minute at most on one core. Scores say which architecture can do a task at all with
-few steps and a small state; they are no match for the published sizes.
+few steps and a small state; they are no match for the published sizes. Attention comes with and
+without rotary embeddings: where order matters they decide whether it can do the task at all.
 """
 
 from recall_bench import presets
@@ -25,6 +26,7 @@ def suite() -> Suite:
         learning_rates=[3e-3, 1e-2],
         shared={"d_model": 32},
         knobs={
+            "attention": {"rotary": [False, True]},
             "based": {"feature_dim": 8, "window": 16},
             "sliding-window": {"window": 16},
             "h3": {"d_state": 16},
