@@ -1,0 +1,19 @@
+#!/bin/sh
+# Every run of results/tasks, then its export, table and figures. A second call continues the first.
+# sh results/tasks/run.sh [STORE] [more words for `recall-bench sweep`, such as --processes 16]
+set -eu
+store="${1:-runs/results-tasks}"
+[ $# -eq 0 ] || shift
+here=results/tasks
+recall-bench sweep --suite quick --store "$store" \
+    --arch attention,based,mamba,h3,rwkv,sliding-window "$@"
+recall-bench export --store "$store" --output $here/records.jsonl
+recall-bench report --suite quick --store $here/records.jsonl --markdown > $here/table.md
+for format in png svg; do
+    recall-bench plot --suite quick --store $here/records.jsonl --output $here/tasks.$format
+done
+for task in induction copying; do
+    recall-bench plot --task $task --by length --store $here/records.jsonl \
+        --output $here/$task.png
+done
+recall-bench report --suite quick --store $here/records.jsonl
