@@ -100,6 +100,7 @@ def build_app(argv: Sequence[str]) -> typer.Typer:
     app.command("report")(report)
     app.command("check")(check)
     app.command("export")(export)
+    app.command("import")(import_records)
     app.command("eval")(evaluate_model)
     benches = typer.Typer(help="Time what this machine does, beside the floor.")
     benches.command("kernels")(bench_kernels)
@@ -379,6 +380,18 @@ def export(
     frame = _load(store)
     stores.export(frame, output)
     print(f"Wrote {len(frame)} records to {output}")
+
+
+def import_records(
+    file: Annotated[Path, typer.Argument(help="What `export` wrote: .jsonl or .parquet.")],
+    store: Store = Path("runs"),
+    debug: Debug = False,
+) -> None:
+    """Put exported records back into a store, so that a sweep goes on where they end."""
+    from recall_bench import store as stores
+
+    written, known = stores.restore(file, stores.ResultStore(store))
+    print(f"Wrote {written} records to {store}; it had {known} already.")
 
 
 def bench_kernels(

@@ -236,6 +236,25 @@ def export(source: ResultStore | pd.DataFrame, file: str | Path) -> None:
     write_file(file, content)
 
 
+def restore(file: str | Path, store: ResultStore) -> tuple[int, int]:
+    """Put the records of an exported file back into a store, where a sweep goes on from them.
+
+    A run that the store has already keeps its record. Returns how many records were written and how
+    many the store had. Raises `UserError` for a file that `export` does not write, and `StoreError`.
+    """
+    table, skipped = load(file)
+    if skipped:
+        raise UserError(f"{file} cannot be restored: {skipped[0][1]}.")
+    store.prepare()
+    written = 0
+    for text in table["record"]:
+        record = _parse(text)
+        if store.find(record.run_id) is None:
+            store.write(record)
+            written += 1
+    return written, len(table) - written
+
+
 def frame(records: Iterable[Record]) -> pd.DataFrame:
     """One row a record, ordered by run id, with the same columns and types for any records."""
     blank = Record(

@@ -15,7 +15,7 @@ from recall_bench import claims, files, store
 from recall_bench.errors import UserError
 from recall_bench.files import StoreError
 from recall_bench.record import SCHEMA
-from recall_bench.store import ResultStore, export, load
+from recall_bench.store import ResultStore, export, load, restore
 
 spawn = multiprocessing.get_context("spawn")
 
@@ -155,6 +155,20 @@ def test_an_export_loads_as_the_store_does(results, tmp_path, suffix):
     export(frame.sample(frac=1, random_state=0), tmp_path / f"again{suffix}")
     assert (tmp_path / f"again{suffix}").read_bytes() == file.read_bytes()
     assert leftovers(tmp_path) == []
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_a_store_restored_from_an_export_holds_the_same_and_keeps_what_it_had(
+    results, tmp_path, suffix
+):
+    file, other = tmp_path / f"all{suffix}", ResultStore(tmp_path / "other")
+    export(results, file)
+    kept = results.records()[0].model_copy(update={"reason": "as it was"})
+    other.write(kept)
+    assert restore(file, other) == (len(results.records()) - 1, 1)
+    assert other.read(kept.run_id).reason == "as it was"
+    assert [r for r in other.records() if r.run_id != kept.run_id] == results.records()[1:]
+    assert restore(file, other) == (0, len(results.records()))
 
 
 def test_bad_lines_of_an_export_are_skipped_and_named(results, tmp_path):
