@@ -172,7 +172,8 @@ def _evaluate(
     started, began = now(), time.perf_counter()
     prompt = None
     if request.twice or request.context_length is not None:
-        prompt = JustReadTwice(subject.lm, request.context_length, request.twice)
+        keyed = "key" in job.task.columns
+        prompt = JustReadTwice(subject.lm, keyed, request.context_length, request.twice)
     task = job.task.build(job.documents, prompt)
     prepared = time.perf_counter()
     results = lm_eval.evaluate(

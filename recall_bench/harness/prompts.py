@@ -7,6 +7,7 @@ of them kept for the answer, and may show them twice. What follows keeps to it, 
 the question is never cut away, and no example is left out for a short answer.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -16,6 +17,7 @@ Prompt = Callable[[Document], str]
 
 ANSWER_TOKENS = 50
 """Room that JRT keeps for the answer."""
+SENTENCE_END = re.compile(r"[.!?][\"')\]]*\s+(?=\W*[A-Z0-9])|\n+")
 SUMMARY = "Summary of information above..."
 """What SWDE's texts put between the page and the question; JRT's prompts leave it out."""
 
@@ -31,15 +33,17 @@ class Tokenizer(Protocol):
 class JustReadTwice:
     """The prompt of a document under JRT's protocol.
 
+    ``keyed`` documents are followed by their key, the others break off before the answer.
     ``context_length`` is in tokens of ``tokenizer``, `ANSWER_TOKENS` included; None cuts nothing.
     """
 
     tokenizer: Tokenizer
+    keyed: bool
     context_length: int | None = None
     twice: bool = False
 
     def __call__(self, doc: Document) -> str:
-        return self._keyed(doc) if "key" in doc else self._cloze(doc)
+        return self._keyed(doc) if self.keyed else self._cloze(doc)
 
     def _keyed(self, doc: Document) -> str:
         """SWDE and FDA: the document, the key, a colon."""
@@ -55,8 +59,10 @@ class JustReadTwice:
     def _cloze(self, doc: Document) -> str:
         """SQuAD: a passage whose last sentence breaks off where the answer comes."""
         value = doc["value"].strip()
-        passage, stop, sentence = doc["text"].strip().rpartition(". ")
-        text = f"{self._cut(passage, value)}{stop}{sentence}".strip()
+        text = doc["text"].strip()
+        begin = max((end.end() for end in SENTENCE_END.finditer(text)), default=0)
+        passage = text[:begin].rstrip()
+        text = f"{self._cut(passage, value)}{text[len(passage) :]}".strip()
         if not self.twice:
             return text
         context = self._cut(doc["context"].partition("Question:")[0].strip(), value)
@@ -65,8 +71,8 @@ class JustReadTwice:
     def _cut(self, text: str, *needles: str) -> str:
         """The window of tokens around where the first needle begins, half of it before.
 
-        As published, the window is centred even where it then reaches beyond the end. Without a
-        needle in the text its end stays.
+        As published, the window is centred even where it then reaches beyond the end; without a
+        needle it is half a window at the end.
         """
         if self.context_length is None:
             return text
