@@ -240,7 +240,7 @@ def restore(file: str | Path, store: ResultStore) -> tuple[int, int]:
     """Put the records of an exported file back into a store, where a sweep goes on from them.
 
     A run that the store has already keeps its record. Returns how many records were written and how
-    many the store had. Raises `UserError` for a file that `export` does not write, and `StoreError`.
+    many the store had. Raises `UserError` for a file that `export` does not write.
     """
     table, skipped = load(file)
     if skipped:
