@@ -61,7 +61,7 @@ PRODUCT: tuple[Attribute, ...] = (
     (("warranty", "guarantee"), number(2, 60, "{} months")),
     (("release date", "market date", "first sale"), words.date),
     (("designer", "design"), words.person),
-    (("place of assembly", "shipping point"), pick(*words.CITIES)),
+    (("assembly site", "shipping point"), pick(*words.CITIES)),
     (("power", "power consumption"), number(5, 2400, "{} W")),
     (("bar code", "EAN"), code("4############")),
 )
