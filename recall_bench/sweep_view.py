@@ -29,6 +29,10 @@ class Board:
         self.elsewhere: dict[str, None] = {}
         """Runs that another process has, in the order in which they were found."""
         self.points = _points(configs)
+        self.several = {
+            "task": len({config.task.name for config in configs}) > 1,
+            "decay": len({config.training.weight_decay for config in configs}) > 1,
+        }
         self.begin()
 
     def begin(self) -> None:
@@ -73,19 +77,26 @@ class Board:
         return total / max(1, min(self.processes, undone))
 
     def name(self, run_id: str) -> str:
-        """A run in words: its point, learning rate and seed."""
+        """A run in words: its point, learning rate and seed; task and decay where there are more."""
         config = self.configs[run_id]
+        task = f"{config.task.name}: " if self.several["task"] else ""
+        decay = f" wd={config.training.weight_decay:g}" if self.several["decay"] else ""
         point = self.points[config.architecture.model_dump_json()]
-        return f"{point} lr={config.training.learning_rate:g} seed={config.seed}"
+        rate = f"{config.training.learning_rate:g}"
+        return f"{task}{point} lr={rate}{decay} seed={config.seed}"
 
     def best(self) -> list[tuple[str, int, int, Record | None]]:
-        """For every point: its name, runs done, all runs, and the run best in validation."""
+        """For every point: its name, runs done, all runs, and the run best in validation.
+
+        Of several tasks none is the best.
+        """
         rows = []
         for key, name in self.points.items():
             runs = [r for r, c in self.configs.items() if c.architecture.model_dump_json() == key]
             records = [self.records[run] for run in runs if run in self.records]
             scored = [record for record in records if record.validation_accuracy is not None]
             best = max(scored, key=lambda r: r.validation_accuracy or 0.0, default=None)
+            best = None if self.several["task"] else best
             rows.append((name, len(records), len(runs), best))
         return rows
 

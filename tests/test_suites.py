@@ -17,7 +17,9 @@ from recall_bench.suites import Column, Setting, Suite, scores, summary
 from recall_bench.suites.figure import heat_map
 from recall_bench.suites.grid import grid
 from recall_bench.suites.report import markdown, table
+from recall_bench.sweep_view import Board
 from recall_bench.tasks import SPLITS
+from recall_bench.worker import Ended
 
 SMALL = {"vocab_size": 64} | dict.fromkeys(SPLITS, "16:2:8")
 LARGER = dict.fromkeys(SPLITS, "24:2:8")
@@ -241,3 +243,13 @@ def test_a_suite_is_swept_reported_and_plotted(
     words_of_plot = ("--task", "mqar", "--by", "gap", "--experiment", one)
     recall_bench("plot", *words_of_plot, "--output", "gap.svg").succeeded("Wrote gap.svg")
     recall_bench(*words, "--task", "mqar").refused("leave --task and --preset")
+
+
+def test_the_runs_of_a_suite_are_told_with_their_task_and_decay() -> None:
+    configs = request.build_suite_runs("attention", suites.get("mad"), [5e-4], [0], NOTHING)
+    board = Board(configs, processes=1)
+    first = board.name(configs[0].run_id)
+    assert first == "mad-compression: attention lr=0.0005 wd=0 seed=0"
+    record = Record.model_validate_json(str(row(configs[0], 0.5)["record"]))
+    board.apply(Ended(configs[0].run_id, record))
+    assert board.best() == [("attention", 1, len(configs), None)]
