@@ -77,7 +77,7 @@ class Board:
         return total / max(1, min(self.processes, undone))
 
     def name(self, run_id: str) -> str:
-        """A run in words: its point, learning rate and seed; task and decay where there are more."""
+        """A run in words: point, learning rate, seed; task and weight decay where they vary."""
         config = self.configs[run_id]
         task = f"{config.task.name}: " if self.several["task"] else ""
         decay = f" wd={config.training.weight_decay:g}" if self.several["decay"] else ""
