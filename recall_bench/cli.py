@@ -450,12 +450,21 @@ def report(
     markdown: Annotated[
         bool, typer.Option("--markdown", help="A suite's table in Markdown.")
     ] = False,
+    published: Annotated[
+        str | None,
+        typer.Option(metavar="FIGURE", help="Beside published points, in Markdown: figure2."),
+    ] = None,
     debug: Debug = False,
 ) -> None:
     """Print every point of a store, with its interval and the frontier, or a suite's table."""
     from recall_bench.report import points_tables
 
     frame = _load(store, task)
+    if published:
+        from recall_bench import published as figures
+
+        print(figures.markdown(frame, published), end="")
+        return
     if suite:
         from recall_bench.suites import report as suite_report
 
