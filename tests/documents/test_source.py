@@ -3,7 +3,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from data import write_swde
+from document_data import write_swde
 
 from recall_bench.documents import cache, swde
 from recall_bench.documents.source import fingerprint, resolve, whereabouts

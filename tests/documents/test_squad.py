@@ -3,7 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from data import write_squad
+from document_data import write_squad
 
 from recall_bench.documents import squad
 from recall_bench.documents.corpus import Corpus

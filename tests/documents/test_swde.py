@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from data import page, values, write_swde, write_truth
+from document_data import page, values, write_swde, write_truth
 
 from recall_bench.documents import swde
 from recall_bench.documents.corpus import Corpus
