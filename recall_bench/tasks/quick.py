@@ -19,7 +19,7 @@ QUICK: dict[str, dict[str, Any]] = {
     "mad-fuzzy-recall": {"key_tokens": 2, "value_tokens": 2, **_splits("64:1", 24_000, "64:0")},
     "mad-selective-copying": {"vocab_size": 8, **_splits("16:3", 24_000)},
     "mad-compression": {"vocab_size": 8, **_splits("6", 24_000)},
-    "mad-memorization": {"vocab_size": 1024, **_splits("32", 1024)},
+    "mad-memorization": {"vocab_size": 4096, **_splits("32", 1024)},
     "needle": {
         "key_symbols": 16,
         "value_tokens": 1,
