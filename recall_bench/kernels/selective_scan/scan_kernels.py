@@ -169,8 +169,8 @@ def forward_kernel(
     u_b, u_t, delta_b, delta_t, B_b, B_t, C_b, C_t, z_b, z_t, L, W, n_state, chunks, zero,
     SKIP: tl.constexpr, GATE: tl.constexpr, BIAS: tl.constexpr, SOFTPLUS: tl.constexpr,
     INITIAL: tl.constexpr, KEEP: tl.constexpr, WHOLE: tl.constexpr, HALVES: tl.constexpr,
-    T: tl.constexpr, S: tl.constexpr, J: tl.constexpr, V: tl.constexpr, P: tl.constexpr,
-    Q: tl.constexpr,
+    STAGES: tl.constexpr, T: tl.constexpr, S: tl.constexpr, J: tl.constexpr, V: tl.constexpr,
+    P: tl.constexpr, Q: tl.constexpr,
 ):  # fmt: skip
     """One program: one sequence, C channels. ``starts`` (batch, chunks, blocks, N C) gets the
     state before each chunk. WHOLE: no chunk, channel block or state is padded."""
@@ -198,7 +198,7 @@ def forward_kernel(
     z += b * z_b
     y += b * L * W
     starts += (b * chunks * tl.num_programs(1) + block) * TILE
-    for i in range(chunks):
+    for i in tl.range(chunks, num_stages=STAGES):
         left = L - i * T
         in_c = tl.full((T, J * V * Q), True, tl.int1)
         in_n = tl.full((T, S * P), True, tl.int1)
@@ -212,8 +212,8 @@ def forward_kernel(
         step, _ = _step_size(raw, shift, in_c, SOFTPLUS)
         B_tile = _load(B, t_wide * B_t + n, in_n)
         C_tile = _load(C, t_wide * C_t + n, in_n)
-        B_all = _by_state(_unmoved(B_tile, C_tile), T, S, J, V, P, Q)
-        C_all = _by_state(_unmoved(C_tile, B_tile), T, S, J, V, P, Q)
+        B_all = _by_state(B_tile, T, S, J, V, P, Q)
+        C_all = _by_state(C_tile, T, S, J, V, P, Q)
         decay = tl.exp2(_by_channel(step, T, S, J, V, P, Q) * rate)
         added = _by_channel(step * x, T, S, J, V, P, Q) * B_all
         out = tl.zeros((T, J, V, P, Q), tl.float32)
@@ -245,8 +245,8 @@ def backward_kernel(
     L, W, n_state, chunks, zero,
     SKIP: tl.constexpr, GATE: tl.constexpr, BIAS: tl.constexpr, SOFTPLUS: tl.constexpr,
     INITIAL: tl.constexpr, FINAL: tl.constexpr, WHOLE: tl.constexpr, HALVES: tl.constexpr,
-    T: tl.constexpr, S: tl.constexpr, J: tl.constexpr, V: tl.constexpr, P: tl.constexpr,
-    Q: tl.constexpr,
+    STAGES: tl.constexpr, T: tl.constexpr, S: tl.constexpr, J: tl.constexpr, V: tl.constexpr,
+    P: tl.constexpr, Q: tl.constexpr,
 ):  # fmt: skip
     """Chunks in reverse: forward through one from its start, then back through it.
 
@@ -289,8 +289,12 @@ def backward_kernel(
     dB = dBC + ((block * batch + b) * L + final) * n_state
     dC = dBC + (((blocks + block) * batch + b) * L + final) * n_state
     starts += ((b * chunks + chunks - 1) * blocks + block) * TILE
-    for i in range(chunks):
+    start = tl.load(starts + kept)
+    for i in tl.range(chunks, num_stages=STAGES):
         left = L - (chunks - 1 - i) * T
+        h = start.to(tl.float32)
+        starts -= tl.where(i < chunks - 1, blocks.to(tl.int64) * TILE, 0)
+        start = tl.load(starts + kept)  # of the next chunk
         in_c = tl.full((T, J * V * Q), True, tl.int1)
         in_n = tl.full((T, S * P), True, tl.int1)
         if not WHOLE:
@@ -302,14 +306,13 @@ def backward_kernel(
         B_tile = _load(B, t_wide * B_t + n, in_n)
         C_tile = _load(C, t_wide * C_t + n, in_n)
         dout = _unmoved(_load(dy, t_wide * dy_t + c, in_c), x)
-        h = tl.load(starts + kept).to(tl.float32)
         if GATE:
             gate = _load(z, t_wide * z_t + c, in_c)
             half = sigmoid(gate)
             d_gate = dout * half * (1.0 + gate * (1.0 - half))
             dout *= gate * half
-        B_all = _by_state(_unmoved(B_tile, C_tile), T, S, J, V, P, Q)
-        C_all = _by_state(_unmoved(C_tile, B_tile), T, S, J, V, P, Q)
+        B_all = _by_state(B_tile, T, S, J, V, P, Q)
+        C_all = _by_state(C_tile, T, S, J, V, P, Q)
         step_all = _by_channel(step, T, S, J, V, P, Q)
         added_all = _by_channel(step * x, T, S, J, V, P, Q)
         dout_all = _by_channel(dout, T, S, J, V, P, Q)
@@ -368,7 +371,6 @@ def backward_kernel(
         dz -= W * T
         dB -= n_state * T
         dC -= n_state * T
-        starts -= blocks.to(tl.int64) * TILE
     if INITIAL:
         tl.store(dh0 + b * W * n_state + state, carry, mask=exists)
     tl.store(dA + b * W * n_state + state, dA_sum, mask=exists)
@@ -381,16 +383,19 @@ def backward_kernel(
 
 
 @triton.jit(do_not_specialize=["count"])
-def sum_parts_kernel(parts, total, count, size, TILE: tl.constexpr):
-    """parts (2, count, size) -> total (2, size), in the order of the parts."""
+def sum_parts_kernel(parts, total, count, size, ROWS: tl.constexpr, TILE: tl.constexpr):
+    """parts (groups, count, size) -> total (groups, size), added in a fixed order."""
+    group = tl.program_id(1).to(tl.int64)
+    row = tl.arange(0, ROWS)[:, None]
     at = tl.program_id(0).to(tl.int64) * TILE + tl.arange(0, TILE)
-    pair = tl.program_id(1).to(tl.int64)
-    parts += pair * count * size
-    summed = tl.zeros((TILE,), tl.float32)
-    for _ in range(count):
-        summed += tl.load(parts + at, mask=at < size, other=0.0)
-        parts += size
-    tl.store(total + pair * size + at, summed.to(total.dtype.element_ty), mask=at < size)
+    parts += group * count * size
+    summed = tl.zeros((ROWS, TILE), tl.float32)
+    for first in range(0, count, ROWS):
+        inside = (first + row < count) & (at < size)[None, :]
+        offset = (first + row).to(tl.int64) * size + at[None, :]
+        summed += tl.load(parts + offset, mask=inside, other=0.0).to(tl.float32)
+    value = tl.sum(summed, 0).to(total.dtype.element_ty)
+    tl.store(total + group * size + at, value, mask=at < size)
 
 
 @triton.jit

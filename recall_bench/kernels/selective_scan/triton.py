@@ -47,6 +47,7 @@ WARPS = 1
 T_TILE = 4
 ELEMENTS = 8  # of a thread and token
 FORWARD_HALVES, BACKWARD_HALVES = True, True
+STAGES = 2
 
 
 def tile_of(n_state: int) -> Tile:
@@ -152,7 +153,7 @@ def _forward(
         u, delta, A.contiguous(), B, C, D, u if z is None else z, delta_bias, h0, y, state, starts,
         *_strides(u, delta, B, C, z), u.shape[1], u.shape[2], A.shape[1], chunks, 0,
         **_flags(D, z, delta_bias, delta_softplus), INITIAL=h0 is not None, KEEP=keep,
-        WHOLE=_whole(u, A.shape[1], tile), HALVES=FORWARD_HALVES,
+        WHOLE=_whole(u, A.shape[1], tile), HALVES=FORWARD_HALVES, STAGES=STAGES,
         **tile._asdict(), num_warps=tile.V,
     )  # fmt: skip
     return y, state, starts
@@ -180,6 +181,17 @@ def _scan_shapes(
     state = u.new_empty(batch, *A.shape, dtype=torch.float32)
     dtype = torch.bfloat16 if u.dtype == torch.bfloat16 else torch.float32
     return y, state, u.new_empty(batch, chunks, held, dtype=dtype)
+
+
+def _sum_parts(parts: Tensor, total: Tensor) -> None:
+    """parts (groups, count, …) -> total (groups, …)."""
+    groups, count = parts.shape[:2]
+    size = total[0].numel()
+    rows = min(32, triton.next_power_of_2(count))
+    tile = 2048 // rows
+    sum_parts_kernel[triton.cdiv(size, tile), groups](
+        parts, total, count, size, ROWS=rows, TILE=tile, num_warps=4
+    )
 
 
 @torch.library.custom_op("recall_bench::selective_scan_backward", mutates_args=())
@@ -215,7 +227,8 @@ def _scan_backward(
     blocks = triton.cdiv(width, tile.channels)
     f32: dict[str, Any] = {"dtype": torch.float32, "device": u.device}
     parts_A = torch.empty(batch, *A.shape, **f32)
-    parts_BC = torch.empty(2, blocks, *B.shape, **f32)
+    narrow = torch.bfloat16 if B.dtype == torch.bfloat16 else torch.float32
+    parts_BC = torch.empty(2, blocks, *B.shape, dtype=narrow, device=u.device)
     parts_D_bias = torch.empty(2, batch, width, **f32)
     u, delta, B, C, dy = (rows_contiguous(x) for x in (u, delta, B, C, dy))
     z = None if z is None else rows_contiguous(z)
@@ -226,12 +239,11 @@ def _scan_backward(
         *_strides(u, delta, B, C, z, dy), length, width, A.shape[1],
         triton.cdiv(length, tile.T), 0, **_flags(D, z, delta_bias, delta_softplus),
         INITIAL=has_initial, FINAL=dh_last is not None, WHOLE=_whole(u, A.shape[1], tile),
-        HALVES=BACKWARD_HALVES, **tile._asdict(), num_warps=tile.V,
+        HALVES=BACKWARD_HALVES, STAGES=STAGES, **tile._asdict(), num_warps=tile.V,
     )  # fmt: skip
-    size = dBC[0].numel()
-    sum_parts_kernel[triton.cdiv(size, 512), 2](parts_BC, dBC, blocks, size, TILE=512, num_warps=4)
-    torch.sum(parts_A, 0, out=dA)
-    torch.sum(parts_D_bias, 1, out=dD_bias)
+    _sum_parts(parts_BC, dBC)
+    _sum_parts(parts_A[None], dA[None])
+    _sum_parts(parts_D_bias, dD_bias)
     return shapes
 
 
