@@ -51,7 +51,7 @@ def _table(points: pd.DataFrame, titled: bool) -> Table:
             *[_number(mean_of_segments(row["segments"], "exact_match"), ".3f")] * spans,
             "" if pd.isna(low) else f"{low:.3f}–{high:.3f}",  # noqa: RUF001
             str(row["seeds"]),
-            f"{row['learning_rate']:g}",
+            f"{row['learning_rate']:g}" if row["learning_rate"] else "-",
         ]
         table.add_row(*cells, *[_number(row["recall_ceiling"], ".3f")] * limited)
     return table
