@@ -10,6 +10,17 @@ def test_a_lookup_takes_the_rows_of_its_tokens():
     assert embedding(torch.tensor([[3, 0]]), weight).tolist() == [[[9, 10, 11], [0, 1, 2]]]
 
 
+def test_dropout_keeps_the_mean_and_follows_its_seed():
+    tokens, weight = torch.zeros(5000, dtype=torch.int64), torch.ones(1, 3)
+    first, same, other = (
+        embedding(tokens, weight, dropout=0.25, seed=torch.tensor(seed)) for seed in (1, 1, 2)
+    )
+    assert sorted(first.unique().tolist()) == pytest.approx([0, 4 / 3])
+    assert first.mean().item() == pytest.approx(1, abs=0.03)
+    assert torch.equal(first, same)
+    assert not torch.equal(first, other)
+
+
 @pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
 @pytest.mark.parametrize("shape", [(0,), (3, 5), (3, PIECE)])
 def test_an_order_lists_each_tokens_positions_in_turn(shape, dtype):

@@ -61,6 +61,33 @@ def test_no_tokens_have_a_gradient_of_zero():
     assert_close("gradient", gradient, torch.zeros_like(weight), 1e-30)
 
 
+@pytest.mark.parametrize("p", [0.1, 0.5])
+def test_dropout_zeroes_its_share_alike_in_both_passes(p):
+    tokens, weight = torch.arange(20, device=DEVICE), random(20, 40, seed=1).exp()
+    seed = torch.tensor(5, device=DEVICE)
+    y = triton.embedding(tokens, weight.requires_grad_(), None, round(p * reference.LEVELS), seed)
+    (backward,) = torch.autograd.grad(y.sum(), weight)  # every token has one position
+    forward = (y / weight).detach()
+    assert_close("factor", backward, forward, 1e-6)
+    kept = forward != 0
+    assert_close("kept", forward[kept], torch.full_like(forward[kept], 1 / (1 - p)), 1e-4)
+    assert abs(kept.double().mean() - (1 - p)) < 4 * (p * (1 - p) / kept.numel()) ** 0.5
+    # Neighbours are as independent as drawn: every column and row has both.
+    assert 0 < kept.double().mean(0).std() < 0.2
+    assert 0 < kept.double().mean(1).std() < 0.2
+
+
+def test_the_seed_decides_what_is_dropped():
+    tokens, weight = draw((300,), 7), random(7, 40, seed=1).exp()
+
+    def run(seed):
+        return triton.embedding(tokens, weight, None, 30000, torch.tensor(seed, device=DEVICE))
+
+    first, other = run(1), run(2)
+    assert_close("same seed", run(1), first, 1e-30)
+    assert 0.4 < ((first == 0) == (other == 0)).double().mean() < 0.6
+
+
 def test_two_runs_agree_to_the_last_bit():
     tokens, weight = draw((2, 700), 9, zeros=0.5), random(9, 6, seed=1).requires_grad_()
     slope = random(2, 700, 6, seed=2)
@@ -74,7 +101,7 @@ def test_shape_propagation_agrees_with_the_kernels():
     tokens, weight = draw((2, 300), 7), random(7, 6, seed=1).requires_grad_()
     torch.library.opcheck(
         torch.ops.recall_bench.embedding.default,
-        (weight, tokens, *token_order(tokens, 7)),
+        (weight, tokens, torch.tensor(3, device=DEVICE), 6554, *token_order(tokens, 7)),
         test_utils=("test_schema", "test_faketensor", "test_autograd_registration"),
     )
     assert embedding(tokens.to("meta"), weight.to("meta")).shape == (2, 300, 6)

@@ -23,7 +23,7 @@ def inputs(N, V, D, dtype=torch.float32, scale=1.0, ignored=4):
     targets = torch.randint(V, (N,), generator=g)
     targets[torch.randint(4, (N,), generator=g) >= ignored] = -100
     hidden, weight = random(N, D, seed=0, dtype=dtype), random(V, D, seed=1, dtype=dtype)
-    hidden[::3] = weight[targets.clamp(min=0)[::3]]
+    hidden[::3] = weight[targets.clamp(min=0)[::3]] * min(1, 4 / D**0.5)
     return hidden * (scale / D**0.5), weight, targets.to(DEVICE)
 
 

@@ -14,37 +14,65 @@ import triton.language as tl
 from torch import Tensor
 
 from recall_bench.kernels.embedding.order import PIECE, TokenOrder, token_order
+from recall_bench.kernels.embedding.reference import LEVELS
 from recall_bench.kernels.triton_support import differentiable, needs_gradient, unavailable_for
 
 
 @triton.jit
-def _lookup_kernel(tokens, weight, out, w_v, w_d, P, D, ROWS: tl.constexpr, DP: tl.constexpr):
+def _factor(seed, p, dropped, LEVELS: tl.constexpr, DP: tl.constexpr):
+    """What dropout multiplies the rows at positions p with: (…, DP). DP is at least 8.
+
+    Philox gives 128 bits at a time: 16 for each of 8 columns.
+    """
+    counter = p[:, None] * (DP // 8) + tl.arange(0, DP // 8)[None, :]
+    w0, w1, w2, w3 = tl.randint4x(tl.load(seed), counter)
+    words = tl.interleave(tl.interleave(w0, w1), tl.interleave(w2, w3)).to(tl.int32, bitcast=True)
+    bits = tl.interleave(words & 0xFFFF, (words >> 16) & 0xFFFF)
+    return tl.where(bits < dropped, 0.0, LEVELS / (LEVELS - dropped).to(tl.float32))
+
+
+@triton.jit
+def _lookup_kernel(
+    tokens, weight, out, seed, w_v, w_d, P, D, dropped,
+    LEVELS: tl.constexpr, ROWS: tl.constexpr, DP: tl.constexpr,
+):  # fmt: skip
     p = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     d = tl.arange(0, DP)
     token = tl.load(tokens + p, mask=p < P, other=0).to(tl.int64)
     inside = (p < P)[:, None] & (d < D)[None, :]
     row = tl.load(weight + token[:, None] * w_v + (d * w_d)[None, :], mask=inside, other=0.0)
-    tl.store(out + p.to(tl.int64)[:, None] * D + d[None, :], row, mask=inside)
+    if seed is not None:
+        row = row.to(tl.float32) * _factor(seed, p, dropped, LEVELS, DP)
+    at = p.to(tl.int64)[:, None] * D + d[None, :]
+    tl.store(out + at, row.to(out.dtype.element_ty), mask=inside)
 
 
 @triton.jit
-def _sum_rows(gradient, positions, first, end, D, ROWS: tl.constexpr, DP: tl.constexpr):
+def _sum_rows(
+    gradient, positions, seed, first, end, D, dropped,
+    LEVELS: tl.constexpr, ROWS: tl.constexpr, DP: tl.constexpr,
+):  # fmt: skip
     """The sum of the gradients at positions[first:end]: (DP,)."""
     d = tl.arange(0, DP)
     total = tl.zeros((ROWS, DP), tl.float32)
     for start in range(first, end, ROWS):
         i = start + tl.arange(0, ROWS)
-        p = tl.load(positions + i, mask=i < end, other=0).to(tl.int64)
+        p = tl.load(positions + i, mask=i < end, other=0)
         inside = (i < end)[:, None] & (d < D)[None, :]
-        row = tl.load(gradient + p[:, None] * D + d[None, :], mask=inside, other=0.0)
-        total += row.to(tl.float32)
+        at = p.to(tl.int64)[:, None] * D + d[None, :]
+        row = tl.load(gradient + at, mask=inside, other=0.0).to(tl.float32)
+        if seed is not None:
+            row *= _factor(seed, p, dropped, LEVELS, DP)
+        total += row
     return tl.sum(total, 0)
 
 
 @triton.jit
 def _piece_kernel(
-    gradient, positions, starts, piece_starts, piece_tokens, d_weight, pieces, further, V, D,
-    SIZE: tl.constexpr, FEW: tl.constexpr, MANY: tl.constexpr, DP: tl.constexpr,
+    gradient, positions, starts, piece_starts, piece_tokens, seed, d_weight, pieces,
+    further, V, D, dropped,
+    LEVELS: tl.constexpr, SIZE: tl.constexpr, FEW: tl.constexpr, MANY: tl.constexpr,
+    DP: tl.constexpr,
 ):  # fmt: skip
     """Sums over ``further`` pieces in ``pieces``, then over tokens' first ones in d_weight (V, D).
 
@@ -58,13 +86,13 @@ def _piece_kernel(
             skipped = piece - tl.load(piece_starts + token) + 1
             first = tl.load(starts + token) + skipped * SIZE
             end = tl.minimum(first + SIZE, tl.load(starts + token + 1))
-            total = _sum_rows(gradient, positions, first, end, D, MANY, DP)
+            total = _sum_rows(gradient, positions, seed, first, end, D, dropped, LEVELS, MANY, DP)
             tl.store(pieces + piece.to(tl.int64) * D + d, total, mask=d < D)
     else:
         token = piece - further
         first = tl.load(starts + token)
         end = tl.minimum(first + SIZE, tl.load(starts + token + 1))
-        total = _sum_rows(gradient, positions, first, end, D, FEW, DP)
+        total = _sum_rows(gradient, positions, seed, first, end, D, dropped, LEVELS, FEW, DP)
         row = d_weight + token.to(tl.int64) * D + d
         tl.store(row, total.to(d_weight.dtype.element_ty), mask=d < D)
 
@@ -95,20 +123,34 @@ def unavailable(op: str, tensor: Tensor) -> str | None:
     return unavailable_for(tensor)
 
 
-def embedding(tokens: Tensor, weight: Tensor, order: TokenOrder | None = None) -> Tensor:
-    """See `recall_bench.kernels.embedding.embedding`."""
+def embedding(
+    tokens: Tensor,
+    weight: Tensor,
+    order: TokenOrder | None = None,
+    dropped: int = 0,
+    seed: Tensor | None = None,
+) -> Tensor:
+    """See `recall_bench.kernels.embedding.embedding`; ``dropped`` in `LEVELS`."""
+    if dropped == 0:
+        seed = None
     if not needs_gradient(weight):
-        return _lookup(weight, tokens, None, None, None, None)
-    return _lookup(weight, tokens, *(order or token_order(tokens, len(weight))))
+        return _lookup(weight, tokens, seed, dropped, None, None, None, None)
+    order = order or token_order(tokens, len(weight))
+    return _lookup(weight, tokens, seed, dropped, *order)
+
+
+def _padded(D: int) -> int:
+    return max(8, triton.next_power_of_2(D))
 
 
 def _tile(D: int, rows: int) -> int:
-    """At most so many rows of a tile that one program of four warps holds well."""
-    return max(1, min(rows, 8192 // triton.next_power_of_2(D)))
+    """At most so many rows of a tile that one program holds well."""
+    return max(1, min(rows, 4096 // _padded(D)))
 
 
 def _forward(
-    weight: Tensor, tokens: Tensor, positions: Tensor | None, starts: Tensor | None,
+    weight: Tensor, tokens: Tensor, seed: Tensor | None, dropped: int,
+    positions: Tensor | None, starts: Tensor | None,
     piece_starts: Tensor | None, piece_tokens: Tensor | None,
 ) -> Tensor:  # fmt: skip
     out = _lookup_shapes(weight, tokens)
@@ -116,31 +158,32 @@ def _forward(
     if P > 0:
         rows = _tile(D, 64)
         _lookup_kernel[(triton.cdiv(P, rows),)](
-            tokens.contiguous(), weight, out, *weight.stride(), P, D,
-            ROWS=rows, DP=triton.next_power_of_2(D), num_warps=4,
+            tokens.contiguous(), weight, out, seed, *weight.stride(), P, D, dropped,
+            LEVELS=LEVELS, ROWS=rows, DP=_padded(D), num_warps=4,
         )  # fmt: skip
     return out
 
 
-def _lookup_shapes(weight: Tensor, tokens: Tensor, *order: Tensor | None) -> Tensor:
+def _lookup_shapes(weight: Tensor, tokens: Tensor, *others: Any) -> Tensor:
     return weight.new_empty(*tokens.shape, weight.shape[1])
 
 
 @torch.library.custom_op("recall_bench::embedding_backward", mutates_args=())
 def _lookup_backward(
-    gradient: Tensor, positions: Tensor, starts: Tensor, piece_starts: Tensor, piece_tokens: Tensor
-) -> Tensor:
-    d_weight = _lookup_backward_shapes(gradient, positions, starts)
+    gradient: Tensor, seed: Tensor | None, dropped: int,
+    positions: Tensor, starts: Tensor, piece_starts: Tensor, piece_tokens: Tensor,
+) -> Tensor:  # fmt: skip
+    d_weight = _lookup_backward_shapes(gradient, seed, dropped, positions, starts)
     (V, D), further = d_weight.shape, len(piece_tokens)
     gradient = gradient.contiguous()
     pieces = gradient.new_empty(further, D, dtype=torch.float32)
-    DP = triton.next_power_of_2(D)
     _piece_kernel[(further + V,)](
-        gradient, positions, starts, piece_starts, piece_tokens, d_weight, pieces, further, V, D,
-        SIZE=PIECE, FEW=_tile(D, 32), MANY=_tile(D, PIECE), DP=DP, num_warps=4,
+        gradient, positions, starts, piece_starts, piece_tokens, seed, d_weight, pieces,
+        further, V, D, dropped, LEVELS=LEVELS,
+        SIZE=PIECE, FEW=_tile(D, 16), MANY=_tile(D, 32), DP=_padded(D), num_warps=2,
     )  # fmt: skip
     if further > 0:
-        columns = min(16, DP)
+        columns = min(16, _padded(D))
         _add_kernel[further, triton.cdiv(D, columns)](
             pieces, piece_starts, piece_tokens, d_weight, V, D, ROWS=512, C=columns, num_warps=8
         )
@@ -149,17 +192,20 @@ def _lookup_backward(
 
 @_lookup_backward.register_fake
 def _lookup_backward_shapes(
-    gradient: Tensor, positions: Tensor, starts: Tensor, *others: Tensor
-) -> Tensor:
+    gradient: Tensor, seed: Tensor | None, dropped: int, positions: Tensor, starts: Tensor,
+    *others: Tensor,
+) -> Tensor:  # fmt: skip
     return gradient.new_empty(starts.shape[0] - 1, gradient.shape[-1])
 
 
-def _save(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-    ctx.save_for_backward(*inputs[2:])
+def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    _, _, seed, ctx.dropped, *order = inputs
+    ctx.save_for_backward(seed, *order)
 
 
 def _differentiate(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-    return _lookup_backward(gradient, *ctx.saved_tensors), None, None, None, None, None
+    seed, *order = ctx.saved_tensors
+    return _lookup_backward(gradient, seed, ctx.dropped, *order), *(None,) * 7
 
 
 _lookup_op = torch.library.custom_op("recall_bench::embedding", _forward, mutates_args=())

@@ -33,7 +33,7 @@ LOG2_E: tl.constexpr = tl.constexpr(1.4426950408889634)
 LN_2: tl.constexpr = tl.constexpr(0.6931471805599453)
 LIFT: tl.constexpr = tl.constexpr(12)
 """Probabilities are multiplied by 2^LIFT before they become float16: 1 / V is far from its end."""
-PARTS: tl.constexpr = tl.constexpr(64)
+PARTS: tl.constexpr = tl.constexpr(128)
 """Programs that look for the largest element of a tensor."""
 
 
@@ -176,14 +176,13 @@ def _forward_kernel(
 def _combine_kernel(
     h, w, unit, targets, t_n, largest, total, best, out,
     losses, correct, lse, answers, slope, sums, N, splits, D,
-    M: tl.constexpr, S: tl.constexpr, DP: tl.constexpr, GRADIENT: tl.constexpr,
-    IGNORED: tl.constexpr,
+    M: tl.constexpr, DP: tl.constexpr, GRADIENT: tl.constexpr, IGNORED: tl.constexpr,
 ):  # fmt: skip
-    """The results of M rows from those of the splits, S at once: losses and correct, or with
+    """The results of M rows from those of the splits: losses and correct, or with GRADIENT
 
-    GRADIENT the gradient of hidden before the mean, and the sum of the losses and their number.
-    What the other kernel reads reaches to the end of its tiles: the targets, and the log-sum-exp in
-    base 2, infinite where nothing is asked, so that those rows have no probabilities.
+    the gradient of hidden before the mean, and the sum of the losses and their number. What the
+    other kernel reads reaches to the end of its tiles: the targets, and the log-sum-exp in base 2,
+    infinite where nothing is asked, so that those rows have no probabilities.
     """
     m = tl.program_id(0) * M + tl.arange(0, M)
     inside = m < N
@@ -196,28 +195,24 @@ def _combine_kernel(
     answer = tl.load(w + target[:, None] * DP + d[None, :], mask=asked[:, None], other=0.0)
     answer = answer.to(tl.float32)
     x = tl.sum(question * answer, 1)
-    highest = tl.full((M,), -float("inf"), tl.float32)
+    row = tl.minimum(m, N - 1)
+    highest = tl.load(largest + row)
+    # Unrolled, so that the loads of several splits are under way at once.
+    for split in tl.range(1, splits, loop_unroll_factor=4):
+        highest = tl.maximum(highest, tl.load(largest + split * N + row))
     summed = tl.zeros((M,), tl.float32)
-    winner = tl.zeros((M,), tl.int32)
+    winner = tl.full((M,), 2147483647, tl.int32)
     mixture = tl.zeros((M, DP), tl.float32)
-    for first in range(0, splits, S):
-        split = first + tl.arange(0, S)
-        at = split.to(tl.int64)[:, None] * N + tl.minimum(m, N - 1)[None, :]  # (S, M)
-        there = (split < splits)[:, None]
-        here = tl.load(largest + at, mask=there, other=-float("inf"))
-        new = tl.maximum(highest, tl.max(here, 0))
-        shrink = tl.exp2((highest - new) * scale * LOG2_E)
-        grow = tl.exp2((here - new[None, :]) * scale * LOG2_E)
-        summed = summed * shrink + tl.sum(grow * tl.load(total + at, mask=there, other=0.0), 0)
+    for split in tl.range(0, splits, loop_unroll_factor=4):
+        at = split * N + row
+        here = tl.load(largest + at)
+        weight = tl.exp2((here - highest) * scale * LOG2_E)
+        summed += weight * tl.load(total + at)
         if GRADIENT:
-            row = out + at[:, :, None] * DP + d[None, None, :]
-            parts = tl.load(row, mask=there[:, :, None], other=0.0)  # (S, M, DP)
-            mixture = mixture * shrink[:, None] + tl.sum(grow[:, :, None] * parts, 0)
+            mixture += weight[:, None] * tl.load(out + at.to(tl.int64)[:, None] * DP + d[None, :])
         else:
-            token = tl.load(best + at, mask=there, other=0)
-            leading = tl.min(tl.where(here == new[None, :], token, 2147483647), 0)
-            winner = tl.where(new > highest, leading, winner)
-        highest = new
+            leading = tl.where(here == highest, tl.load(best + at), 2147483647)
+            winner = tl.minimum(winner, leading)
     log_total = tl.log2(summed)
     # Nobody is above the highest, but for the rounding of sums in another order.
     loss = tl.maximum(highest - x, 0.0) * scale + log_total * LN_2
@@ -317,8 +312,6 @@ def _finish_kernel(
 Results: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 
 WIDTH_LIMIT = 1024
-SPLITS = 4
-"""Splits that `_combine_kernel` reads at once."""
 PADDING = 128
 """Rows of the padded copies come in multiples of this: no tile is larger."""
 
@@ -365,14 +358,14 @@ class _Plan(NamedTuple):
     resident: int
 
 
-def _plan(precision: str, C: int, CHUNKS: int) -> _Plan:
+def _plan(precision: str, C: int, CHUNKS: int, weight_pass: bool) -> _Plan:
     """The quickest of those measured on an H200, at 1024 … 16384 rows of a vocabulary of 8192."""
     if precision == "float32":
         return _Plan(64, 32 if C == 128 else 64, 8, 2, 1)
     if CHUNKS > 1:
         return _Plan(64, 64, 8, 2, 1)
     if C <= 64:
-        return _Plan(64, 128, 4, 3, 3)
+        return _Plan(64, 128, 4, 3, 3 if weight_pass else 2)
     return _Plan(64, 128, 4, 2, 2 if C == 128 else 1)
 
 
@@ -452,7 +445,7 @@ def _attend(
     h: Tensor, w: Tensor, unit: Tensor, N: int, V: int, D: int, precision: str, gradient: bool
 ) -> _Parts:
     C, CHUNKS = _columns(D, precision)
-    plan = _plan(precision, C, CHUNKS)
+    plan = _plan(precision, C, CHUNKS, False)
     tiles, steps = triton.cdiv(N, plan.held), triton.cdiv(V, plan.streamed)
     chunks = CHUNKS if gradient else 1
     slots = _multiprocessors(h.device) * plan.resident
@@ -483,21 +476,21 @@ def _forward(hidden: Tensor, weight: Tensor, targets: Tensor, precision: str) ->
         return outputs
     h, w, unit = _copies(hidden, weight, precision)
     parts = _attend(h, w, unit, N, V, D, precision, True)
-    rows = _rows(h, SPLITS)
+    rows = _rows(h)
     programs = len(h) // rows
     sums = unit.new_empty(2, programs)
     _combine_kernel[(programs,)](
         h, w, unit, targets, targets.stride(0), *parts,
         None, None, lse, answers, slope, sums, N, len(parts.largest), D,
-        M=rows, S=SPLITS, DP=h.shape[1], GRADIENT=True, IGNORED=IGNORE, num_warps=4,
+        M=rows, DP=h.shape[1], GRADIENT=True, IGNORED=IGNORE, num_warps=4,
     )  # fmt: skip
     _mean_kernel[(1,)](sums, loss, share, programs, SIZE=1024, num_warps=8)
     return loss, lse, answers, slope, share, h, w, unit
 
 
-def _rows(h: Tensor, splits: int = 1) -> int:
-    """Rows of a tile of one of the kernels that only move data, for so many splits at once."""
-    return max(1, 2048 // (h.shape[1] * splits))
+def _rows(h: Tensor) -> int:
+    """Rows of a tile of one of the kernels that only move data."""
+    return max(1, 1024 // h.shape[1])
 
 
 def _dot_precision(precision: str) -> str:
@@ -527,7 +520,7 @@ def _mean_loss_backward(
     if N == 0:
         return d_hidden, d_weight.zero_()
     C, CHUNKS = _columns(D, precision)
-    plan = _plan(precision, C, CHUNKS)
+    plan = _plan(precision, C, CHUNKS, True)
     tiles, steps = triton.cdiv(V, plan.held), triton.cdiv(N, plan.streamed)
     slots = _multiprocessors(h.device) * plan.resident
     per_split = triton.cdiv(steps, _splits(tiles * CHUNKS, steps, slots))
@@ -583,11 +576,11 @@ def _row_losses(
         return losses, correct
     h, w, unit = _copies(hidden, weight, precision)
     parts = _attend(h, w, unit, N, V, D, precision, False)
-    rows = _rows(h, SPLITS)
+    rows = _rows(h)
     _combine_kernel[(triton.cdiv(N, rows),)](
         h, w, unit, targets, targets.stride(0), *parts,
         losses, correct, None, None, None, None, N, len(parts.largest), D,
-        M=rows, S=SPLITS, DP=h.shape[1], GRADIENT=False, IGNORED=IGNORE, num_warps=4,
+        M=rows, DP=h.shape[1], GRADIENT=False, IGNORED=IGNORE, num_warps=4,
     )  # fmt: skip
     return losses, correct
 
