@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import triton.language as tl
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -61,6 +62,47 @@ def on_own_device(launch: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+class Launches:
+    """Launches of kernels whose sizes and constants never change, as those of one plan.
+
+    Triton looks a compiled kernel up by all its arguments at each call, which takes the host
+    longer than short kernels run. Here it does so once for each kernel and set of flags.
+    """
+
+    def __init__(self) -> None:
+        self._prepared: dict[tuple[Any, ...], tuple[Callable[..., Any], tuple[Any, ...]]] = {}
+
+    def __call__(
+        self,
+        kernel: Any,
+        grid: tuple[int, ...],
+        tensors: tuple[Tensor, ...],
+        sizes: tuple[int, ...],
+        constants: dict[str, Any],
+        **flags: bool,
+    ) -> None:
+        """``kernel[grid](*tensors, *sizes, **constants, **flags)``.
+
+        ``kernel`` and ``flags`` tell one launch from another: all else, but for the tensors'
+        addresses, follows from them and from whose launches these are.
+        """
+        addresses = 0
+        for x in tensors:
+            addresses |= x.data_ptr()
+        key = id(kernel), *flags.values()
+        prepared = self._prepared.get(key) if addresses % 16 == 0 else None
+        if prepared is not None:
+            run, rest = prepared
+            run(*tensors, *rest)
+            return
+        constants = {**constants, **flags}
+        compiled = kernel[grid](*tensors, *sizes, **constants)
+        if compiled is not None and addresses % 16 == 0:
+            names = kernel.arg_names[len(tensors) + len(sizes) :]
+            rest = (*sizes, *(constants[name] for name in names))
+            self._prepared[key] = compiled[(*grid, 1, 1)[:3]], rest
+
+
 def needs_gradient(*tensors: Tensor | None) -> bool:
     """Whether autograd will ask for a gradient of any of the tensors."""
     return torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in tensors)
@@ -88,10 +130,13 @@ def differentiable(
             return outputs
 
         @staticmethod
+        @once_differentiable
         def backward(ctx: Any, *gradients: Any) -> tuple[Any, ...]:
             return backward(ctx, *gradients)
 
     def call(*inputs: Any) -> Any:
-        return op(*inputs) if torch.compiler.is_compiling() else Function.apply(*inputs)
+        if torch.compiler.is_compiling():
+            return op(*inputs)
+        return Function.apply(*inputs) if torch.is_grad_enabled() else forward(*inputs)
 
     return call

@@ -52,9 +52,9 @@ def compare_step(B, H, d, dv, dtype):
 
 
 @pytest.fixture
-def many_splits(monkeypatch):
-    """Cut even short sequences into splits of one chunk."""
-    monkeypatch.setattr(triton, "SPLIT_CHUNKS", 1)
+def many_spans(monkeypatch):
+    """Cut even short sequences into spans, of one tile."""
+    monkeypatch.setattr(triton, "SPAN", 64)
 
 
 @pytest.mark.parametrize("T", [1, 17, 65])
@@ -67,7 +67,7 @@ def test_sizes_that_need_padding_match_the_reference(d, dv):
     compare(inputs(1, 66, 1, d, dv, torch.float32, initial=True), torch.float32)
 
 
-def test_splits_of_a_sequence_match_the_reference(many_splits):
+def test_spans_of_a_sequence_match_the_reference(many_spans):
     compare(inputs(1, 140, 1, 16, 16, torch.float32, initial=True), torch.float32)
 
 
@@ -150,7 +150,7 @@ class TestOnGPU:
     def test_forward_state_and_gradients(self, T, dtype, d, dv):
         compare(inputs(2, T, 3, d, dv, dtype, initial=True), dtype)
 
-    def test_many_splits(self, T, dtype, many_splits):
+    def test_many_spans(self, T, dtype, many_spans):
         compare(inputs(2, T, 3, 16, 64, dtype, initial=True), dtype)
 
     def test_extreme_scores_without_an_initial_state(self, T, dtype):

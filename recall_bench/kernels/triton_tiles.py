@@ -1,0 +1,34 @@
+"""Loads, stores and products of tiles, shared by the Triton kernels."""
+# mypy: disable-error-code="no-untyped-def"
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def dot(a, b, DTYPE: tl.constexpr, PRECISION: tl.constexpr):
+    """The matrix product of a and b, both rounded to DTYPE, in float32."""
+    return tl.dot(a.to(DTYPE), b.to(DTYPE), input_precision=PRECISION)
+
+
+@triton.jit
+def load_tile(x, t0, T, stride, width: tl.constexpr, C: tl.constexpr, W: tl.constexpr):
+    """Rows t0..t0+C of x (T, width), zeros beyond both edges: (C, W)."""
+    row = (t0 + tl.arange(0, C))[:, None]
+    column = tl.arange(0, W)[None, :]
+    inside = row < T
+    if width < W:
+        inside = inside & (column < width)
+    return tl.load(x + (row.to(tl.int64) * stride + column), mask=inside, other=0.0)
+
+
+@triton.jit
+def store_tile(x, value, t0, T, stride, width: tl.constexpr, C: tl.constexpr, W: tl.constexpr):
+    """Write value (C, W) to rows t0..t0+C of x (T, width), in the dtype of x."""
+    row = (t0 + tl.arange(0, C))[:, None]
+    column = tl.arange(0, W)[None, :]
+    inside = row < T
+    if width < W:
+        inside = inside & (column < width)
+    pointers = x + (row.to(tl.int64) * stride + column)
+    tl.store(pointers, value.to(x.dtype.element_ty), mask=inside)
