@@ -6,6 +6,7 @@ from answering import asked_of, assert_right
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from solvers import mad_recall
+from solving import assert_windows_reach
 
 from recall_bench.tasks import IGNORE, generate
 from recall_bench.tasks.mad_recall import (
@@ -79,15 +80,8 @@ def test_the_last_key_is_any_of_those_shown_equally_often() -> None:
 def test_a_window_reaches_the_queries_whose_gap_it_covers(
     task: MADInContextRecall | MADNoisyRecall,
 ) -> None:
-    examples = generate(task, "test", 0, 0)
-    gap = examples.slices["gap"]
-    assert isinstance(gap, torch.Tensor)
-    asked = examples.labels != IGNORE
-    for window in (2, 8, 32, 128):
-        within = ((gap <= window) & asked).sum(1) / asked.sum(1)
-        share = within.double().mean().item()
-        ceiling = task.window_ceiling(task.test[0], window)
-        assert ceiling == pytest.approx(share + (1 - share) * task.chance(task.test[0]), abs=0.01)
+    segment = task.test[0]
+    assert_windows_reach(task, segment, generate(task, "test", 0, 0), task.chance(segment))
 
 
 def test_the_defaults_and_the_changes_are_mads() -> None:
