@@ -15,8 +15,8 @@ keys that nobody asks for. ``depth`` is where the needles asked for stand, in pe
 RULER's eight tasks are `SETTINGS`: a word is one token of 1024, a number seven digits, a UUID 32
 hexadecimal digits, and no key occurs twice. Its score is that of the whole value: exact match. Its
 shortest length is 4096, with 500 examples a length; lengths in training are ours, as RULER trains
-nothing. One core makes about 100,000 rows of 512 tokens a second, and 10,000 of 4096: a row is as
-many random numbers as it has tokens.
+nothing. One core makes 100,000 rows of 512 tokens a second or more, but 10,000 to 40,000 of 4096: a
+row is as many random numbers as it has tokens.
 
 Shapes: B rows, L length, H tokens of haystack, N needles of S tokens, V tokens of a value.
 """

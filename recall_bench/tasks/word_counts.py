@@ -19,8 +19,8 @@ one token of 2048, and every row has words of its own. RULER numbers its list of
 leaves out what ``seldom`` does not divide; ours has no numbers, and begins with padding. Below 4096
 tokens its released code takes 6 times against once, which is ``length:10:6:1:examples`` here.
 
-Making a row is shuffling it: a core makes about 100,000 rows of 512 tokens a second, and 7,000 of
-4096, common words, or 9,000, frequent words.
+Making a row is shuffling it: one core makes about 100,000 rows of 512 tokens a second, but
+7,000 to 20,000 of 4096.
 
 Shapes: B rows, L length, W words in the list.
 """
