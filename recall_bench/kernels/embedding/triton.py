@@ -31,7 +31,7 @@ def _factor(seed, p, dropped, LEVELS: tl.constexpr, DP: tl.constexpr):
     return tl.where(bits < dropped, 0.0, LEVELS / (LEVELS - dropped).to(tl.float32))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["P", "dropped"])
 def _lookup_kernel(
     tokens, weight, out, seed, w_v, w_d, P, D, dropped,
     LEVELS: tl.constexpr, ROWS: tl.constexpr, DP: tl.constexpr,
@@ -67,7 +67,7 @@ def _sum_rows(
     return tl.sum(total, 0)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["further", "V", "dropped"])
 def _piece_kernel(
     gradient, positions, starts, piece_starts, piece_tokens, seed, d_weight, pieces,
     further, V, D, dropped,
@@ -97,7 +97,7 @@ def _piece_kernel(
         tl.store(row, total.to(d_weight.dtype.element_ty), mask=d < D)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["V"])
 def _add_kernel(
     pieces, piece_starts, piece_tokens, d_weight, V, D, ROWS: tl.constexpr, C: tl.constexpr
 ):

@@ -11,17 +11,24 @@ The products take 16-bit copies of both inputs, padded to whole tiles. Where TF3
 are float16, which has the same 10 bits of mantissa at twice the speed, and a power of two brings
 each tensor into its range.
 """
-# mypy: disable-error-code="no-untyped-def"
 
 import functools
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
 import triton
-import triton.language as tl
 from torch import Tensor
 
 from recall_bench.kernels.labelled_cross_entropy.reference import IGNORE
+from recall_bench.kernels.labelled_cross_entropy.triton_backward import finish_kernel, weight_kernel
+from recall_bench.kernels.labelled_cross_entropy.triton_forward import (
+    PARTS,
+    combine_kernel,
+    forward_kernel,
+    largest_kernel,
+    mean_kernel,
+    prepare_kernel,
+)
 from recall_bench.kernels.triton_support import (
     differentiable,
     interpreted,
@@ -29,289 +36,11 @@ from recall_bench.kernels.triton_support import (
     unavailable_for,
 )
 
-LOG2_E: tl.constexpr = tl.constexpr(1.4426950408889634)
-LN_2: tl.constexpr = tl.constexpr(0.6931471805599453)
-LIFT: tl.constexpr = tl.constexpr(12)
-"""Probabilities are multiplied by 2^LIFT before they become float16: 1 / V is far from its end."""
-PARTS: tl.constexpr = tl.constexpr(128)
-"""Programs that look for the largest element of a tensor."""
-
-
-@triton.jit
-def _read(x, row, rows, row_stride, stride, D, DP: tl.constexpr):
-    """Rows ``row`` of x (rows, D), zeros beyond both edges: (…, DP) float32."""
-    d = tl.arange(0, DP)
-    at = row.to(tl.int64)[:, None] * row_stride + d.to(tl.int64)[None, :] * stride
-    return tl.load(x + at, mask=(row < rows)[:, None] & (d < D)[None, :], other=0.0).to(tl.float32)
-
-
-@triton.jit
-def _largest(x, part, rows, row_stride, stride, D, ROWS: tl.constexpr, DP: tl.constexpr):
-    found = tl.zeros((ROWS,), tl.float32)
-    for first in range(part * ROWS, rows, PARTS * ROWS):
-        tile = _read(x, first + tl.arange(0, ROWS), rows, row_stride, stride, D, DP)
-        found = tl.maximum(found, tl.max(tl.abs(tile), 1))
-    return tl.max(found, 0)
-
-
-@triton.jit
-def _largest_kernel(
-    hidden, weight, largest, h_n, h_d, w_v, w_d, N, V, D, ROWS: tl.constexpr, DP: tl.constexpr
-):
-    """The largest |x| in every PARTS-th tile of ROWS rows of both tensors: (2, PARTS)."""
-    part = tl.program_id(0)
-    if part < PARTS:
-        found = _largest(hidden, part, N, h_n, h_d, D, ROWS, DP)
-    else:
-        found = _largest(weight, part - PARTS, V, w_v, w_d, D, ROWS, DP)
-    tl.store(largest + part, found)
-
-
-@triton.jit
-def _scale(largest, which):
-    """The power of two, at most 2^100 from 1, that brings a tensor's elements below 2^15."""
-    top = tl.max(tl.load(largest + which * PARTS + tl.arange(0, PARTS)), 0)
-    exponent = 14 - ((top.to(tl.int32, bitcast=True) >> 23) - 127)
-    exponent = tl.minimum(tl.maximum(exponent, -100), 100)
-    return ((exponent + 127) << 23).to(tl.float32, bitcast=True)
-
-
-@triton.jit
-def _prepare(
-    x, out, largest, unit, which, tile, rows, row_stride, stride, D,
-    SCALED: tl.constexpr, ROWS: tl.constexpr, DP: tl.constexpr,
-):  # fmt: skip
-    row = tile * ROWS + tl.arange(0, ROWS)
-    scale = 1.0
-    if SCALED:
-        scale = _scale(largest, which)
-    if tile == 0:
-        tl.store(unit + which, 1.0 / scale)
-    value = _read(x, row, rows, row_stride, stride, D, DP) * scale
-    at = row.to(tl.int64)[:, None] * DP + tl.arange(0, DP)[None, :]
-    tl.store(out + at, value.to(out.dtype.element_ty))
-
-
-@triton.jit
-def _prepare_kernel(
-    hidden, weight, largest, h, w, unit, h_n, h_d, w_v, w_d, N, V, D, tiles,
-    SCALED: tl.constexpr, ROWS: tl.constexpr, DP: tl.constexpr,
-):  # fmt: skip
-    """Scaled, padded copies of hidden (``tiles`` of ROWS rows) and weight; 1 / scale: ``unit``."""
-    tile = tl.program_id(0)
-    if tile < tiles:
-        _prepare(hidden, h, largest, unit, 0, tile, N, h_n, h_d, D, SCALED, ROWS, DP)
-    else:
-        _prepare(weight, w, largest, unit, 1, tile - tiles, V, w_v, w_d, D, SCALED, ROWS, DP)
-
-
-@triton.jit
-def _tile(x, row, chunk, ROWS: tl.constexpr, C: tl.constexpr, CHUNKS: tl.constexpr):
-    """(ROWS, C) of a padded copy."""
-    rows = (row + tl.arange(0, ROWS)).to(tl.int64)
-    return tl.load(x + rows[:, None] * (C * CHUNKS) + chunk * C + tl.arange(0, C)[None, :])
-
-
-@triton.jit
-def _forward_kernel(
-    h, w, unit, largest, total, best, out, N, V, per_split,
-    M: tl.constexpr, T: tl.constexpr, C: tl.constexpr, CHUNKS: tl.constexpr,
-    EVEN: tl.constexpr, GRADIENT: tl.constexpr, PRECISION: tl.constexpr,
-):  # fmt: skip
-    """One split of the vocabulary for M rows and C columns of ``out``.
-
-    Of each (split, row): the largest logit, the sum of the exponentials relative to it and, with
-    GRADIENT, of exponentials times rows of weight; without, the first token of the largest logit.
-    """
-    m0 = tl.program_id(0) * M
-    split = tl.program_id(1)
-    chunk = tl.program_id(2)
-    base_2 = tl.load(unit) * tl.load(unit + 1) * LOG2_E
-    highest = tl.full((M,), -float("inf"), tl.float32)
-    summed = tl.zeros((M,), tl.float32)
-    winner = tl.zeros((M,), tl.int32)
-    mixture = tl.zeros((M, C), tl.float32)
-    if CHUNKS == 1:
-        h_tile = _tile(h, m0, 0, M, C, CHUNKS)
-    first = split * per_split
-    for i in range(first, tl.minimum(first + per_split, tl.cdiv(V, T))):
-        t0 = i * T
-        token = t0 + tl.arange(0, T)
-        if CHUNKS == 1:
-            w_tile = _tile(w, t0, 0, T, C, CHUNKS)
-            x = tl.dot(h_tile, tl.trans(w_tile), input_precision=PRECISION)  # (M, T)
-        else:
-            x = tl.zeros((M, T), tl.float32)
-            for c in range(0, CHUNKS):
-                part = tl.trans(_tile(w, t0, c, T, C, CHUNKS))
-                x = tl.dot(_tile(h, m0, c, M, C, CHUNKS), part, x, input_precision=PRECISION)
-            w_tile = _tile(w, t0, chunk, T, C, CHUNKS)
-        if not EVEN:
-            x = tl.where((token < V)[None, :], x, -float("inf"))
-        here = tl.max(x, 1)
-        new = tl.maximum(highest, here)
-        p = tl.exp2(x * base_2 - (new * base_2)[:, None])
-        shrink = tl.exp2((highest - new) * base_2)
-        summed = summed * shrink + tl.sum(p, 1)
-        if GRADIENT:
-            mixture *= shrink[:, None]
-            mixture = tl.dot(p.to(w_tile.dtype), w_tile, mixture, input_precision=PRECISION)
-        else:
-            leading = tl.min(tl.where(x == here[:, None], token[None, :], V), 1)
-            winner = tl.where(here > highest, leading, winner)
-        highest = new
-    m = m0 + tl.arange(0, M)
-    at = (split * N + m).to(tl.int64)
-    if chunk == 0:
-        tl.store(largest + at, highest, mask=m < N)
-        tl.store(total + at, summed, mask=m < N)
-    if not GRADIENT:
-        tl.store(best + at, winner, mask=m < N)
-    else:
-        column = chunk * C + tl.arange(0, C)
-        tl.store(out + at[:, None] * (C * CHUNKS) + column[None, :], mixture, mask=(m < N)[:, None])
-
-
-@triton.jit
-def _combine_kernel(
-    h, w, unit, targets, t_n, largest, total, best, out,
-    losses, correct, lse, answers, slope, sums, N, splits, D,
-    M: tl.constexpr, DP: tl.constexpr, GRADIENT: tl.constexpr, IGNORED: tl.constexpr,
-):  # fmt: skip
-    """The results of M rows from those of the splits: losses and correct, or with GRADIENT
-
-    the gradient of hidden before the mean, and the sum of the losses and their number. What the
-    other kernel reads reaches to the end of its tiles: the targets, and the log-sum-exp in base 2,
-    infinite where nothing is asked, so that those rows have no probabilities.
-    """
-    m = tl.program_id(0) * M + tl.arange(0, M)
-    inside = m < N
-    target = tl.load(targets + m.to(tl.int64) * t_n, mask=inside, other=IGNORED)
-    asked = target != IGNORED
-    d = tl.arange(0, DP)
-    unit_w = tl.load(unit + 1)
-    scale = tl.load(unit) * unit_w
-    question = tl.load(h + m.to(tl.int64)[:, None] * DP + d[None, :]).to(tl.float32)
-    answer = tl.load(w + target[:, None] * DP + d[None, :], mask=asked[:, None], other=0.0)
-    answer = answer.to(tl.float32)
-    x = tl.sum(question * answer, 1)
-    row = tl.minimum(m, N - 1)
-    highest = tl.load(largest + row)
-    # Unrolled, so that the loads of several splits are under way at once.
-    for split in tl.range(1, splits, loop_unroll_factor=4):
-        highest = tl.maximum(highest, tl.load(largest + split * N + row))
-    summed = tl.zeros((M,), tl.float32)
-    winner = tl.full((M,), 2147483647, tl.int32)
-    mixture = tl.zeros((M, DP), tl.float32)
-    for split in tl.range(0, splits, loop_unroll_factor=4):
-        at = split * N + row
-        here = tl.load(largest + at)
-        weight = tl.exp2((here - highest) * scale * LOG2_E)
-        summed += weight * tl.load(total + at)
-        if GRADIENT:
-            mixture += weight[:, None] * tl.load(out + at.to(tl.int64)[:, None] * DP + d[None, :])
-        else:
-            leading = tl.where(here == highest, tl.load(best + at), 2147483647)
-            winner = tl.minimum(winner, leading)
-    log_total = tl.log2(summed)
-    # Nobody is above the highest, but for the rounding of sums in another order.
-    loss = tl.maximum(highest - x, 0.0) * scale + log_total * LN_2
-    loss = tl.where(asked, loss, 0.0)
-    if GRADIENT:
-        tl.store(sums + tl.program_id(0), tl.sum(loss, 0))
-        tl.store(sums + tl.num_programs(0) + tl.program_id(0), tl.sum(asked.to(tl.float32), 0))
-        log_total += highest * scale * LOG2_E
-        tl.store(lse + m, tl.where(asked, log_total, float("inf")))
-        tl.store(answers + m, target.to(tl.int32))
-        gradient = tl.where(asked[:, None], (mixture / summed[:, None] - answer) * unit_w, 0.0)
-        at = m.to(tl.int64)[:, None] * D + d[None, :]
-        tl.store(slope + at, gradient, mask=inside[:, None] & (d < D)[None, :])
-    else:
-        tl.store(losses + m, loss, mask=inside)
-        tl.store(correct + m, asked & (winner == target), mask=inside)
-
-
-@triton.jit
-def _mean_kernel(sums, loss, share, parts, SIZE: tl.constexpr):
-    """The mean loss, and the share 1 / (rows that ask something) of each of them in it."""
-    losses = tl.zeros((SIZE,), tl.float32)
-    counts = tl.zeros((SIZE,), tl.float32)
-    for first in range(0, parts, SIZE):
-        i = first + tl.arange(0, SIZE)
-        losses += tl.load(sums + i, mask=i < parts, other=0.0)
-        counts += tl.load(sums + parts + i, mask=i < parts, other=0.0)
-    each = 1.0 / tl.maximum(tl.sum(counts, 0), 1.0)
-    tl.store(loss, tl.sum(losses, 0) * each)
-    tl.store(share, each)
-
-
-@triton.jit
-def _weight_kernel(
-    h, w, unit, answers, lse, partial, N, V, per_split,
-    M: tl.constexpr, T: tl.constexpr, C: tl.constexpr, CHUNKS: tl.constexpr,
-    RAISE: tl.constexpr, PRECISION: tl.constexpr,
-):  # fmt: skip
-    """sum_n (p_n - [target_n]) hidden_n of T tokens over one split of the rows: (splits, V, D)."""
-    t0 = tl.program_id(0) * T
-    split = tl.program_id(1)
-    chunk = tl.program_id(2)
-    token = t0 + tl.arange(0, T)
-    base_2 = tl.load(unit) * tl.load(unit + 1) * LOG2_E
-    one: tl.constexpr = 2.0**RAISE
-    gradient = tl.zeros((T, C), tl.float32)
-    if CHUNKS == 1:
-        w_tile = _tile(w, t0, 0, T, C, CHUNKS)
-    first = split * per_split
-    for i in range(first, tl.minimum(first + per_split, tl.cdiv(N, M))):
-        m0 = i * M
-        if CHUNKS == 1:
-            h_tile = _tile(h, m0, 0, M, C, CHUNKS)
-            x = tl.dot(w_tile, tl.trans(h_tile), input_precision=PRECISION)  # (T, M)
-        else:
-            x = tl.zeros((T, M), tl.float32)
-            for c in range(0, CHUNKS):
-                part = tl.trans(_tile(h, m0, c, M, C, CHUNKS))
-                x = tl.dot(_tile(w, t0, c, T, C, CHUNKS), part, x, input_precision=PRECISION)
-            h_tile = _tile(h, m0, chunk, M, C, CHUNKS)
-        m = m0 + tl.arange(0, M)
-        p = tl.exp2(x * base_2 - (tl.load(lse + m) - RAISE)[None, :])
-        p = tl.where(token[:, None] == tl.load(answers + m)[None, :], p - one, p)
-        gradient = tl.dot(p.to(h_tile.dtype), h_tile, gradient, input_precision=PRECISION)
-    column = chunk * C + tl.arange(0, C)
-    at = (split * V + token).to(tl.int64)[:, None] * (C * CHUNKS) + column[None, :]
-    tl.store(partial + at, gradient, mask=(token < V)[:, None])
-
-
-@triton.jit
-def _finish_kernel(
-    slope, partial, unit, share, d_loss, d_hidden, d_weight, N, V, D, splits, tiles,
-    RAISE: tl.constexpr, ROWS: tl.constexpr, DP: tl.constexpr,
-):  # fmt: skip
-    """Both gradients: that of hidden (``tiles`` of ROWS rows), and of weight from its parts."""
-    tile = tl.program_id(0)
-    factor = tl.load(share) * tl.load(d_loss).to(tl.float32)
-    d = tl.arange(0, DP)
-    if tile < tiles:
-        row = tile.to(tl.int64) * ROWS + tl.arange(0, ROWS)
-        inside = (row < N)[:, None] & (d < D)[None, :]
-        at = row[:, None] * D + d[None, :]
-        value = tl.load(slope + at, mask=inside, other=0.0) * factor
-        tl.store(d_hidden + at, value.to(d_hidden.dtype.element_ty), mask=inside)
-    else:
-        row = (tile - tiles).to(tl.int64) * ROWS + tl.arange(0, ROWS)
-        inside = (row < V)[:, None] & (d < D)[None, :]
-        value = tl.zeros((ROWS, DP), tl.float32)
-        for split in range(0, splits):
-            at = (split * V + row)[:, None] * DP + d[None, :]
-            value += tl.load(partial + at, mask=inside, other=0.0)
-        value *= factor * tl.load(unit) * (1.0 / 2.0**RAISE)
-        at = row[:, None] * D + d[None, :]
-        tl.store(d_weight + at, value.to(d_weight.dtype.element_ty), mask=inside)
-
-
 Results: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 
 WIDTH_LIMIT = 1024
+LIFT = 12
+"""Probabilities are multiplied by 2^LIFT before they become float16: 1 / V is far from its end."""
 PADDING = 128
 """Rows of the padded copies come in multiples of this: no tile is larger."""
 
@@ -416,9 +145,12 @@ def _copies(hidden: Tensor, weight: Tensor, precision: str) -> tuple[Tensor, Ten
     largest = None
     if precision == "tf32":
         largest = hidden.new_empty(2 * PARTS.value, dtype=torch.float32)
-        _largest_kernel[(2 * PARTS.value,)](hidden, weight, largest, *strides, N, V, D, **constants)
+        largest_kernel[(2 * PARTS.value,)](
+            hidden, weight, largest, *strides, N, V, D,
+            ROWS=min(64, 16384 // DP), DP=DP, num_warps=8,
+        )  # fmt: skip
     tiles = len(h) // constants["ROWS"]
-    _prepare_kernel[(tiles + len(w) // constants["ROWS"],)](
+    prepare_kernel[(tiles + len(w) // constants["ROWS"],)](
         hidden, weight, largest, h, w, unit, *strides, N, V, D, tiles,
         SCALED=largest is not None, **constants,
     )  # fmt: skip
@@ -433,7 +165,7 @@ def _copies_shapes(hidden: Tensor, weight: Tensor, precision: str) -> tuple[Tens
 
 
 class _Parts(NamedTuple):
-    """What `_forward_kernel` finds for each (split, row)."""
+    """What `forward_kernel` finds for each (split, row)."""
 
     largest: Tensor
     total: Tensor
@@ -457,7 +189,7 @@ def _attend(
         mixture = unit.new_empty(splits, N, C * CHUNKS)
     else:
         best = unit.new_empty(splits, N, dtype=torch.int32)
-    _forward_kernel[tiles, splits, chunks](
+    forward_kernel[tiles, splits, chunks](
         h, w, unit, largest, total, best, mixture, N, V, per_split,
         M=plan.held, T=plan.streamed, C=C, CHUNKS=CHUNKS, EVEN=V % plan.streamed == 0,
         GRADIENT=gradient,
@@ -479,12 +211,12 @@ def _forward(hidden: Tensor, weight: Tensor, targets: Tensor, precision: str) ->
     rows = _rows(h)
     programs = len(h) // rows
     sums = unit.new_empty(2, programs)
-    _combine_kernel[(programs,)](
+    combine_kernel[(programs,)](
         h, w, unit, targets, targets.stride(0), *parts,
         None, None, lse, answers, slope, sums, N, len(parts.largest), D,
         M=rows, DP=h.shape[1], GRADIENT=True, IGNORED=IGNORE, num_warps=4,
     )  # fmt: skip
-    _mean_kernel[(1,)](sums, loss, share, programs, SIZE=1024, num_warps=8)
+    mean_kernel[(1,)](sums, loss, share, programs, SIZE=1024, num_warps=8)
     return loss, lse, answers, slope, share, h, w, unit
 
 
@@ -526,15 +258,15 @@ def _mean_loss_backward(
     per_split = triton.cdiv(steps, _splits(tiles * CHUNKS, steps, slots))
     splits = triton.cdiv(steps, per_split)
     partial = unit.new_empty(splits, V, C * CHUNKS)
-    lift = LIFT.value if h.dtype == torch.float16 else 0
-    _weight_kernel[tiles, splits, CHUNKS](
+    lift = LIFT if h.dtype == torch.float16 else 0
+    weight_kernel[tiles, splits, CHUNKS](
         h, w, unit, answers, lse, partial, N, V, per_split,
         M=plan.streamed, T=plan.held, C=C, CHUNKS=CHUNKS, RAISE=lift,
         PRECISION=_dot_precision(precision), num_warps=plan.num_warps, num_stages=plan.num_stages,
     )  # fmt: skip
     rows = _rows(h)
     tiles = triton.cdiv(N, rows)
-    _finish_kernel[(tiles + triton.cdiv(V, rows),)](
+    finish_kernel[(tiles + triton.cdiv(V, rows),)](
         slope, partial, unit, share, d_loss, d_hidden, d_weight, N, V, D, splits, tiles,
         RAISE=lift, ROWS=rows, DP=C * CHUNKS, num_warps=4,
     )  # fmt: skip
@@ -577,7 +309,7 @@ def _row_losses(
     h, w, unit = _copies(hidden, weight, precision)
     parts = _attend(h, w, unit, N, V, D, precision, False)
     rows = _rows(h)
-    _combine_kernel[(triton.cdiv(N, rows),)](
+    combine_kernel[(triton.cdiv(N, rows),)](
         h, w, unit, targets, targets.stride(0), *parts,
         losses, correct, None, None, None, None, N, len(parts.largest), D,
         M=rows, DP=h.shape[1], GRADIENT=False, IGNORED=IGNORE, num_warps=4,
