@@ -12,7 +12,7 @@ from recall_bench.config import RunConfig
 from recall_bench.data import SegmentData
 from recall_bench.record import SegmentScore, SliceScore
 from recall_bench.scoring import Scores
-from recall_bench.tasks import ANSWER, IGNORE
+from recall_bench.tasks import ANSWER, EACH_TOKEN, IGNORE
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,10 @@ def exact_match(correct: Tensor, asked: Tensor, answer: int | Tensor) -> float:
     """The share of answers with every token right, each example weighing the same.
 
     ``correct`` and ``asked`` are bool (N, Q); ``answer`` numbers the answers of an example, int64
-    (N, Q), or one number where they are one.
+    (N, Q), or one number where they are one; `EACH_TOKEN` makes every token one.
     """
+    if not isinstance(answer, Tensor) and answer == EACH_TOKEN:
+        return ((correct & asked).sum(1) / asked.sum(1).clamp(min=1)).double().mean().item()
     if not isinstance(answer, Tensor):
         return (correct | ~asked).all(1).double().mean().item()
     rows = asked.nonzero()[:, 0]  # (tokens,)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from recall_bench.config import RunConfig
 from recall_bench.evaluation import exact_match, with_limits
 from recall_bench.record import SegmentScore
-from recall_bench.tasks import SPLITS
+from recall_bench.tasks import EACH_TOKEN, SPLITS
 
 
 def by_hand(correct: list, asked: list, answer: list) -> float:
@@ -35,6 +35,8 @@ def test_exact_match_is_the_share_of_answers_that_are_right_throughout(data: st.
     found = exact_match(torch.tensor(correct), torch.tensor(asked), torch.tensor(answer))
     assert found == pytest.approx(by_hand(correct, asked, answer))
     whole = exact_match(torch.tensor(correct), torch.tensor(asked), 0)
+    each = exact_match(torch.tensor(correct), torch.tensor(asked), EACH_TOKEN)
+    assert each == pytest.approx(by_hand(correct, asked, [list(range(width))] * rows))
     one = [[0] * width] * rows
     assert whole == pytest.approx(by_hand(correct, asked, one))
 

@@ -2,6 +2,7 @@
 
 from recall_bench.tasks.base import (
     ANSWER,
+    EACH_TOKEN,
     IGNORE,
     SPLITS,
     Examples,
@@ -15,6 +16,7 @@ from recall_bench.tasks.base import (
 
 __all__ = [
     "ANSWER",
+    "EACH_TOKEN",
     "IGNORE",
     "SPLITS",
     "Examples",

@@ -19,6 +19,8 @@ IGNORE = -100
 """The label where nothing is asked."""
 ANSWER = "answer"
 """The slice that numbers answers of several tokens, see `Examples`."""
+EACH_TOKEN = -1
+"""The slice `ANSWER` for a whole segment in which every labelled token is an answer of its own."""
 
 
 class Segment(Config):
@@ -48,7 +50,7 @@ class Examples:
     ``slices`` names what accuracy is reported by: one integer for all, or an int64 tensor of the
     shape of ``labels`` that is read at the labelled positions. The slice ``answer`` is special: it
     numbers the answers of an example, whose tokens share a number, for exact match; without it all
-    labelled tokens of an example are one answer.
+    labelled tokens of an example are one answer, and with `EACH_TOKEN` each is one of its own.
     """
 
     inputs: Tensor

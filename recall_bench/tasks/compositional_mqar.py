@@ -22,7 +22,7 @@ from torch import Generator, Tensor
 
 from recall_bench import bounds
 from recall_bench.registry import register_task
-from recall_bench.tasks.base import IGNORE, Examples, Segment, Span
+from recall_bench.tasks.base import ANSWER, EACH_TOKEN, IGNORE, Examples, Segment, Span
 from recall_bench.tasks.filler import Filler, fill
 from recall_bench.tasks.sampling import choose_distinct, choose_weighted
 from recall_bench.tasks.segments import SegmentedTask, read_text, segments_of
@@ -157,7 +157,8 @@ class CompositionalMQAR(SegmentedTask):
 
         gaps = round_up(queries - 3 * torch.arange(D))
         gap = torch.zeros_like(labels).scatter_(1, queries + 1, gaps)
-        return Examples(inputs, labels, {"pairs": D, "length": L, "gap": gap})
+        slices: dict[str, int | Tensor] = {"pairs": D, "length": L, "gap": gap, ANSWER: EACH_TOKEN}
+        return Examples(inputs, labels, slices)
 
     def describe(self, segment: Segment, inputs: Tensor, labels: Tensor) -> list[Span]:
         """Keys of two tokens, values and queries, grouped by combination; the rest is filler."""

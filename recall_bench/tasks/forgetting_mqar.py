@@ -23,7 +23,7 @@ from torch import Generator, Tensor
 
 from recall_bench import bounds
 from recall_bench.registry import register_task
-from recall_bench.tasks.base import IGNORE, Examples, Segment, Span
+from recall_bench.tasks.base import ANSWER, EACH_TOKEN, IGNORE, Examples, Segment, Span
 from recall_bench.tasks.filler import Filler, fill
 from recall_bench.tasks.sampling import choose_distinct, choose_weighted
 from recall_bench.tasks.segments import SegmentedTask, read_text, segments_of
@@ -153,7 +153,13 @@ class ForgettingMQAR(SegmentedTask):
         updated = torch.zeros_like(labels).scatter_(1, queries, (last >= D).long())
         gap = torch.zeros_like(labels).scatter_(1, queries, round_up(queries - 2 * last))
         sizes = {"pairs": D, "updates": U, "length": L}
-        return Examples(inputs, labels, {**sizes, "updated": updated, "gap": gap})
+        slices: dict[str, int | Tensor] = {
+            **sizes,
+            "updated": updated,
+            "gap": gap,
+            ANSWER: EACH_TOKEN,
+        }
+        return Examples(inputs, labels, slices)
 
     def describe(self, segment: Segment, inputs: Tensor, labels: Tensor) -> list[Span]:
         """Keys, values and queries, grouped by key; the rest is filler."""

@@ -34,7 +34,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from torch import Generator, Tensor
 
 from recall_bench.registry import register_task
-from recall_bench.tasks.base import BLOCK, IGNORE, Examples, Segment, Span
+from recall_bench.tasks.base import ANSWER, BLOCK, EACH_TOKEN, IGNORE, Examples, Segment, Span
 from recall_bench.tasks.sampling import choose_distinct
 from recall_bench.tasks.segments import SegmentedTask, read_text, segments_of
 
@@ -167,6 +167,7 @@ class InContextLanguage(SegmentedTask):
             "length": L,
             "branching": branching[:, 1:] * asked,
             "seen": (string[:, 1:] + 1) * asked,
+            ANSWER: EACH_TOKEN,
         }
         labels = tokens[:, 1:].where(asked, IGNORE)
         return Examples(tokens[:, :-1].contiguous(), labels, slices)

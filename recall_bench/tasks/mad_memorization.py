@@ -28,7 +28,7 @@ from torch import Generator, Tensor
 
 from recall_bench.registry import register_task
 from recall_bench.tasks import mad
-from recall_bench.tasks.base import IGNORE, Examples, Segment, Span
+from recall_bench.tasks.base import ANSWER, EACH_TOKEN, IGNORE, Examples, Segment, Span
 from recall_bench.tasks.segments import SegmentedTask, read_text, segments_of
 
 Segments: TypeAlias = Annotated[
@@ -98,7 +98,7 @@ class MADMemorization(SegmentedTask):
         answers = _fixed_map(n, values, self.map_seed)[keys]
         inputs = torch.stack([keys, mark], 2).flatten(1)
         labels = torch.stack([torch.full_like(keys, IGNORE), answers], 2).flatten(1)
-        return Examples(inputs, labels, {"length": segment.length})
+        return Examples(inputs, labels, {"length": segment.length, ANSWER: EACH_TOKEN})
 
     def describe(self, segment: Segment, inputs: Tensor, labels: Tensor) -> list[Span]:
         """Keys, and their marks as queries, grouped by key."""

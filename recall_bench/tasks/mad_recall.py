@@ -26,7 +26,7 @@ from torch import Generator, Tensor
 
 from recall_bench.registry import register_task
 from recall_bench.tasks import mad
-from recall_bench.tasks.base import IGNORE, Examples, Segment, Span
+from recall_bench.tasks.base import ANSWER, EACH_TOKEN, IGNORE, Examples, Segment, Span
 from recall_bench.tasks.previous import previous
 from recall_bench.tasks.reach import ReachTask, Rounding
 from recall_bench.tasks.segments import read_text, segments_of
@@ -102,6 +102,7 @@ class _Recall(ReachTask):
         gap = torch.zeros(B, K, 2, dtype=torch.int64)
         gap[..., 0] = rounding(2 * (torch.arange(K) - before))
         slices: dict[str, int | Tensor] = {"length": segment.length, "gap": gap.flatten(1)}
+        slices[ANSWER] = EACH_TOKEN
         if noise:
             slices["noise"] = round(100 * share)
         return Examples(pairs.flatten(1), labels.flatten(1), slices)

@@ -18,7 +18,7 @@ from torch import Generator, Tensor
 
 from recall_bench import bounds
 from recall_bench.registry import register_task
-from recall_bench.tasks.base import IGNORE, Examples, Segment, Span
+from recall_bench.tasks.base import ANSWER, EACH_TOKEN, IGNORE, Examples, Segment, Span
 from recall_bench.tasks.filler import Filler, fill
 from recall_bench.tasks.sampling import choose_distinct, choose_weighted
 from recall_bench.tasks.segments import SegmentedTask, read_text, segments_of
@@ -127,7 +127,8 @@ class MQAR(SegmentedTask):
         listed = prefix - 2 * D + 2 * torch.arange(D)  # (D,) positions of the last listing
         gaps = round_up(queries - listed)
         gap = torch.zeros(B, L, dtype=torch.int64).scatter_(1, queries, gaps)
-        return Examples(inputs, labels, {"pairs": D, "length": L, "gap": gap})
+        slices: dict[str, int | Tensor] = {"pairs": D, "length": L, "gap": gap, ANSWER: EACH_TOKEN}
+        return Examples(inputs, labels, slices)
 
     def describe(self, segment: Segment, inputs: Tensor, labels: Tensor) -> list[Span]:
         """Keys, values and queries, grouped by pair; the rest is filler."""
