@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from recall_bench import bench
-from recall_bench.bench import Contender, Problem, markdown, plot, run, table
+from recall_bench.bench import markdown, plot, run, tables
+from recall_bench.bench_problems import Contender, Problem
 from recall_bench.errors import UserError
 
 
@@ -52,7 +53,27 @@ def test_the_speed_of_a_wrong_kernel_is_never_shown(problem, broken, reason):
         "rows": [row],
     }
     assert "0.5000" not in markdown(record)
-    assert table([row]).row_count == 1
+    (shown,) = tables([row])
+    assert shown.row_count == 1
+
+
+def test_training_shapes_have_a_table_of_their_own(problem):
+    both = problem(Contender("good", square, square))
+    rows = [*run(both), *run(both._replace(training=True))]
+    assert [shown.title for shown in tables(rows)] == ["Kernels", "Training shapes"]
+
+
+def test_single_products_are_asked_for_during_such_a_problem_only(problem):
+    before = torch.get_float32_matmul_precision()
+    seen = []
+
+    def watched(x):
+        seen.append(torch.get_float32_matmul_precision())
+        return x * x
+
+    run(problem(Contender("good", watched, square))._replace(tf32=True))
+    assert set(seen) == {"high"}
+    assert torch.get_float32_matmul_precision() == before
 
 
 def test_times_against_length_are_drawn(problem, tmp_path):
