@@ -1,9 +1,24 @@
 """Triton kernels run in Triton's interpreter where there is no GPU; each test must compare."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import comparing
 import pytest
+import torch
+
+
+@pytest.fixture
+def matmul_precision() -> Iterator[Callable[[str], None]]:
+    """`torch.set_float32_matmul_precision`, undone after the test."""
+    before = torch.get_float32_matmul_precision()
+    yield torch.set_float32_matmul_precision
+    torch.set_float32_matmul_precision(before)
+
+
+@pytest.fixture
+def tf32(matmul_precision: Callable[[str], None]) -> None:
+    """Single TF32 products for float32 inputs."""
+    matmul_precision("high")
 
 
 @pytest.fixture(autouse=True)

@@ -15,12 +15,12 @@ def inputs(B, T, H, G, d, dtype, scale=1.0):
     return [q * scale, k * scale, v]
 
 
-def compare(tensors, window, dtype):
+def compare(tensors, window, dtype, tolerance=None):
     check(
         lambda *x: triton.sliding_window_attention(*x, window),
         lambda *x: reference.sliding_window_attention(*x, window),
         tensors,
-        TOLERANCE[dtype],
+        tolerance or TOLERANCE[dtype],
         NAMES,
     )
 
@@ -92,8 +92,8 @@ def test_shape_propagation_agrees_with_the_kernels():
 
 
 @on_gpu
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("T", [17, 63, 64, 65, 1000, 2048])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 class TestOnGPU:
     @pytest.mark.parametrize(("window", "d"), [(64, 64), (16, 16), (100, 128), (5000, 80)])
     def test_forward_and_gradients(self, T, dtype, window, d):
@@ -101,6 +101,20 @@ class TestOnGPU:
 
     def test_extreme_scores(self, T, dtype):
         compare([transposed(x) for x in inputs(2, T, 3, 3, 64, dtype, scale=3.0)], 64, dtype)
+
+
+@on_gpu
+@pytest.mark.parametrize("window", [8, 64, 1024])
+@pytest.mark.parametrize("d", [64, 128, 256])
+def test_single_tf32_products_keep_three_digits(tf32, d, window):
+    compare(inputs(2, 256, 4, 2, d, torch.float32), window, torch.float32, 4e-3)
+
+
+@on_gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("T", [64, 300])
+def test_the_widest_heads_on_a_gpu_match_the_reference(T, dtype):
+    compare(inputs(1, T, 2, 1, 256, dtype), 100, dtype)
 
 
 @on_gpu

@@ -8,13 +8,6 @@ from recall_bench.kernels.sliding_window_attention import reference, triton
 from recall_bench.kernels.triton_support import dot_constants
 
 
-@pytest.fixture
-def matmul_precision():
-    before = torch.get_float32_matmul_precision()
-    yield torch.set_float32_matmul_precision
-    torch.set_float32_matmul_precision(before)
-
-
 @pytest.mark.parametrize(
     ("asked", "precision"), [("highest", "tf32x3"), ("high", "tf32"), ("medium", "tf32")]
 )
