@@ -127,6 +127,7 @@ def test_a_replayed_graph_reads_the_order_that_is_there():
         return torch.autograd.grad(triton.embedding(tokens, weight, order), weight, slope)[0]
 
     side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
         step()
     torch.cuda.current_stream().wait_stream(side)
@@ -140,3 +141,21 @@ def test_a_replayed_graph_reads_the_order_that_is_there():
         graph.replay()
         expected = torch.autograd.grad(reference.embedding(batch, weight), weight, slope)[0]
         assert_close("gradient", gradient, expected, 1e-5)
+
+
+@on_gpu
+def test_a_replayed_graph_that_advances_the_seed_drops_anew():
+    tokens, weight = draw((4, 300), 50), random(50, 16, seed=1)
+    seed = torch.tensor(0, device=DEVICE)
+    triton.embedding(tokens, weight, None, 30000, seed)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        seed.add_(1)
+        y = triton.embedding(tokens, weight, None, 30000, seed)
+    drawn = []
+    for step in (1, 2):
+        graph.replay()
+        drawn.append(y.clone())
+        expected = triton.embedding(tokens, weight, None, 30000, torch.tensor(step, device=DEVICE))
+        assert_close("rows", y, expected, 1e-30)
+    assert not torch.equal(*drawn)

@@ -205,7 +205,7 @@ class TestOnGPU:
 @pytest.mark.parametrize("D", [48, 64, 128, 256, 1024])
 @pytest.mark.parametrize("N", [1, 65, 1000, 16384])
 def test_on_a_gpu_tf32_matches_the_reference(tf32, N, D):
-    compare(*inputs(N, 8192, D, scale=3.0), 2e-3)
+    compare(*inputs(N, 8192, D, scale=3.0), 5e-3)
 
 
 @on_gpu
@@ -231,9 +231,10 @@ def test_a_replayed_graph_computes_from_what_its_inputs_hold(tf32):
     def step():
         loss = triton.labelled_cross_entropy(*tensors, targets)
         evaluation = triton.labelled_losses(hidden, weight, targets)
-        return loss, *evaluation, *torch.autograd.grad(loss, tensors)
+        return loss.detach(), *evaluation, *torch.autograd.grad(loss, tensors)
 
     side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
         step()
     torch.cuda.current_stream().wait_stream(side)
