@@ -98,14 +98,15 @@ def rows(found: Grid) -> tuple[list[str], list[list[str]]]:
     """Headings and rows of text: the tasks, then the mean."""
     headings = ["task", *(f"{m.name} (paper)" if m.published else m.name for m in found.models)]
     limited = any(value < 0.9995 for value in found.ceiling.values())
-    headings += ["chance", *(["ceiling"] if limited else []), "spread"]
+    spreads = sum(not model.published for model in found.models) > 1
+    headings += ["chance", *["ceiling"] * limited, *["spread"] * spreads]
     lines = []
     for column in found.columns:
         cells: list[Any] = [model.cells.get(column, "-") for model in found.models]
         cells.append(_number(found.chance.get(column)))
-        cells += [_number(found.ceiling.get(column))] if limited else []
+        cells += [_number(found.ceiling.get(column))] * limited
         spread = found.spread(column)
-        cells.append(f"{spread:.2f}" + ("" if spread >= SEPARATION else "!"))
+        cells += [f"{spread:.2f}" + ("" if spread >= SEPARATION else "!")] * spreads
         lines.append([column, *map(str, cells)])
     means = [_number(model.mean(found.columns)) for model in found.models]
     lines.append(["mean", *means, *[""] * (len(headings) - len(means) - 1)])
