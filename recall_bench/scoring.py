@@ -44,8 +44,7 @@ def query_loss(model: Model, batch: Batch) -> Tensor:
         logits = query_logits(model, batch.inputs, batch.positions).flatten(0, 1).float()
         return F.cross_entropy(logits, targets, ignore_index=IGNORE)
     hidden = query_vectors(model, *batch[:2], batch.order).flatten(0, 1)
-    loss, _ = labelled_cross_entropy(hidden, model.embedding.weight, targets)
-    return loss
+    return labelled_cross_entropy(hidden, model.embedding.weight, targets)
 
 
 def query_answers(model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
