@@ -13,7 +13,46 @@ def _splits(form: str, examples: int, held_out: str = "") -> dict[str, str]:
     return {"train": f"{form}:{examples}", "validation": test, "test": test}
 
 
+def _lengths(train: str, examples: int, test: str) -> dict[str, str]:
+    """Training and validation on ``train``, tests on ``test``: segments between blanks."""
+
+    def segments(forms: str, examples: int) -> str:
+        return ",".join(f"{form}:{examples}" for form in forms.split())
+
+    return {
+        "train": segments(train, examples),
+        "validation": segments(train, 400),
+        "test": segments(test, 400),
+    }
+
+
 QUICK: dict[str, dict[str, Any]] = {
+    "ar": _lengths("42", 32_000, "22 42"),
+    "forgetting-mqar": {
+        "vocab_size": 512,
+        **_lengths("64:4:4 64:8:8", 8192, "64:4:4 64:8:8 128:16:16"),
+    },
+    "compositional-mqar": {"vocab_size": 512, **_lengths("64:4 64:9", 8192, "64:4 64:9 128:16")},
+    "induction": _lengths("64", 16_000, "64 128 256 512"),
+    "selective-copying": _lengths("36:4", 12_000, "36:4 72:4"),
+    "copying": _lengths("33:4", 16_000, "17:8 33:16 65:32"),
+    "ngram-lookup": {"ngram": 2, "answer": 4, **_lengths("40:12", 16_000, "24:16 40:32 72:64")},
+    "phonebook": {
+        "names": 32,
+        "digits": 2,
+        "shown": 0,
+        **_lengths("23:3 53:8", 12_000, "23:3 53:8 101:16"),
+    },
+    "set-disjointness": {
+        "vocab_size": 32,
+        **_lengths("5:1:1 9:2:4 9:4:2", 12_000, "5:1:1 9:2:4 9:4:2 39:4:32 39:32:4"),
+    },
+    "in-context-language": {
+        "symbols": 8,
+        "states": 6,
+        "string": 15,
+        **_lengths("128:6:12", 8192, "128:6:12 256:12:24"),
+    },
     "mad-in-context-recall": _splits("64", 4096),
     "mad-noisy-recall": _splits("64:0.2", 4096),
     "mad-fuzzy-recall": {"key_tokens": 2, "value_tokens": 2, **_splits("64:1", 24_000, "64:0")},
