@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from recall_bench.architectures import Architecture, Mixer, State
+from recall_bench.architectures.base import rows_at
 from recall_bench.architectures.linear import Linear
 from recall_bench.config import ModelConfig, RunConfig
 from recall_bench.dropout import Dropout
@@ -48,10 +49,17 @@ class Layer(nn.Module):
             self.mlp_norm = make_norm(config, width)
             self.mlp = MLP(width, round(config.mlp_ratio * width))
 
-    def forward(self, x: Tensor, residual: Tensor | None) -> tuple[Tensor, Tensor]:
-        """What this layer adds, and the stream that it adds to; ``x`` is the layer's before."""
+    def forward(
+        self, x: Tensor, residual: Tensor | None, positions: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """What this layer adds, and the stream that it adds to; ``x`` is the layer's before.
+
+        Both at ``positions`` (B, Q) alone where they are given.
+        """
         normed, residual = normalise(self.norm, x, residual)
-        return self._mlp(self.mixer(normed), residual)
+        if positions is None:
+            return self._mlp(self.mixer(normed), residual)
+        return self._mlp(self.mixer.at(normed, positions), rows_at(residual, positions))
 
     def step(
         self, x: Tensor, residual: Tensor | None, state: State
@@ -101,15 +109,26 @@ class Model(nn.Module):
             self.sequence_readout = SequenceReadout(width, tokens, norms)
         self.apply(initialise)
 
-    def forward(self, inputs: Tensor, order: TokenOrder | None = None) -> Tensor:
+    def forward(
+        self,
+        inputs: Tensor,
+        positions: Tensor | None = None,
+        order: TokenOrder | None = None,
+    ) -> Tensor:
         """Tokens (B, L) -> hidden vectors (B, L, D); `logits` turns those into scores.
 
-        ``order`` is the `token_order` of the inputs, where it is known beforehand.
+        At ``positions`` (B, Q) alone, (B, Q, D), where they are given: what the last layer does
+        elsewhere is not computed. ``order`` is the `token_order` of the inputs, where it is known.
         """
         x, residual = self.dropout(embedding(inputs, self.embedding.weight, order)), None
-        for layer in self.layers:
+        *below, last = self.layers
+        for layer in below:
             x, residual = layer(x, residual)
-        return normalise(self.norm, x, residual)[0]
+        if positions is None or 2 * positions.shape[1] <= inputs.shape[1]:
+            x, residual = last(x, residual, positions)
+            return normalise(self.norm, x, residual)[0]
+        x, residual = last(x, residual)
+        return rows_at(normalise(self.norm, x, residual)[0], positions)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(…, D) -> (…, V), by the embedding matrix. Call it at labelled positions only."""

@@ -25,8 +25,8 @@ def query_vectors(
     model: Model, inputs: Tensor, positions: Tensor, order: TokenOrder | None = None
 ) -> Tensor:
     """Hidden vectors (B, Q, D) at the queries alone: tokens (B, L), positions (B, Q)."""
-    hidden = model(inputs, order)  # (B, L, D)
-    return hidden.gather(1, positions.unsqueeze(-1).expand(-1, -1, hidden.shape[-1]))
+    hidden: Tensor = model(inputs, positions, order)
+    return hidden
 
 
 def query_logits(model: Model, inputs: Tensor, positions: Tensor) -> Tensor:

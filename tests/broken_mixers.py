@@ -67,6 +67,13 @@ class LooksAhead(Broken):
         return super().convolve(x.roll(-1, 1))
 
 
+class TakesTheQueryInTheListForItsPosition(Broken):
+    breaks = "at equals forward where it is asked"
+
+    def at(self, x: Tensor, positions: Tensor) -> Tensor:
+        return self(x)[:, : positions.shape[1]]
+
+
 class NormalisesOverTheLength(Broken):
     breaks = "the length of the input does not matter"
 

@@ -35,8 +35,9 @@ def test_the_floor_counts_the_matrix_products_of_forward_and_backward() -> None:
     B, L, Q, D, V = 4, 32, 2, 16, config.task.tokens
     batch = Batch(torch.zeros(B, L).int(), torch.zeros(B, Q).long(), torch.zeros(B, Q).long())
     flops, moved = demand(config, model, batch)
-    maps = 2 * B * L * D * (3 * D + D) + 2 * B * Q * D * V
-    assert 3 * maps < flops < 3 * maps + 16 * B * L * L * D  # and the scores of attention
+    # Keys and values of all tokens; queries, outputs and logits where something is asked.
+    maps = 2 * B * L * D * 2 * D + 2 * B * Q * D * (D + D + V)
+    assert 3 * maps < flops < 3 * maps + 16 * B * Q * L * D  # and the scores of attention
     assert moved == 32 * sum(p.numel() for p in model.parameters()) + 4 * B * L * D * 4
     assert torch.isfinite(query_loss(model, batch))
 

@@ -7,9 +7,11 @@ from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn import functional as F
 
-from recall_bench.architectures.base import Architecture, Mixer, State
+from recall_bench.architectures.base import Architecture, Mixer, State, rows_at
 from recall_bench.architectures.linear import Linear
 from recall_bench.architectures.rotary import rotate
+from recall_bench.kernels.attention import attention
+from recall_bench.kernels.linear import linear
 from recall_bench.registry import register_architecture
 
 
@@ -49,6 +51,17 @@ class AttentionMixer(Mixer):
         q, k, v = self._project(x, self._positions(x))
         return self._attend(q, k, v), {"keys": k.contiguous(), "values": v.contiguous()}
 
+    def at(self, x: Tensor, positions: Tensor) -> Tensor:
+        """Queries are projected and answered at ``positions`` alone; all tokens are keys."""
+        width, heads = self.out.in_features, (self.num_heads, self.head_dim)
+        weight, bias = self.qkv.weight, self.qkv.bias
+        q = linear(rows_at(x, positions), weight[:width], bias[:width]).unflatten(-1, heads)
+        k, v = linear(x, weight[width:], bias[width:]).unflatten(-1, (2, *heads)).unbind(-3)
+        if self.rotary:
+            q, k = rotate(q, positions), rotate(k, self._positions(x))
+        seen = self._sees(positions[..., None], self._positions(x))  # (batch, queries, length)
+        return self._merge(q, k, v, mask=seen[:, None])
+
     def initial_state(self, batch_size: int) -> State:
         empty = self.zeros(batch_size, 0, self.num_heads, self.head_dim)
         return {"keys": empty, "values": empty.clone()}
@@ -70,14 +83,23 @@ class AttentionMixer(Mixer):
             q, k = rotate(q, positions), rotate(k, positions)
         return q, k, v
 
+    def _sees(self, query: Tensor, key: Tensor) -> Tensor:
+        """Whether the token at position ``query`` sees the one at ``key``."""
+        return key <= query
+
     def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """q, k, v (batch, length, heads, d) of a whole sequence -> (batch, length, width)."""
-        return self._merge(q, k, v, is_causal=True)
+        return self.out(attention(q, k, v).flatten(-2))
 
-    def _merge(self, q: Tensor, k: Tensor, v: Tensor, is_causal: bool = False) -> Tensor:
-        y = F.scaled_dot_product_attention(
-            q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), is_causal=is_causal
-        )
+    def _merge(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         return self.out(y.transpose(1, 2).flatten(-2))
 
 

@@ -50,10 +50,24 @@ class Mixer(nn.Module):
             outputs.append(y)
         return (torch.stack(outputs, 1) if outputs else torch.empty_like(x)), state
 
+    def at(self, x: Tensor, positions: Tensor) -> Tensor:
+        """Outputs of `forward` at ``positions`` alone, (batch, queries) -> (batch, queries, width).
+
+        Training and scoring look at the last layer nowhere else. This default computes all and
+        picks; override it where the others need not be computed.
+        """
+        return rows_at(self(x), positions)
+
     def zeros(self, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
         """Zeros on this mixer's device, in its parameters' dtype unless told otherwise."""
         like = next(self.parameters())
         return torch.zeros(shape, device=like.device, dtype=dtype or like.dtype)
+
+
+def rows_at(x: Tensor, positions: Tensor) -> Tensor:
+    """x (batch, length, …) at positions (batch, queries): (batch, queries, …)."""
+    index = positions.view(*positions.shape, *[1] * (x.dim() - 2))
+    return x.gather(1, index.expand(-1, -1, *x.shape[2:]))
 
 
 def keep_initialisation(*parameters: Tensor) -> None:

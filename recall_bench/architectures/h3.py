@@ -12,6 +12,7 @@ from recall_bench.architectures.base import (
     Mixer,
     State,
     exempt_from_decay,
+    rows_at,
 )
 from recall_bench.architectures.linear import Linear
 from recall_bench.registry import register_architecture
@@ -60,7 +61,10 @@ class H3Mixer(Mixer):
         exempt_from_decay(self.log_dt, self.log_A_real, self.A_imag, self.B)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._parallel(x)[0]
+        return self.out_proj(self._parallel(x)[0])
+
+    def at(self, x: Tensor, positions: Tensor) -> Tensor:
+        return self.out_proj(rows_at(self._parallel(x)[0], positions))
 
     def initial_state(self, batch_size: int) -> State:
         heads, modes = self.log_A_real.shape
@@ -86,20 +90,19 @@ class H3Mixer(Mixer):
         decays = _powers(A, x.shape[1]).flip(-1).mT  # (H, L, N/2)
         h = kv.flatten(2, 3).to(A.dtype) @ decays * B[:, None]  # (B, H, p p, N/2)
         tail = self.shift_C.shape[1] - 1
-        return y, {
+        return self.out_proj(y), {
             "shift": F.pad(keys, (0, 0, tail, 0))[:, x.shape[1] :].clone(),
             "diagonal": h.unflatten(2, (self.head_dim, self.head_dim)),
         }
 
     def _parallel(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The outputs, the keys (B, L, d) and their products with the values (B, H, p, p, L)."""
+        """What the output is projected from, the keys (B, L, d), and k v (B, H, p, p, L)."""
         q, k, v = self.q_proj(x), self.k_proj(x), self.v_proj(x)
         kv = self._outer(_causal_convolution(k.mT, self._taps()), v.mT)
         A, B, C = self._discrete()
         kernel = 2 * ((B * C)[:, None] @ _powers(A, x.shape[1])).real  # (H, 1, L)
         y = _causal_convolution(kv, kernel[:, None]) + self.D[:, None, None, None] * kv
-        y = self._contract(q.mT, y).mT.to(x.dtype)
-        return self.out_proj(y), k, kv
+        return self._contract(q.mT, y).mT.to(x.dtype), k, kv
 
     def _outer(self, k: Tensor, v: Tensor) -> Tensor:
         """k, v (B, d, …) -> (B, H, p, p, …) with p = head_dim."""

@@ -13,6 +13,7 @@ from recall_bench.architectures.base import (
     State,
     exempt_from_decay,
     keep_initialisation,
+    rows_at,
 )
 from recall_bench.architectures.linear import Linear
 from recall_bench.kernels.linear import linear
@@ -62,6 +63,11 @@ class MambaMixer(Mixer):
         x, z = self.in_proj(x).chunk(2, -1)  # (B, L, E) each
         x = short_conv(x, self.conv_weight, self.conv_bias, "silu")
         return self.out_proj(selective_scan(x, **self._scan_arguments(x), z=z))
+
+    def at(self, x: Tensor, positions: Tensor) -> Tensor:
+        x, z = self.in_proj(x).chunk(2, -1)
+        x = short_conv(x, self.conv_weight, self.conv_bias, "silu")
+        return self.out_proj(rows_at(selective_scan(x, **self._scan_arguments(x), z=z), positions))
 
     def initial_state(self, batch_size: int) -> State:
         inner, d_conv = self.conv_weight.shape

@@ -12,6 +12,7 @@ from recall_bench.architectures.base import (
     Mixer,
     State,
     exempt_from_decay,
+    rows_at,
 )
 from recall_bench.architectures.linear import Linear
 from recall_bench.kernels.precision import without_autocast
@@ -65,6 +66,11 @@ class RWKV5Mixer(Mixer):
         r, k, v, g = self._project(x, _shift(x))
         y, _ = chunked_wkv(r, k, v, self._log_decay(), self.bonus)
         return self._finish(y, g)
+
+    def at(self, x: Tensor, positions: Tensor) -> Tensor:
+        r, k, v, g = self._project(x, _shift(x))
+        y, _ = chunked_wkv(r, k, v, self._log_decay(), self.bonus)
+        return self._finish(rows_at(y, positions), rows_at(g, positions))
 
     def initial_state(self, batch_size: int) -> State:
         heads, head_dim = self.decay.shape

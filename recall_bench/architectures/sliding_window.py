@@ -40,6 +40,9 @@ class SlidingWindowMixer(AttentionMixer):
         y, new = sliding_window_attention_step(q, k, v, WindowState(**state))
         return self.out(y.flatten(-2)), new._asdict()
 
+    def _sees(self, query: Tensor, key: Tensor) -> Tensor:
+        return (key <= query) & (key > query - self.window)
+
     def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         return self.out(sliding_window_attention(q, k, v, self.window).flatten(-2))
 

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from recall_bench.architectures.attention import check_heads
-from recall_bench.architectures.base import Architecture, Mixer, State
+from recall_bench.architectures.base import Architecture, Mixer, State, rows_at
 from recall_bench.architectures.linear import Linear
 from recall_bench.kernels.taylor_attention import (
     TaylorState,
@@ -38,6 +38,9 @@ class TaylorAttentionMixer(Mixer):
     def prefill(self, x: Tensor) -> tuple[Tensor, State]:
         y, state = taylor_attention(*self._project(x), return_state=True)
         return self.out(y.flatten(-2)), state._asdict()
+
+    def at(self, x: Tensor, positions: Tensor) -> Tensor:
+        return self.out(rows_at(taylor_attention(*self._project(x)).flatten(-2), positions))
 
     def initial_state(self, batch_size: int) -> State:
         weight = self.out.weight

@@ -26,6 +26,12 @@ MIXER_PROPERTIES: tuple[Property[MixerSubject], ...] = (
         outputs.forward_is_a_scan,
     ),
     Property(
+        "at equals forward where it is asked",
+        "a mask or rotation that takes the place of a query in the list for its position, or an "
+        "at that was not changed with forward",
+        outputs.at_is_forward,
+    ),
+    Property(
         "prefill equals steps",
         "a state taken one token early or late, in another order or layout than step expects, or "
         "a prompt shorter than the window or kernel",

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from recall_bench.architectures.base import rows_at
 from recall_bench.testing.compare import agree, require_finite, same_layout
 from recall_bench.testing.report import Failure
 from recall_bench.testing.subject import MixerSubject, scan, seeded
@@ -65,6 +66,15 @@ def length_does_not_matter(subject: MixerSubject) -> str:
         for n in lengths
     )
     return f"lengths {', '.join(map(str, lengths))}; largest relative difference {worst:.0e}"
+
+
+def at_is_forward(subject: MixerSubject) -> str:
+    mixer, x = subject.mixer(), subject.inputs()
+    chosen = [[(7 * row + 5 * i) % subject.length for i in range(6)] for row in range(len(x))]
+    positions = torch.tensor([[*row[:5], row[0]] for row in chosen])  # one of them twice
+    got = mixer.at(x, positions)
+    worst = agree(got, rows_at(mixer(x), positions), "at against forward", subject.tolerance)
+    return f"largest relative difference {worst:.0e}"
 
 
 def causal(subject: MixerSubject) -> str:
