@@ -1,0 +1,77 @@
+#!/bin/sh
+# Small language models trained from scratch on real pages: SWDE (books, 2 sites), then WikiText-2.
+#
+#     results/swde-books/run.sh DATA [STORE]
+#
+# DATA holds swde/ (testset/ and groundtruth/, unpacked) and wikitext-2/ (valid.txt, test.txt).
+# Every stage is a sweep: a second call skips what is finished and continues what was cut off, and
+# stages come in order of what they tell, so that a run that is cut short has told the most.
+# SEEDS, EPOCHS, RATES, LEARN and DEVICE may be set from outside; with other values runs are others.
+#
+# All models are 384 wide with SwiGLU MLPs, 13 to 18 million parameters, in stacks of eight mixers,
+# nine for Based. They train on four fifths of the pages of Books-A-Million, validate and test on a
+# tenth each, and test on Christianbook, no page of which they have seen.
+set -eu
+data="${1:?usage: results/swde-books/run.sh DATA [STORE]}"
+store="${2:-runs/swde-books}"
+here="results/swde-books"
+seeds="${SEEDS:-3}"
+rates="${RATES:-0.0005,0.0015}"
+
+four="short-conv+self+short-conv+self+short-conv+self+short-conv+self"
+eight="self+self+self+self+self+self+self+self"
+based="short-conv+self+sliding-window"
+based="$based+$based+$based"
+
+# swde SEEDS WORDS…: a sweep over the pages. Perplexity is not asked of them: answers alone count.
+swde() {
+    count="$1"
+    shift
+    recall-bench sweep --task swde --data "$data/swde" --store "$store/swde" \
+        --length 1024 --test-questions 1000 --learn "${LEARN:-everything}" --truncation random \
+        --d-model 384 --mlp-ratio 2 --norm rmsnorm --precision bf16 --gradient-clip 1 \
+        --batch-size 32 --epochs "${EPOCHS:-24}" --evaluation-batch-size 64 \
+        --learning-rates "$rates" --seeds "$count" --device "${DEVICE:-auto}" "$@"
+}
+
+# text WORDS…: the same models on running text. There is no training file of WikiText-2 here: nine
+# tenths of its validation file train, the last tenth validates, its test file tests.
+text() {
+    recall-bench sweep --task text --data "$data/wikitext-2" --store "$store/text" \
+        --length 256 --vocab-size 4096 --rare 2 \
+        --d-model 384 --mlp-ratio 2 --norm rmsnorm --precision bf16 --gradient-clip 1 \
+        --batch-size 16 --epochs 10 --evaluation-batch-size 32 --order interleaved \
+        --learning-rates "$rates" --seeds 1 --device "${DEVICE:-auto}" "$@"
+}
+
+# main COMMAND…: the points that the figure is about, one a model.
+main() {
+    "$@" --arch attention --layers "$four" --num-heads 6 --rotary true
+    "$@" --arch sliding-window --layers "$four" --num-heads 6 --rotary true --window 64
+    "$@" --arch based --layers "$based" --num-heads 6 --rotary true --window 64 --feature-dim 16
+    "$@" --arch mamba --layers "$eight" --d-state 16
+    "$@" --arch h3 --layers "$eight" --d-state 32
+    "$@" --arch rwkv --layers "$four" --head-dim 32
+}
+
+# sizes COMMAND…: other state sizes of the same models.
+sizes() {
+    "$@" --arch sliding-window --layers "$four" --num-heads 6 --rotary true --window 16,256
+    "$@" --arch based --layers "$based" --num-heads 6 --rotary true --window 64 --feature-dim 4,8
+    "$@" --arch mamba --layers "$eight" --d-state 4
+    "$@" --arch h3 --layers "$eight" --d-state 8
+    "$@" --arch rwkv --layers "$four" --head-dim 16,64
+}
+
+main swde 1
+sizes swde 1
+main text
+main swde "$seeds"
+sizes text
+
+recall-bench export --store "$store/swde" --output "$here/swde.jsonl"
+recall-bench export --store "$store/text" --output "$here/text.jsonl"
+recall-bench plot --store "$store/swde" --output "$here/frontier.png" \
+    --title "SWDE (books, 2 sites): accuracy of the answers' tokens"
+python3 "$here/ordering.py" "$here/swde.jsonl" "${MQAR:-results/quick/records.jsonl}" \
+    "$here/ordering.png"
