@@ -44,7 +44,7 @@ QUICK: dict[str, dict[str, Any]] = {
         **_lengths("23:3 53:8", 12_000, "23:3 53:8 101:16"),
     },
     "set-disjointness": {
-        "vocab_size": 32,
+        "vocab_size": 48,
         **_lengths("5:1:1 9:2:4 9:4:2", 12_000, "5:1:1 9:2:4 9:4:2 39:4:32 39:32:4"),
     },
     "in-context-language": {
