@@ -1,4 +1,4 @@
-"""Language modelling on plain text, with Zoology's slice of associative recall (2312.04927, 3.1).
+"""Language modelling on plain text, with Zoology's slice of associative recall (2312.04927).
 
 Every token is asked, so that the loss is that of a language model. The slice ``recall`` is 1 for
 tokens that complete a bigram seen earlier in the row and at most ``rare`` times in the training
