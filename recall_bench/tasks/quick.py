@@ -45,7 +45,7 @@ QUICK: dict[str, dict[str, Any]] = {
     },
     "set-disjointness": {
         "vocab_size": 48,
-        **_lengths("5:1:1 9:2:4 9:4:2", 12_000, "5:1:1 9:2:4 9:4:2 15:4:8 15:8:4"),
+        **_lengths("5:1:1 9:2:4 9:4:2", 12_000, "5:1:1 9:2:4 9:4:2 39:4:32 39:32:4"),
     },
     "in-context-language": {
         "symbols": 8,
