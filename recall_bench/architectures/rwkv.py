@@ -96,7 +96,7 @@ class RWKV5Mixer(Mixer):
 
     def _project(self, x: Tensor, previous: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """r, k, v (B, …, H, head_dim) and g (B, …, d) from the tokens and those before them."""
-        xr, xk, xv, xg = (torch.lerp(previous, x, mix) for mix in self.mix)
+        xr, xk, xv, xg = (torch.lerp(previous, x, mix) for mix in self.mix.to(x.dtype))
         r, k, v = self.r_proj(xr), self.k_proj(xk), self.v_proj(xv)
         r, k, v = (value.unflatten(-1, self.decay.shape) for value in (r, k, v))
         return r, k, v, F.silu(self.g_proj(xg))
