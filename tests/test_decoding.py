@@ -128,6 +128,19 @@ def test_scores_count_what_is_said_by_segment_and_slice(monkeypatch: pytest.Monk
     assert sum(part.contains * part.prompts for part in kinds) == pytest.approx(12)
 
 
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_models_train_and_decode_in_bf16(architecture: str) -> None:
+    config = RunConfig(
+        task={**TASK, "train": "128:32", "test": "128:16"},
+        architecture={"name": architecture, "d_model": 16, **ARCHITECTURES[architecture]},
+        model={"mlp_ratio": 2, "norm": "rmsnorm"},
+        training={"epochs": 1, "batch_size": 16, "precision": "bf16"},
+    )
+    record = train(config, device="cpu")
+    assert record.status == "finished"
+    assert record.generation[0].prompts == 16
+
+
 def test_a_run_of_a_task_with_prompts_records_what_the_model_says() -> None:
     config = RunConfig(
         task=TASK,
