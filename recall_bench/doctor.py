@@ -7,6 +7,7 @@ import platform
 
 import torch
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 import recall_bench
@@ -40,13 +41,22 @@ def diagnose(console: Console) -> None:
     console.print(table)
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    table = Table("operation", *dispatch.BACKENDS, title=f"Kernels on {device.type}")
+    table = Table("operation", "runs on", "and why not on", title=f"Kernels on {device.type}")
     for op in dispatch.operations():
-        reasons = [
-            dispatch.why_not(op, name, torch.empty(0, device=device)) for name in dispatch.BACKENDS
-        ]
-        table.add_row(op, *("yes" if reason is None else f"no: {reason}" for reason in reasons))
+        table.add_row(op, *_backends(op, torch.empty(0, device=device)))
     console.print(table)
+
+
+def _backends(op: str, tensor: torch.Tensor) -> tuple[str, str]:
+    """The backends that can run ``op`` on such tensors, and the reasons of those that cannot."""
+    reasons = {name: dispatch.why_not(op, name, tensor) for name in dispatch.BACKENDS}
+    able = [name for name, reason in reasons.items() if reason is None]
+    unable = [
+        escape(f"{name}: {reason}")
+        for name, reason in reasons.items()
+        if reason not in (None, dispatch.NOT_WRITTEN)
+    ]
+    return ", ".join(able), "\n".join(unable)
 
 
 def _cuda() -> str:

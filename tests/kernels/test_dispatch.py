@@ -77,6 +77,13 @@ def test_a_backend_that_nobody_wrote_is_refused(monkeypatch):
         dispatch.resolve("short_conv", "cobol", CPU)
 
 
+def test_the_environment_says_nothing_about_operations_that_lack_its_backend(fast, monkeypatch):
+    monkeypatch.setenv(dispatch.VARIABLE, "fast")
+    assert dispatch.resolve("short_conv_step", "auto", CUDA) == "reference"
+    with pytest.raises(UserError, match="'fast' cannot run short_conv_step: nobody has written"):
+        dispatch.resolve("short_conv_step", "fast", CUDA)
+
+
 def test_a_misspelt_backend_gets_the_nearest_name():
     with pytest.raises(UserError, match="Did you mean 'reference'"):
         dispatch.resolve("short_conv", "refrence", CPU)

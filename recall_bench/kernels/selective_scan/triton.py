@@ -47,7 +47,7 @@ WARPS = 1
 T_TILE = 4
 ELEMENTS = 8  # of a thread and token
 FORWARD_HALVES, BACKWARD_HALVES = True, True
-STAGES = 2
+STAGES = 3  # chunks in flight; fewer leave the loads uncovered
 
 
 def tile_of(n_state: int) -> Tile:
@@ -80,6 +80,7 @@ def selective_scan(
         return reference.selective_scan(
             u, delta, A, B, C, D, z, delta_bias, delta_softplus, initial_state, return_state
         )
+    B, C = _aligned(B), _aligned(C)
     inputs = (u, delta, A, B, C, D, z, delta_bias, initial_state)
     y, state, _ = _scan(*inputs, delta_softplus, needs_gradient(*inputs))
     return (y, state) if return_state else y
@@ -103,6 +104,12 @@ def selective_scan_step(
             u, delta, A, B, C, D, z, delta_bias, delta_softplus, state
         )
     return _step(u, delta, A, B, C, D, z, delta_bias, delta_softplus, state)
+
+
+def _aligned(x: Tensor) -> Tensor:
+    """x itself where Triton sees that its rows are aligned, else a copy: B and C are small, and
+    often slices of one projection, whose rows the kernels could not fetch ahead."""
+    return x if x.stride(-1) == 1 and x.stride(1) % 16 == 0 else x.contiguous()
 
 
 def _flags(D: Tensor | None, z: Tensor | None, bias: Tensor | None, softplus: bool) -> Any:

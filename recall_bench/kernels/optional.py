@@ -1,0 +1,32 @@
+"""Kernels of other packages: found at run time, never needed, absent with a reason."""
+
+import importlib
+import importlib.util
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+
+def import_optional(module: str, extra: str) -> ModuleType:
+    """``module``; where it is missing or broken, an `ImportError` that says which, and the extra.
+
+    Packages that carry compiled kernels fail in many ways, such as a shared library built for
+    another PyTorch; whatever their import raises becomes the reason.
+    """
+    if importlib.util.find_spec(module.partition(".")[0]) is None:
+        raise ImportError(f"{extra} is not installed; the extra recall-bench[{extra}] has it")
+    try:
+        return importlib.import_module(module)
+    except Exception as error:
+        raise ImportError(f"{extra} is installed but broken: {error}") from error
+
+
+def unavailable_for(tensor: Tensor, dtypes: tuple[torch.dtype, ...]) -> str | None:
+    """Why no CUDA kernel for ``dtypes`` runs on tensors like this one; None where one can."""
+    if tensor.device.type != "cuda":
+        return f"it needs a CUDA tensor, not one on {tensor.device.type}"
+    if tensor.dtype not in dtypes:
+        names = ", ".join(str(dtype).split(".")[-1] for dtype in dtypes)
+        return f"it takes {names}, not {str(tensor.dtype).split('.')[-1]}"
+    return None

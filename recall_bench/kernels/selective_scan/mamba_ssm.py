@@ -1,0 +1,62 @@
+"""The selective scan by the authors' package mamba-ssm, which wants (batch, channels, length).
+
+Importing any part of that package imports its compiled scan, so that without it nothing works.
+"""
+
+import torch
+from torch import Tensor
+
+from recall_bench.errors import UserError
+from recall_bench.kernels.optional import import_optional, unavailable_for
+from recall_bench.kernels.selective_scan import reference
+
+_interface = import_optional("mamba_ssm.ops.selective_scan_interface", "mamba-ssm")
+
+
+def unavailable(op: str, tensor: Tensor) -> str | None:
+    """Why the package cannot run on a u like ``tensor``; None where it can."""
+    return unavailable_for(tensor, (torch.float32, torch.bfloat16, torch.float16))
+
+
+def selective_scan(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None = None,
+    z: Tensor | None = None,
+    delta_bias: Tensor | None = None,
+    delta_softplus: bool = False,
+    initial_state: Tensor | None = None,
+    return_state: bool = False,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """See `recall_bench.kernels.selective_scan.selective_scan`.
+
+    Raises `UserError` for what the package lacks: a start from another state than zero, and the
+    gradient of the last state, which it would leave out without a word.
+    """
+    if initial_state is not None:
+        raise UserError(
+            "The kernel backend 'mamba-ssm' starts from zero and takes no initial state. "
+            "Use 'triton' or 'reference'."
+        )
+    tensors = (u, delta, A, B, C, D, z, delta_bias)
+    learning = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in tensors)
+    if return_state and learning:
+        raise UserError(
+            "The kernel backend 'mamba-ssm' has no gradient for the last state. "
+            "Use 'triton' or 'reference', or torch.no_grad()."
+        )
+    if u.numel() == 0:
+        return reference.selective_scan(*tensors, delta_softplus, None, return_state)
+    steps, B, C = (x.to(u.dtype).transpose(1, 2) for x in (delta, B, C))
+    gate = None if z is None else z.to(u.dtype).transpose(1, 2)
+    D, delta_bias = (None if x is None else x.float() for x in (D, delta_bias))
+    result = _interface.selective_scan_fn(
+        u.transpose(1, 2), steps, A.float(), B, C, D, gate, delta_bias, delta_softplus, return_state
+    )
+    if return_state:
+        return result[0].transpose(1, 2), result[1]
+    y: Tensor = result.transpose(1, 2)
+    return y
