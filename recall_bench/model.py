@@ -15,7 +15,6 @@ from recall_bench.architectures import Architecture, Mixer, State
 from recall_bench.architectures.base import rows_at
 from recall_bench.architectures.linear import Linear
 from recall_bench.config import ModelConfig, RunConfig
-from recall_bench.dropout import Dropout
 from recall_bench.kernels.add_norm import add_norm
 from recall_bench.kernels.embedding import TokenOrder, embedding
 from recall_bench.readout import SequenceReadout
@@ -83,6 +82,7 @@ class Layer(nn.Module):
 class Model(nn.Module):
     """A language model over ``tokens`` symbols whose layers are an architecture's stack.
 
+    What dropout takes is decided by ``dropout_seed``, which whoever trains moves on in every step.
     With the readout "sequence" it is an encoder: ``sequence_readout`` gives the logits.
     """
 
@@ -94,11 +94,13 @@ class Model(nn.Module):
         readout: Literal["token", "sequence"] = "token",
     ):
         super().__init__()
+        self.dropout_seed: Tensor
         width = architecture.d_model
         stack = architecture.stack()
         self.layer_names = [f"{index}.{name}" for index, (name, _) in enumerate(stack)]
         self.embedding = nn.Embedding(tokens, width)
-        self.dropout = Dropout(config.embedding_dropout)
+        self.dropout = config.embedding_dropout
+        self.register_buffer("dropout_seed", torch.zeros((), dtype=torch.int64))
         layers = [Layer(mixer, width, config) for _, mixer in stack]
         self.layers: list[Layer] = cast(list[Layer], nn.ModuleList(layers))
         self.norm = make_norm(config, width)
@@ -120,7 +122,7 @@ class Model(nn.Module):
         At ``positions`` (B, Q) alone, (B, Q, D), where they are given: what the last layer does
         elsewhere is not computed. ``order`` is the `token_order` of the inputs, where it is known.
         """
-        x, residual = self.dropout(embedding(inputs, self.embedding.weight, order)), None
+        x, residual = self._embed(inputs, order), None
         *below, last = self.layers
         for layer in below:
             x, residual = layer(x, residual)
@@ -129,6 +131,10 @@ class Model(nn.Module):
             return normalise(self.norm, x, residual)[0]
         x, residual = last(x, residual)
         return rows_at(normalise(self.norm, x, residual)[0], positions)
+
+    def _embed(self, tokens: Tensor, order: TokenOrder | None = None) -> Tensor:
+        dropout = self.dropout if self.training else 0.0
+        return embedding(tokens, self.embedding.weight, order, dropout, self.dropout_seed)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(…, D) -> (…, V), by the embedding matrix. Call it at labelled positions only."""
@@ -143,14 +149,14 @@ class Model(nn.Module):
 
     def step(self, tokens: Tensor, state: dict[str, State]) -> tuple[Tensor, dict[str, State]]:
         """Tokens (B,) and a state -> hidden vectors (B, D) and the next state."""
-        x, residual, new_state = self.dropout(self.embedding(tokens)), None, {}
+        x, residual, new_state = self._embed(tokens), None, {}
         for name, layer in zip(self.layer_names, self.layers, strict=True):
             x, residual, new_state[name] = layer.step(x, residual, state[name])
         return normalise(self.norm, x, residual)[0], new_state
 
     def prefill(self, inputs: Tensor) -> tuple[Tensor, dict[str, State]]:
         """Tokens (B, L) -> hidden vectors (B, L, D) and the state after the last token."""
-        x, residual, state = self.dropout(self.embedding(inputs)), None, {}
+        x, residual, state = self._embed(inputs), None, {}
         for name, layer in zip(self.layer_names, self.layers, strict=True):
             x, residual, state[name] = layer.prefill(x, residual)
         return normalise(self.norm, x, residual)[0], state
@@ -189,7 +195,9 @@ def build_model(config: RunConfig) -> Model:
     """The model of a run: the same weights for a seed whatever the device, drawn on the CPU."""
     with isolated_rng(config.seed):
         task = config.task
-        return Model(config.architecture, config.model, task.tokens, task.readout)
+        model = Model(config.architecture, config.model, task.tokens, task.readout)
+    model.dropout_seed += config.seed % 2**31 * 2**32  # room for the steps of each seed
+    return model
 
 
 @contextmanager

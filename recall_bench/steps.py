@@ -74,6 +74,7 @@ class Steps:
         if self.recipe.gradient_clip:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.gradient_clip)
         self.optimizer.step()
+        self.model.dropout_seed += 1
         return loss.detach()
 
 

@@ -21,6 +21,28 @@ def test_dropout_keeps_the_mean_and_follows_its_seed():
     assert not torch.equal(first, other)
 
 
+def dropped(seed: int) -> torch.Tensor:
+    weight = torch.ones(1, 64)
+    tokens = torch.zeros(1 << 14, dtype=torch.int64)
+    return (embedding(tokens, weight, dropout=0.3, seed=torch.tensor(seed)) == 0).double().flatten()
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**32, 2**33 + 1])
+def test_elements_are_dropped_independently_of_their_neighbours(seed):
+    here = dropped(seed)
+    assert here.mean().item() == pytest.approx(0.3, abs=0.003)
+    for distance in (1, 2, 3, 4, 8, 64):
+        together = (here[distance:] * here[:-distance]).mean().item()
+        assert together == pytest.approx(0.09, abs=0.002)
+
+
+def test_seeds_that_follow_each_other_drop_independently():
+    first, second = dropped(7), dropped(8)
+    for distance in (0, 1, 4):
+        together = (first[distance:] * second[: len(second) - distance]).mean().item()
+        assert together == pytest.approx(0.09, abs=0.002)
+
+
 @pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
 @pytest.mark.parametrize("shape", [(0,), (3, 5), (3, PIECE)])
 def test_an_order_lists_each_tokens_positions_in_turn(shape, dtype):

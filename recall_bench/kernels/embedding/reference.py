@@ -24,15 +24,27 @@ def embedding(
     return rows * _mask(rows, dropped, seed)
 
 
-def _mask(rows: Tensor, dropped: int, seed: Tensor) -> Tensor:
-    """Zero, or the factor that keeps the mean: like ``rows``.
+GOLDEN, FIRST, SECOND, STREAM = (
+    0x9E3779B97F4A7C15 - 2**64,
+    0xBF58476D1CE4E5B9 - 2**64,
+    0x94D049BB133111EB - 2**64,
+    0xD1B54A32D192ED03 - 2**64,
+)
+"""The multipliers of SplitMix64 (Steele, Lea and Flood 2014), and one that keeps seeds apart."""
 
-    Bits by the word: drawn one number at a time they would take a CPU longer than a linear map.
+
+def _mask(rows: Tensor, dropped: int, seed: Tensor) -> Tensor:
+    """Zero, or the factor that keeps the mean: like ``rows``, the same on every device.
+
+    Four numbers share the 64 bits that SplitMix64 makes of their place and the seed. Nothing waits
+    for the device, and drawn one by one they would take a CPU longer than a linear map.
     """
-    if rows.device.type == "meta":
-        return torch.empty_like(rows)
-    generator = torch.Generator(rows.device).manual_seed(int(seed))
-    words = torch.empty(-(-rows.numel() // 4), dtype=torch.int64, device=rows.device)
-    bits = words.random_(-(2**63), None, generator=generator).view(torch.int16)
-    kept = bits[: rows.numel()].view(rows.shape) >= dropped - LEVELS // 2
-    return kept.to(rows.dtype) * (LEVELS / (LEVELS - dropped))
+    words = torch.arange(-(-rows.numel() // 4), device=rows.device) * GOLDEN + seed * STREAM
+    words = _fold(_fold(words, 30) * FIRST, 27) * SECOND
+    bits = _fold(words, 31).view(torch.int16)[: rows.numel()].view(rows.shape)
+    return (bits >= dropped - LEVELS // 2).to(rows.dtype) * (LEVELS / (LEVELS - dropped))
+
+
+def _fold(words: Tensor, shift: int) -> Tensor:
+    """words ^ (words >> shift), as if without a sign."""
+    return words ^ ((words >> shift) & ((1 << (64 - shift)) - 1))
