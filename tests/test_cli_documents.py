@@ -7,6 +7,10 @@ from command_line import SMOKE, Command
 from document_data import write_swde
 
 
+def test_a_task_without_its_data_cannot_be_checked(recall_bench: Command) -> None:
+    recall_bench("check", "swde").refused("swde reads documents. Expected --data PATH")
+
+
 @pytest.mark.parametrize("verb", ["show", "sweep"])
 def test_data_that_are_not_there_or_not_laid_out_as_expected_are_refused(
     recall_bench: Command, tmp_path: Path, verb: str

@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from recall_bench import registry
-from recall_bench.config import build
+from recall_bench.config import build, explain
+from recall_bench.errors import UserError
 from recall_bench.tasks import IGNORE, SPLITS, Examples, Segment, Split, Task, generate
 from recall_bench.tasks.base import BLOCK
 from recall_bench.testing.answers import (
@@ -303,7 +305,10 @@ def check_task(
     if isinstance(subject, str):
         subject = build(registry.tasks, {"name": subject, **options})
     elif isinstance(subject, type):
-        subject = subject(**options)
+        try:
+            subject = subject(**options)
+        except ValidationError as error:
+            raise UserError(f"task '{subject.name}': {explain(error, subject)}.") from error
     elif options:
         raise ValueError(f"Options {sorted(options)} were given beside a task that is built.")
     assert isinstance(subject, Task)
