@@ -305,10 +305,11 @@ def check_task(
     if isinstance(subject, str):
         subject = build(registry.tasks, {"name": subject, **options})
     elif isinstance(subject, type):
+        cls = subject
         try:
-            subject = subject(**options)
+            subject = cls(**options)
         except ValidationError as error:
-            raise UserError(f"task '{subject.name}': {explain(error, subject)}.") from error
+            raise UserError(f"task '{cls.name}': {explain(error, cls)}.") from error
     elif options:
         raise ValueError(f"Options {sorted(options)} were given beside a task that is built.")
     assert isinstance(subject, Task)
