@@ -55,10 +55,10 @@ class Documents(SegmentedTask):
     kinds: Kinds = Field(KINDS, description="what is written: product,filing,directory")
     tokenizer: Tokenizer = Field("bytes", description="bytes, or byte pairs of generated text")
     vocab_size: int = Field(2048, ge=257, le=65536, description="tokens of byte pairs")
-    train: Segments = Field(segments_of(Segment, "512:20000"), description="length:examples,…")
-    validation: Segments = Field(segments_of(Segment, "512:500"), description="length:examples,…")
+    train: Segments = Field(segments_of(Segment, "256:10000"), description="length:examples,…")
+    validation: Segments = Field(segments_of(Segment, "256:400"), description="length:examples,…")
     test: Segments = Field(
-        segments_of(Segment, "512:1000,1024:500"), description="length:examples,…"
+        segments_of(Segment, "256:1000,512:500"), description="length:examples,…"
     )
 
     def misfit(self, segment: Segment) -> str | None:
