@@ -16,7 +16,10 @@ def forward_kernel(
     C: tl.constexpr, DTYPE: tl.constexpr, PRECISION: tl.constexpr,
     STATE: tl.constexpr, INITIAL: tl.constexpr, USED: tl.constexpr,
 ):  # fmt: skip
-    """y (B, T, H, dv) of one tile of C queries, and 1 / the denominators, 0 beyond T."""
+    """y (B, T, H, dv) of one tile of C queries, and 1 / the denominators, 0 beyond T.
+
+    Numerators and denominators sum the same rounded weights, so that y is a mean of v.
+    """
     h = tl.program_id(0) % H
     tile = tl.program_id(0) // H
     m0 = tile % tl.cdiv(T, C) * C
@@ -34,15 +37,15 @@ def forward_kernel(
         k_tile = load_tile(k, n0, T, k_t, d, C, D).to(DTYPE)
         v_tile = load_tile(v, n0, T, v_t, dv, C, V).to(DTYPE)
         e = 1.0 + dot(q_tile, tl.trans(k_tile), DTYPE, PRECISION) * scale  # 1 + s, (C, C)
-        A = 0.5 + 0.5 * e * e
+        A = (0.5 + 0.5 * e * e).to(DTYPE)
         numerator += dot(A, v_tile, DTYPE, PRECISION)
-        denominator += tl.sum(A, 1)
+        denominator += tl.sum(A.to(tl.float32), 1)
     k_tile = load_tile(k, m0, T, k_t, d, C, D).to(DTYPE)
     v_tile = load_tile(v, m0, T, v_t, dv, C, V).to(DTYPE)
     e = 1.0 + dot(q_tile, tl.trans(k_tile), DTYPE, PRECISION) * scale
-    A = tl.where(c[:, None] >= c[None, :], 0.5 + 0.5 * e * e, 0.0)
+    A = tl.where(c[:, None] >= c[None, :], 0.5 + 0.5 * e * e, 0.0).to(DTYPE)
     numerator += dot(A, v_tile, DTYPE, PRECISION)
-    denominator += tl.sum(A, 1)
+    denominator += tl.sum(A.to(tl.float32), 1)
     if STATE:
         slot = (n * H + h) * tl.cdiv(T, span) + m0 // span
         blocks = USED // 32
