@@ -7,7 +7,7 @@ Two people with the same files in different places have the same runs, so a conf
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
@@ -66,8 +66,7 @@ def whereabouts(found: str, find: Callable[[Path], Files]) -> Path:
     )
 
 
-def _hash(files: Iterable[str] | Files) -> str:
-    assert isinstance(files, dict)
+def _hash(files: Files) -> str:
     digest = hashlib.sha256()
     for name, path in sorted(files.items()):
         content = path.read_bytes()

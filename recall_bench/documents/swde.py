@@ -75,7 +75,7 @@ def load(path: Path) -> Corpus:
         truth = {
             name.removeprefix(prefix): read_truth(file, report)
             for name, file in sorted(truth_of.items())
-            if name.startswith(prefix)
+            if name.startswith(prefix) and "-" not in name.removeprefix(prefix)
         }
         if not truth:
             report.warn("site without ground truth, its pages left out", folder, len(pages))

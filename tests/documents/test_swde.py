@@ -131,3 +131,11 @@ def test_directories_without_pages_or_ground_truth_are_refused(root: Path) -> No
         swde.find(root / "groundtruth")
     with pytest.raises(ValueError, match="no groundtruth"):
         swde.find(root / "shop")
+
+
+def test_a_site_whose_name_begins_with_that_of_another_keeps_its_own_ground_truth(
+    tmp_path: Path,
+) -> None:
+    corpus = swde.load(write_swde(tmp_path, pages=2, sites=("acme", "acme-uk")))
+    assert not corpus.report.warnings
+    assert {question.key for question in corpus.questions} == {"title", "maker", "price"}

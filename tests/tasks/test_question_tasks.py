@@ -9,7 +9,8 @@ from recall_bench.config import RunConfig
 from recall_bench.documents.cache import VARIABLE
 from recall_bench.errors import UserError
 from recall_bench.tasks import IGNORE, Examples, generate
-from recall_bench.tasks.questions import QuestionTask, prepared
+from recall_bench.tasks.prepared import prepared
+from recall_bench.tasks.questions import QuestionTask
 from recall_bench.tasks.squad import SQuAD
 from recall_bench.tasks.swde import SWDE
 from recall_bench.testing import check_task
