@@ -1,4 +1,4 @@
-"""The selective scan on a GPU: launches the kernels of `scan_kernels`, forward, backward and step.
+"""The selective scan on a GPU: launches the kernels, forward, backward and step.
 
 The forward pass keeps the state before every chunk of T tokens; the backward pass goes through the
 chunks in reverse and computes each again. Nothing is added atomically, so that results repeat.
@@ -11,12 +11,9 @@ import triton
 from torch import Tensor
 
 from recall_bench.kernels.selective_scan import reference
-from recall_bench.kernels.selective_scan.scan_kernels import (
-    backward_kernel,
-    forward_kernel,
-    step_kernel,
-    sum_parts_kernel,
-)
+from recall_bench.kernels.selective_scan.triton_backward import backward_kernel, sum_parts_kernel
+from recall_bench.kernels.selective_scan.triton_forward import forward_kernel
+from recall_bench.kernels.selective_scan.triton_step import step_kernel
 from recall_bench.kernels.triton_support import (
     differentiable,
     needs_gradient,
@@ -29,7 +26,7 @@ STATE_LIMIT = 256
 
 
 class Tile(NamedTuple):
-    """The shape of a tile, see `scan_kernels`."""
+    """The shape of a tile, see `triton_tile`."""
 
     T: int
     S: int
@@ -42,12 +39,17 @@ class Tile(NamedTuple):
     def channels(self) -> int:
         return self.J * self.V * self.Q
 
+    @property
+    def stages(self) -> int:
+        """Chunks in flight. In wide tiles the compiler fetches for threads, not for tiles, and
+        every thread repeats the arithmetic on what it got: which costs more than it saves."""
+        return 3 if self.channels <= 16 else 1
+
 
 WARPS = 1
 T_TILE = 4
 ELEMENTS = 8  # of a thread and token
 FORWARD_HALVES, BACKWARD_HALVES = True, True
-STAGES = 3  # chunks in flight; fewer leave the loads uncovered
 
 
 def tile_of(n_state: int) -> Tile:
@@ -160,7 +162,7 @@ def _forward(
         u, delta, A.contiguous(), B, C, D, u if z is None else z, delta_bias, h0, y, state, starts,
         *_strides(u, delta, B, C, z), u.shape[1], u.shape[2], A.shape[1], chunks, 0,
         **_flags(D, z, delta_bias, delta_softplus), INITIAL=h0 is not None, KEEP=keep,
-        WHOLE=_whole(u, A.shape[1], tile), HALVES=FORWARD_HALVES, STAGES=STAGES,
+        WHOLE=_whole(u, A.shape[1], tile), HALVES=FORWARD_HALVES, STAGES=tile.stages,
         **tile._asdict(), num_warps=tile.V,
     )  # fmt: skip
     return y, state, starts
@@ -246,7 +248,7 @@ def _scan_backward(
         *_strides(u, delta, B, C, z, dy), length, width, A.shape[1],
         triton.cdiv(length, tile.T), 0, **_flags(D, z, delta_bias, delta_softplus),
         INITIAL=has_initial, FINAL=dh_last is not None, WHOLE=_whole(u, A.shape[1], tile),
-        HALVES=BACKWARD_HALVES, STAGES=STAGES, **tile._asdict(), num_warps=tile.V,
+        HALVES=BACKWARD_HALVES, STAGES=tile.stages, **tile._asdict(), num_warps=tile.V,
     )  # fmt: skip
     _sum_parts(parts_BC, dBC)
     _sum_parts(parts_A[None], dA[None])

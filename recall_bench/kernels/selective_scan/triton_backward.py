@@ -1,0 +1,182 @@
+"""The backward pass of the selective scan; tiles as in `triton_tile`."""
+# mypy: disable-error-code="no-untyped-def, index"
+
+import triton
+import triton.language as tl
+
+from recall_bench.kernels.selective_scan.triton_tile import (
+    LOG2_E,
+    LOG_2,
+    by_channel,
+    by_state,
+    load,
+    offsets,
+    sigmoid,
+    step_size,
+    store,
+    sum_over_channels,
+    sum_over_states,
+    token,
+    unmoved,
+)
+
+
+@triton.jit(do_not_specialize=["L", "chunks", "zero"])
+def backward_kernel(
+    u, delta, A, B, C, D, z, bias, starts, dy, dh_last,
+    du, d_delta, dz, dA, dBC, dD_bias, dh0,
+    u_b, u_t, delta_b, delta_t, B_b, B_t, C_b, C_t, z_b, z_t, dy_b, dy_t,
+    L, W, n_state, chunks, zero,
+    SKIP: tl.constexpr, GATE: tl.constexpr, BIAS: tl.constexpr, SOFTPLUS: tl.constexpr,
+    INITIAL: tl.constexpr, FINAL: tl.constexpr, WHOLE: tl.constexpr, HALVES: tl.constexpr,
+    STAGES: tl.constexpr, T: tl.constexpr, S: tl.constexpr, J: tl.constexpr, V: tl.constexpr,
+    P: tl.constexpr, Q: tl.constexpr,
+):  # fmt: skip
+    """Chunks in reverse: forward through one from its start, then back through it.
+
+    g_t = C_t dy_t + a_{t+1} g_{t+1} is the gradient of h_t; ``carry`` is a_t g_t. This program's
+    parts of dA (batch, W, N), of those of D and the bias, (2, batch, W), and of dB and dC,
+    (2, blocks, batch, L, N), are to be summed. du, d_delta and dz are contiguous.
+    """
+    TILE: tl.constexpr = S * J * V * P * Q
+    b = tl.program_id(0).to(tl.int64)
+    batch = tl.num_programs(0)
+    block = tl.program_id(1)
+    blocks = tl.num_programs(1)
+    c = block * (J * V * Q) + tl.arange(0, J * V * Q)[None, :]
+    n = tl.arange(0, S * P)[None, :]
+    t = tl.arange(0, T)[:, None]
+    t_wide = t.to(tl.int64)
+    time = tl.reshape(tl.arange(0, T), (T, 1, 1, 1, 1, 1))
+    time_summed = tl.reshape(tl.arange(0, T), (T, 1, 1, 1, 1))
+    c_tile, n_tile, state, kept = offsets(block * (J * V * Q), n_state, zero, S, J, V, P, Q)
+    exists = (c_tile < W) & (n_tile < n_state)
+    rate = tl.load(A + state, mask=exists, other=0.0).to(tl.float32) * LOG2_E
+    skip = tl.load(D + c, mask=c < W, other=0.0).to(tl.float32) if SKIP else 0.0
+    shift = tl.load(bias + c, mask=c < W, other=0.0).to(tl.float32) if BIAS else 0.0
+    carry = tl.zeros((1, S, J, V, P, Q), tl.float32)
+    if FINAL:
+        carry += tl.load(dh_last + b * W * n_state + state, mask=exists, other=0.0)
+    dA_sum = tl.zeros((1, S, J, V, P, Q), tl.float32)
+    dD_sum = tl.zeros((T, J * V * Q), tl.float32)
+    d_bias_sum = tl.zeros((T, J * V * Q), tl.float32)
+    final = (chunks - 1).to(tl.int64) * T
+    u += b * u_b + final * u_t
+    delta += b * delta_b + final * delta_t
+    B += b * B_b + final * B_t
+    C += b * C_b + final * C_t
+    z += b * z_b + final * z_t
+    dy += b * dy_b + final * dy_t
+    du += (b * L + final) * W
+    d_delta += (b * L + final) * W
+    dz += (b * L + final) * W
+    dB = dBC + ((block * batch + b) * L + final) * n_state
+    dC = dBC + (((blocks + block) * batch + b) * L + final) * n_state
+    starts += ((b * chunks + chunks - 1) * blocks + block) * TILE
+    start = tl.load(starts + kept)
+    for i in tl.range(chunks, num_stages=STAGES):
+        left = L - (chunks - 1 - i) * T
+        h = start.to(tl.float32)
+        starts -= tl.where(i < chunks - 1, blocks.to(tl.int64) * TILE, 0)
+        start = tl.load(starts + kept)  # of the next chunk
+        in_c = tl.full((T, J * V * Q), True, tl.int1)
+        in_n = tl.full((T, S * P), True, tl.int1)
+        if not WHOLE:
+            in_c = (t < left) & (c < W)
+            in_n = (t < left) & (n < n_state)
+        x = load(u, t_wide * u_t + c, in_c)
+        raw = unmoved(load(delta, t_wide * delta_t + c, in_c), x)
+        step, slope = step_size(raw, shift, in_c, SOFTPLUS)
+        B_tile = load(B, t_wide * B_t + n, in_n)
+        C_tile = load(C, t_wide * C_t + n, in_n)
+        dout = unmoved(load(dy, t_wide * dy_t + c, in_c), x)
+        if GATE:
+            gate = load(z, t_wide * z_t + c, in_c)
+            half = sigmoid(gate)
+            d_gate = dout * half * (1.0 + gate * (1.0 - half))
+            dout *= gate * half
+        B_all = by_state(B_tile, T, S, J, V, P, Q)
+        C_all = by_state(C_tile, T, S, J, V, P, Q)
+        step_all = by_channel(step, T, S, J, V, P, Q)
+        added_all = by_channel(step * x, T, S, J, V, P, Q)
+        dout_all = by_channel(dout, T, S, J, V, P, Q)
+        decay = tl.exp2(step_all * rate)
+        decayed = tl.zeros((T, S, J, V, P, Q), tl.float32)  # a_t h_{t-1}
+        dC_part = tl.zeros((T, S, V, P, Q), tl.float32)
+        out = tl.zeros((T, J, V, P, Q), tl.float32)
+        for k in tl.static_range(T):
+            old = token(decay, time, k) * h
+            h = old + token(added_all, time, k) * token(B_all, time, k)
+            decayed = tl.where(time == k, old, decayed)
+            dC_k = tl.sum(h * token(dout_all, time, k), 2)
+            dC_part = tl.where(time_summed == k, dC_k, dC_part)
+            if GATE:
+                out = tl.where(time_summed == k, tl.sum(h * token(C_all, time, k), 1), out)
+        store(dC, t * n_state + n, sum_over_channels(dC_part, HALVES), in_n)
+        if GATE:
+            ungated = sum_over_states(out, HALVES)
+            if SKIP:
+                ungated += skip * x
+            store(dz, t * W + c, d_gate * ungated, in_c)
+        dB_part = tl.zeros((T, S, V, P, Q), tl.float32)
+        d_added_part = tl.zeros((T, J, V, P, Q), tl.float32)
+        d_step_part = tl.zeros((T, J, V, P, Q), tl.float32)
+        for m in tl.static_range(T):
+            g = token(dout_all, time, T - 1 - m) * token(C_all, time, T - 1 - m) + carry
+            carry = token(decay, time, T - 1 - m) * g
+            d_exponent = g * token(decayed, time, T - 1 - m)
+            dA_sum += d_exponent * token(step_all, time, T - 1 - m)
+            here = time_summed == T - 1 - m
+            dB_k = tl.sum(g * token(added_all, time, T - 1 - m), 2)
+            dB_part = tl.where(here, dB_k, dB_part)
+            d_added_k = tl.sum(g * token(B_all, time, T - 1 - m), 1)
+            d_added_part = tl.where(here, d_added_k, d_added_part)
+            d_step_part = tl.where(here, tl.sum(d_exponent * rate, 1), d_step_part)
+        store(dB, t * n_state + n, sum_over_channels(dB_part, HALVES), in_n)
+        d_added = sum_over_states(d_added_part, HALVES)  # of delta_t u_t
+        d_step = d_added * x + LOG_2 * sum_over_states(d_step_part, HALVES)
+        dx = d_added * step
+        if SKIP:
+            dx += dout * skip
+            dD_sum += dout * x
+        store(du, t * W + c, dx, in_c)
+        d_step *= slope
+        store(d_delta, t * W + c, d_step, in_c)
+        if BIAS:
+            d_bias_sum += tl.where(in_c, d_step, 0.0)
+        u -= u_t * T
+        delta -= delta_t * T
+        B -= B_t * T
+        C -= C_t * T
+        z -= z_t * T
+        dy -= dy_t * T
+        du -= W * T
+        d_delta -= W * T
+        dz -= W * T
+        dB -= n_state * T
+        dC -= n_state * T
+    if INITIAL:
+        tl.store(dh0 + b * W * n_state + state, carry, mask=exists)
+    tl.store(dA + b * W * n_state + state, dA_sum, mask=exists)
+    channels = block * (J * V * Q) + tl.arange(0, J * V * Q)
+    if SKIP:
+        tl.store(dD_bias + b * W + channels, tl.sum(dD_sum, 0), mask=channels < W)
+    if BIAS:
+        d_bias = dD_bias + (batch + b) * W + channels
+        tl.store(d_bias, tl.sum(d_bias_sum, 0), mask=channels < W)
+
+
+@triton.jit(do_not_specialize=["count"])
+def sum_parts_kernel(parts, total, count, size, ROWS: tl.constexpr, TILE: tl.constexpr):
+    """parts (groups, count, size) -> total (groups, size), added in a fixed order."""
+    group = tl.program_id(1).to(tl.int64)
+    row = tl.arange(0, ROWS)[:, None]
+    at = tl.program_id(0).to(tl.int64) * TILE + tl.arange(0, TILE)
+    parts += group * count * size
+    summed = tl.zeros((ROWS, TILE), tl.float32)
+    for first in range(0, count, ROWS):
+        inside = (first + row < count) & (at < size)[None, :]
+        offset = (first + row).to(tl.int64) * size + at[None, :]
+        summed += tl.load(parts + offset, mask=inside, other=0.0).to(tl.float32)
+    value = tl.sum(summed, 0).to(total.dtype.element_ty)
+    tl.store(total + group * size + at, value, mask=at < size)

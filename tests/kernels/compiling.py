@@ -1,0 +1,74 @@
+"""Compile kernels for a Hopper GPU that need not be there: `python compiling.py`, no interpreter.
+
+The interpreter takes Python that the compiler refuses, such as a name of two types in a branch.
+"""
+
+from typing import Any
+
+from triton import compile
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from recall_bench.kernels.add_norm import triton as norm
+from recall_bench.kernels.selective_scan import triton as scan
+from recall_bench.kernels.selective_scan.triton_backward import sum_parts_kernel
+from recall_bench.kernels.short_conv import triton as conv
+
+HOPPER = GPUTarget("cuda", 90, 32)
+
+
+def build(kernel: Any, narrow: tuple[str, ...], warps: int = 1, **constants: Any) -> None:
+    """Pointers are float32, or bfloat16 where ``narrow``; what is neither is an int."""
+    kinds = {}
+    pointers = POINTERS if "A" in kernel.arg_names else POINTERS - {"D"}  # elsewhere a width
+    for name in kernel.arg_names:
+        if name in constants:
+            kinds[name] = "constexpr"
+        elif name in pointers:
+            kinds[name] = "*bf16" if name in narrow else "*fp32"
+        else:
+            kinds[name] = "fp32" if name == "eps" else "i32"
+    values = {(kernel.arg_names.index(name),): value for name, value in constants.items()}
+    source = ASTSource(fn=kernel, signature=kinds, constexprs=values)
+    compile(source, target=HOPPER, options={"num_warps": warps})
+
+
+POINTERS = frozenset(
+    ("u", "delta", "A", "B", "C", "D", "z", "bias", "h0", "y", "h_last", "starts", "dy", "dh_last")
+    + ("du", "d_delta", "dz", "dA", "dBC", "dD_bias", "dh0", "parts", "total", "x", "weight")
+    + ("initial", "gate", "dx", "d_gate", "d_initial", "residual", "normed", "d_normed")
+    + ("d_total", "d_residual")
+)
+NARROW = ("u", "delta", "B", "C", "z", "y", "dy", "du", "d_delta", "dz", "starts", "x", "gate")
+
+
+def build_scan(n_state: int, everything: bool, narrow: tuple[str, ...]) -> None:
+    tile = scan.tile_of(n_state)
+    flags = dict.fromkeys(("SKIP", "GATE", "BIAS", "SOFTPLUS", "INITIAL"), everything)
+    shape = {**flags, "WHOLE": not everything, "STAGES": tile.stages, **tile._asdict()}
+    build(scan.forward_kernel, narrow, KEEP=True, HALVES=scan.FORWARD_HALVES, **shape)
+    shape["FINAL"] = everything
+    build(scan.backward_kernel, narrow, HALVES=scan.BACKWARD_HALVES, **shape)
+
+
+def build_conv(kernel_size: int, everything: bool, narrow: tuple[str, ...]) -> None:
+    names = ("BIAS", "SILU", "INITIAL", "GATE", "RESIDUAL")
+    shape = dict.fromkeys(names, everything) | {"K": kernel_size, "T": 8, "C": conv.CHANNELS}
+    build(conv._forward_kernel, narrow, **shape)
+    build(conv._backward_kernel, narrow, **shape)
+
+
+def build_norm(everything: bool, narrow: tuple[str, ...]) -> None:
+    shape: dict[str, Any] = {"CENTRE": everything, "R": 16, "D_TILE": 128}
+    build(norm._forward_kernel, narrow, 4, ADD=everything, BIAS=everything, **shape)
+    build(norm._backward_kernel, narrow, 4, TOTAL=everything, SPLIT=everything, **shape)
+
+
+if __name__ == "__main__":
+    for everything, narrow in ((False, ()), (True, NARROW)):
+        build_scan(16, everything, narrow)
+        build_conv(3, everything, narrow)
+        build_norm(everything, narrow)
+    build_scan(8, True, ())
+    build(sum_parts_kernel, (), 4, ROWS=16, TILE=128)
+    print("compiled")
