@@ -24,6 +24,9 @@ INLINE = (  # noqa: SIM905
 INVISIBLE = re.compile("[\u00ad\u200b\u200c\u200d\u2060\ufeff\0]")
 """Soft hyphens, characters without width, and NUL."""
 
+WINDOWS = "windows-1252"
+"""What a page is read as where nothing else fits: it has a character for nearly every byte."""
+
 _BREAK = "\x1e"  # the record separator, which no page contains for a purpose
 _DECLARED = re.compile(rb"""<meta[^>]{0,200}?charset\s*=\s*["']?\s*([-\w:.]{1,40})""", re.I)
 _MARKS = (
@@ -47,16 +50,17 @@ def decode(raw: bytes) -> tuple[str, str | None]:
         if mark:
             return raw.decode(encoding, "replace"), f"bytes that are no {encoding} were replaced"
     declared = _DECLARED.search(raw[:8192])
-    name = declared.group(1).decode("ascii", "replace").lower() if declared else "windows-1252"
+    if declared is None:
+        return raw.decode(WINDOWS, "replace"), f"no encoding, read as {WINDOWS}"
+    name = declared.group(1).decode("ascii", "replace").lower()
     try:
         codec = codecs.lookup(name).name
-    except LookupError:
-        return raw.decode("windows-1252", "replace"), "unknown encoding, read as windows-1252"
-    if codec == "utf-8":
-        return raw.decode("windows-1252", "replace"), "is no UTF-8, read as windows-1252"
-    # Browsers read Latin-1 as the larger windows-1252.
-    codec = "windows-1252" if codec == "iso8859-1" else codec
-    return raw.decode(codec, "replace"), None if declared else "no encoding, read as windows-1252"
+        if codec.startswith("utf"):
+            return raw.decode(WINDOWS, "replace"), f"is not in Unicode, read as {WINDOWS}"
+        # Browsers read Latin-1 as the larger windows-1252.
+        return raw.decode(WINDOWS if codec == "iso8859-1" else codec, "replace"), None
+    except (LookupError, UnicodeError):
+        return raw.decode(WINDOWS, "replace"), f"unknown encoding, read as {WINDOWS}"
 
 
 def to_text(html: str) -> str:

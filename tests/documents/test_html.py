@@ -1,6 +1,9 @@
 import sys
 
 import pytest
+from document_data import page
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from recall_bench.documents.html import decode, to_text
 from recall_bench.errors import UserError
@@ -53,12 +56,26 @@ def test_broken_pages_are_read_as_a_browser_does(html: str, text: str) -> None:
         ("€".encode("cp1252"), "€", True),
         ("<meta charset=utf-8>é".encode("cp1252"), "<meta charset=utf-8>é", True),
         ("<meta charset=nonsense>é".encode("cp1252"), "<meta charset=nonsense>é", True),
+        (b"<meta charset=utf-16>\xe9", "<meta charset=utf-16>é", True),
+        (b"<meta charset=hex>\xe9", "<meta charset=hex>é", True),
+        (b"<meta charset=undefined>\xe9", "<meta charset=undefined>é", True),
         (b"\xef\xbb\xbfa\xff", "a\ufffd", True),
     ],
 )
 def test_an_encoding_is_found_out_and_doubts_are_told(raw: bytes, text: str, warned: bool) -> None:
     found, warning = decode(raw)
     assert (found, warning is not None) == (text, warned)
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(raw=st.binary(max_size=60), at=st.integers(0, 200), more=st.binary(max_size=4))
+def test_no_bytes_and_no_damage_stop_a_page_from_being_read(
+    raw: bytes, at: int, more: bytes
+) -> None:
+    whole = page("Title", "Maker", "$1").encode()
+    for damaged in (raw, whole[:at] + more + whole[at + 3 :], whole[:at] + raw):
+        text = to_text(decode(damaged)[0])
+        assert text == "\n".join(" ".join(line.split()) for line in text.split("\n") if line)
 
 
 def test_without_selectolax_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
