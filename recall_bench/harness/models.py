@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from lm_eval.api.model import TemplateLM
     from lm_eval.models.huggingface import HFLM
 
-WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.pth")
+DECIDING = ("*.safetensors", "*.bin", "*.pt", "*.pth", "*.json", "*.model", "*.txt")
+"""Files of a model that may change what it says: weights, configurations, the tokeniser."""
 PADDING_TOLERANCE = 0.05
 """How far padding may move a logit, relative to the largest: half precision rounds that much."""
 
@@ -71,7 +72,7 @@ def load_hugging_face(
     knobs = {
         "model": path.resolve().name if path.is_dir() else model,
         "type": lm.config.model_type,
-        "weights": weights_hash(path) if path.is_dir() else str(commit)[:16],
+        "content": content_hash(path) if path.is_dir() else str(commit)[:16],
         "dtype": str(lm.model.dtype).removeprefix("torch."),
         "max_length": lm.max_length,
     }
@@ -104,11 +105,10 @@ def load_own_run(
     return Subject(lm, architecture.name, knobs, parameters, max_length, measure)
 
 
-def weights_hash(directory: Path) -> str:
-    """SHA-256, 16 digits, of the weights and the configuration in a directory."""
+def content_hash(directory: Path) -> str:
+    """SHA-256, 16 digits, of the files in a directory that decide what its model says."""
     digest = hashlib.sha256()
-    files = {file for pattern in WEIGHTS for file in directory.glob(pattern)}
-    for file in sorted({*files, *directory.glob("config.json")}):
+    for file in sorted({file for pattern in DECIDING for file in directory.glob(pattern)}):
         with file.open("rb") as stream:
             digest.update(file.name.encode() + hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()[:16]
