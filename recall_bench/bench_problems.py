@@ -73,11 +73,14 @@ def problems(ceilings: Ceilings) -> list[Problem]:
     found = [_taylor(ceilings, *shape) for shape in SHAPES]
     found += [_taylor(ceilings, 1, 16, length, 64, length) for length in LENGTHS]
     found += [_taylor_step(ceilings, batch) for batch in (128, 256, 512)]
-    found += [_window(ceilings), _scan(ceilings), _conv(ceilings)]
+    found += [_window(ceilings), _scan(ceilings, 32, 1024, 512, 16)]
+    found += [_scan(ceilings, 256, length, 256, 16) for length in TRAINING_LENGTHS]
+    found.append(_conv(ceilings, 32, 2048, 1024, torch.bfloat16))
     for dtype in (torch.bfloat16, torch.float32):
         for length in TRAINING_LENGTHS:
             found += [_training_taylor(ceilings, length, *n, dtype) for n in TRAINING_TAYLOR]
             found += [_training_window(ceilings, length, w, dtype) for w in TRAINING_WINDOWS]
+            found.append(_conv(ceilings, 256, length, 256, dtype))
     return found
 
 
@@ -288,7 +291,7 @@ def _heads_second(backend: str) -> Callable[..., Tensor]:
     return lambda *x: attention(*(y.transpose(1, 2) for y in x)).transpose(1, 2)
 
 
-def _scan(ceilings: Ceilings) -> Problem:
+def _scan(ceilings: Ceilings, batch: int, length: int, width: int, n: int) -> Problem:
     from recall_bench.kernels.selective_scan import triton
 
     def sizes(batch: int, length: int, width: int, n: int) -> list[Tensor]:
@@ -302,17 +305,14 @@ def _scan(ceilings: Ceilings) -> Problem:
         )
 
     contenders = [Contender(OURS, scan(triton), scan(scan_reference))]
-    if mamba := _optional("mamba_ssm.ops.selective_scan_interface", "selective_scan_fn"):
-        theirs: Any = mamba
+    if mamba := _optional("recall_bench.kernels.selective_scan.mamba_ssm", "selective_scan"):
+        theirs: Any = mamba  # the copies into its layout included
 
-        def transposed(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
-            inputs = (x.transpose(1, 2).contiguous() for x in (u, delta, B, C))
-            u, delta, B, C = inputs
+        def packaged(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
             y: Tensor = theirs(u, delta, A, B, C, delta_softplus=True)
-            return y.transpose(1, 2)
+            return y
 
-        contenders.append(Contender("mamba-ssm", transposed, scan(scan_reference)))
-    batch, length, width, n = 32, 1024, 512, 16
+        contenders.append(Contender("mamba-ssm", packaged, scan(scan_reference)))
     elements = batch * length * width
     return Problem(
         "selective_scan, float32",
@@ -324,10 +324,12 @@ def _scan(ceilings: Ceilings) -> Problem:
             "forward+backward": ceilings.floor((12 + 20) * elements, 0),
         },
         [sizes(2, 200, 64, n)],
+        graph=batch == TRAINING_BATCH,
+        training=batch == TRAINING_BATCH,
     )
 
 
-def _conv(ceilings: Ceilings) -> Problem:
+def _conv(ceilings: Ceilings, batch: int, length: int, width: int, dtype: torch.dtype) -> Problem:
     from recall_bench.kernels.short_conv import triton
 
     def sizes(batch: int, length: int, width: int, dtype: torch.dtype) -> list[Tensor]:
@@ -341,16 +343,17 @@ def _conv(ceilings: Ceilings) -> Problem:
         Contender(OURS, conv(triton), conv(conv_reference)),
         Contender("recall-bench reference", conv(conv_reference), conv(conv_reference)),
     ]
-    batch, length, width = 32, 2048, 1024
     elements = batch * length * width
     return Problem(
-        "short_conv with silu, kernel 3",
+        f"short_conv with silu, kernel 3, {str(dtype).removeprefix('torch.')}",
         f"({batch},{length},{width})",
-        sizes(batch, length, width, torch.bfloat16),
+        sizes(batch, length, width, dtype),
         contenders,
         {
-            "forward": ceilings.floor(4 * elements, 0),
-            "forward+backward": ceilings.floor((4 + 6) * elements, 0),
+            "forward": ceilings.floor(2 * dtype.itemsize * elements, 0),
+            "forward+backward": ceilings.floor((2 + 3) * dtype.itemsize * elements, 0),
         },
-        [sizes(2, 300, 64, torch.bfloat16), sizes(2, 300, 64, torch.float32)],
+        [sizes(2, 300, 64, kind) for kind in (dtype, torch.float32)],
+        graph=batch == TRAINING_BATCH,
+        training=batch == TRAINING_BATCH,
     )
