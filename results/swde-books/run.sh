@@ -6,7 +6,9 @@
 # DATA holds swde/ (testset/ and groundtruth/, unpacked) and wikitext-2/ (valid.txt, test.txt).
 # Every stage is a sweep: a second call skips what is finished and continues what was cut off, and
 # stages come in order of what they tell, so that a run that is cut short has told the most.
-# SEEDS, EPOCHS, RATES, LEARN and DEVICE may be set from outside; with other values runs are others.
+# SEEDS, EPOCHS, RATES, LEARN and DEVICE may be set from outside; with other values runs are others,
+# and want another STORE. A machine without the files takes along the cache of one that has prepared
+# them, and SWDE=content:… WIKITEXT=content:… as that one's records say.
 #
 # Cost, reckoned and not measured: 52 runs on pages, each of 24 passes over 8.3 million tokens, about
 # 1.2e16 floating-point operations; 28 runs on text of a hundredth of that. EPOCHS=8 SEEDS=1 is a
@@ -32,7 +34,7 @@ based="$based+$based+$based"
 swde() {
     count="$1"
     shift
-    recall-bench sweep --task swde --data "$data/swde" --store "$store/swde" \
+    recall-bench sweep --task swde --data "${SWDE:-$data/swde}" --store "$store/swde" \
         --length 1024 --test-questions 1000 --learn "${LEARN:-answer}" --truncation random \
         --d-model 384 --mlp-ratio 2 --norm rmsnorm --precision bf16 --gradient-clip 1 \
         --batch-size 32 --epochs "${EPOCHS:-24}" --evaluation-batch-size 64 \
@@ -42,7 +44,7 @@ swde() {
 # text WORDS…: the same models on running text. There is no training file of WikiText-2 here: nine
 # tenths of its validation file train, the last tenth validates, its test file tests.
 text() {
-    recall-bench sweep --task text --data "$data/wikitext-2" --store "$store/text" \
+    recall-bench sweep --task text --data "${WIKITEXT:-$data/wikitext-2}" --store "$store/text" \
         --length 256 --vocab-size 4096 --rare 2 \
         --d-model 384 --mlp-ratio 2 --norm rmsnorm --precision bf16 --gradient-clip 1 \
         --batch-size 16 --epochs 10 --evaluation-batch-size 32 --order interleaved \
