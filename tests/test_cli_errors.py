@@ -44,7 +44,7 @@ REFUSED = [
     (("train", "--arch", "based,h3"), ["one architecture", "`sweep`"]),
     (("train", "--arch", "based", "--window", "0,16"), ["one value a knob", "`sweep`"]),
     (("train", "--arch", "based", "--learning-rate", -1), ["--learning-rate -1.0", "above 0"]),
-    (("show", "copying"), ["Unknown task 'copying'", "mqar"]),
+    (("show", "coping"), ["Unknown task 'coping'", "Did you mean 'copying'"]),
     (("show", "mqar", "--vocab-size", 8), ["too few distinct keys", "vocab_size of 10"]),
     (("check", "basd"), ["'basd'", "Did you mean 'based'", "mqar"]),
     (("report", "--store", "nowhere"), ["nowhere does not exist"]),

@@ -10,8 +10,8 @@ from recall_bench import registry
 from recall_bench.bounds import mean_recall_ceiling, window_ceiling
 from recall_bench.errors import UserError
 from recall_bench.frontier import points
-from recall_bench.plot_style import STYLES, bytes_text, styles_of
 from recall_bench.plot_slices import plot_slices
+from recall_bench.plot_style import STYLES, bytes_text, styles_of
 from recall_bench.plots import plot_frontier, save
 
 PNG = b"\x89PNG\r\n\x1a\n"
