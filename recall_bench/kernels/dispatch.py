@@ -37,6 +37,7 @@ VARIABLE = "RECALL_BENCH_KERNELS"
 it; the others choose as if it were not set."""
 
 _used: dict[str, set[str]] = {}
+_problems: dict[str, str | None] = {}
 
 
 def resolve(op: str, backend: str, tensor: Tensor) -> str:
@@ -112,7 +113,13 @@ def _module(op: str, backend: str) -> str:
 
 @torch.compiler.assume_constant_result  # the compiler cannot trace an import
 def _import_problem(name: str) -> str | None:
-    """Imports the module; the reason where that is not possible."""
+    """Imports the module; the reason where that is not possible, which is not tried again."""
+    if name not in _problems:
+        _problems[name] = _try_import(name)
+    return _problems[name]
+
+
+def _try_import(name: str) -> str | None:
     if importlib.util.find_spec(name) is None:
         return NOT_WRITTEN
     try:

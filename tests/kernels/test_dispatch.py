@@ -16,6 +16,7 @@ CUDA = SimpleNamespace(device=torch.device("cuda"))
 @pytest.fixture(autouse=True)
 def _fresh(monkeypatch):
     monkeypatch.delenv(dispatch.VARIABLE, raising=False)
+    monkeypatch.setattr(dispatch, "_problems", {})
     dispatch.reset()
     yield
     dispatch.reset()

@@ -29,6 +29,7 @@ BACKENDS = (
 def _fresh(monkeypatch):
     """Our modules around the packages are imported anew in each test."""
     monkeypatch.delenv(dispatch.VARIABLE, raising=False)
+    monkeypatch.setattr(dispatch, "_problems", {})
     yield
     dispatch.reset()
     for name in BACKENDS:
@@ -152,6 +153,14 @@ def test_a_package_without_its_compiled_half_is_refused_with_its_own_words(monke
     monkeypatch.setattr(importlib, "import_module", broken)
     with pytest.raises(UserError, match="mamba-ssm is installed but broken: no module named sel"):
         dispatch.resolve("selective_scan", "mamba-ssm", torch.zeros(1, 1, 1))
+
+
+def test_a_missing_package_is_looked_for_once(monkeypatch):
+    searches = []
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: searches.append(name))
+    for _ in range(3):
+        assert dispatch.why_not("attention", "flash-attn", torch.zeros(1)) == dispatch.NOT_WRITTEN
+    assert len(searches) == 1
 
 
 def test_packages_run_on_cuda_tensors_of_their_dtypes_only():
