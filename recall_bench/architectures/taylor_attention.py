@@ -8,10 +8,12 @@ from torch import Tensor
 from recall_bench.architectures.attention import check_heads
 from recall_bench.architectures.base import Architecture, Mixer, State, rows_at
 from recall_bench.architectures.linear import Linear
+from recall_bench.kernels.linear import linear
 from recall_bench.kernels.taylor_attention import (
     TaylorState,
     empty_state,
     taylor_attention,
+    taylor_attention_at,
     taylor_attention_step,
 )
 from recall_bench.registry import register_architecture
@@ -40,7 +42,14 @@ class TaylorAttentionMixer(Mixer):
         return self.out(y.flatten(-2)), state._asdict()
 
     def at(self, x: Tensor, positions: Tensor) -> Tensor:
-        return self.out(rows_at(taylor_attention(*self._project(x)).flatten(-2), positions))
+        """On a CPU, queries are projected and answered at ``positions`` alone."""
+        if x.is_cuda:
+            return self.out(rows_at(taylor_attention(*self._project(x)).flatten(-2), positions))
+        features, weight = self.num_heads * self.feature_dim, self.qkv.weight
+        q = linear(rows_at(x, positions), weight[:features])
+        k, v = linear(x, weight[features:]).split((features, self.out.in_features), -1)
+        q, k, v = (part.unflatten(-1, (self.num_heads, -1)) for part in (q, k, v))
+        return self.out(taylor_attention_at(q, k, v, positions).flatten(-2))
 
     def initial_state(self, batch_size: int) -> State:
         weight = self.out.weight

@@ -5,6 +5,7 @@ from typing import Literal, overload
 from torch import Tensor
 
 from recall_bench.kernels import dispatch
+from recall_bench.kernels.taylor_attention import reference
 from recall_bench.kernels.taylor_attention.reference import (
     TaylorState,
     empty_state,
@@ -18,6 +19,7 @@ __all__ = [
     "feature_map",
     "packed_size",
     "taylor_attention",
+    "taylor_attention_at",
     "taylor_attention_step",
 ]
 
@@ -66,6 +68,16 @@ def taylor_attention(
     """
     run = dispatch.implementation("taylor_attention", backend, q)
     return run(q, k, v, initial_state=initial_state, return_state=return_state)
+
+
+def taylor_attention_at(q: Tensor, k: Tensor, v: Tensor, positions: Tensor) -> Tensor:
+    """`taylor_attention` at a few positions alone, by the closed form, in plain PyTorch.
+
+    q (batch, queries, heads, d) are the queries at ``positions`` (batch, queries), k and v those of
+    all tokens. Returns (batch, queries, heads, d_v). What all positions cost is saved; a GPU's
+    kernels for all of them are faster still.
+    """
+    return reference.taylor_attention_at(q, k, v, positions)
 
 
 def taylor_attention_step(

@@ -88,6 +88,18 @@ def taylor_attention(
     return y, state
 
 
+def taylor_attention_at(q: Tensor, k: Tensor, v: Tensor, positions: Tensor) -> Tensor:
+    """See `recall_bench.kernels.taylor_attention.taylor_attention_at`."""
+    with without_autocast(q.device):
+        dtype = torch.promote_types(q.dtype, torch.float32)
+        Q, K, V = (x.to(dtype).transpose(1, 2) for x in (q * q.shape[-1] ** -0.5, k, v))
+        t = 1 + Q @ K.mT  # 1 + s, (B, H, Q, L)
+        seen = torch.arange(k.shape[1], device=k.device) <= positions[:, None, :, None]
+        weights = torch.where(seen, 0.5 + 0.5 * t * t, 0.0)
+        y = (weights @ V) / (weights.sum(-1, keepdim=True) + EPS)
+        return y.transpose(1, 2).to(v.dtype)
+
+
 def taylor_attention_step(
     q: Tensor, k: Tensor, v: Tensor, state: TaylorState
 ) -> tuple[Tensor, TaylorState]:
