@@ -16,14 +16,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
 from recall_bench import environment, presets
-from recall_bench.config import RunConfig
+from recall_bench.config import RunConfig, TrainingConfig, explain
 from recall_bench.data import Batch, load_split
 from recall_bench.device import precision_of, resolve_device
+from recall_bench.errors import UserError
 from recall_bench.files import write_file
 from recall_bench.kernels import dispatch
 from recall_bench.model import Model, build_model, isolated_rng
@@ -63,6 +65,7 @@ def bench_training(
     device: str,
     output_dir: Path,
     whole_run: bool = True,
+    precision: str | None = None,
     console: Console | None = None,
 ) -> dict[str, Any]:
     """Time, print, and write ``training.json`` and ``training.md``; returns the record.
@@ -71,7 +74,7 @@ def bench_training(
     """
     console = console or Console(width=120)
     place = resolve_device(device)
-    configs = [run_config(name, preset, place) for name in architectures]
+    configs = [run_config(name, preset, place, precision) for name in architectures]
     record: dict[str, Any] = {
         "command": " ".join(["recall-bench", *sys.argv[1:]]),
         "device": environment.device_name(place),
@@ -98,20 +101,27 @@ def bench_training(
     return record
 
 
-def run_config(architecture: str, preset: str, device: torch.device) -> RunConfig:
+def run_config(
+    architecture: str, preset: str, device: torch.device, precision: str | None = None
+) -> RunConfig:
     """The run that is timed: the preset's recipe, without early stop, at one shape."""
     chosen = presets.get(preset)
     grid = chosen.knob_settings(architecture, {})[0]
     knobs = SHAPES.get(architecture, grid) if preset == "figure2" else grid
     training = {**chosen.training, "early_stop": None, "learning_rate": chosen.learning_rates[1]}
-    if device.type != "cuda" and training.get("precision") == "tf32":
+    if precision:
+        training["precision"] = precision
+    elif device.type != "cuda" and training.get("precision") == "tf32":
         training["precision"] = "fp32"
-    return RunConfig(
-        task={"name": "mqar", **chosen.tasks["mqar"]},
-        architecture={"name": architecture, **knobs},
-        model=chosen.model,
-        training=training,
-    )
+    try:
+        return RunConfig(
+            task={"name": "mqar", **chosen.tasks["mqar"]},
+            architecture={"name": architecture, **knobs},
+            model=chosen.model,
+            training=training,
+        )
+    except ValidationError as error:
+        raise UserError(explain(error, TrainingConfig)) from error
 
 
 def generator_speed(config: RunConfig) -> list[dict[str, Any]]:

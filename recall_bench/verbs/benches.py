@@ -31,6 +31,9 @@ def bench_training(
     output: Annotated[
         Path, typer.Option("--output", metavar="DIR", help="Where table and record go.")
     ] = Path("results/training"),
+    precision: Annotated[
+        str | None, typer.Option(help="fp32, tf32 or bf16 instead of the preset's.")
+    ] = None,
     run: Annotated[
         bool, typer.Option("--run/--no-run", help="Also time one whole run of each.")
     ] = True,
@@ -39,7 +42,7 @@ def bench_training(
     """Time training steps by segment, the generator, whole runs; profile them; show the floor."""
     from recall_bench import bench_training
 
-    bench_training.bench_training(request.listed(arch), preset, device, output, run)
+    bench_training.bench_training(request.listed(arch), preset, device, output, run, precision)
 
 
 def bench_tasks(plugin: Plugins = None, debug: Debug = False) -> None:

@@ -1,0 +1,5 @@
+#!/bin/sh
+# Training speed on a GPU: steps by segment, whole runs, and a profile, in both fast precisions.
+set -eu
+recall-bench bench training --precision tf32 --output results/training/tf32
+recall-bench bench training --precision bf16 --output results/training/bf16 --no-run
