@@ -101,8 +101,11 @@ def make_scorer(
         eager()
     torch.cuda.current_stream().wait_stream(stream)
     captured = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(captured, stream=stream):
-        scores = eager()
+    try:
+        with torch.cuda.graph(captured, stream=stream):
+            scores = eager()
+    except RuntimeError:  # a mixer that waits for the device outside of training alone
+        return eager
 
     def replay() -> Scores:
         captured.replay()
