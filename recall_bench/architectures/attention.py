@@ -54,9 +54,12 @@ class AttentionMixer(Mixer):
     def at(self, x: Tensor, positions: Tensor) -> Tensor:
         """Queries are projected and answered at ``positions`` alone; all tokens are keys."""
         width, heads = self.out.in_features, (self.num_heads, self.head_dim)
-        weight, bias = self.qkv.weight, self.qkv.bias
-        q = linear(rows_at(x, positions), weight[:width], bias[:width]).unflatten(-1, heads)
-        k, v = linear(x, weight[width:], bias[width:]).unflatten(-1, (2, *heads)).unbind(-3)
+        for_q, for_kv = zip(  # split, not sliced: one copy gathers the gradients
+            *(part.split((width, 2 * width)) for part in (self.qkv.weight, self.qkv.bias)),
+            strict=True,
+        )
+        q = linear(rows_at(x, positions), *for_q).unflatten(-1, heads)
+        k, v = linear(x, *for_kv).unflatten(-1, (2, *heads)).unbind(-3)
         if self.rotary:
             q, k = rotate(q, positions), rotate(k, self._positions(x))
         seen = self._sees(positions[..., None], self._positions(x))  # (batch, queries, length)

@@ -45,9 +45,10 @@ class TaylorAttentionMixer(Mixer):
         """On a CPU, queries are projected and answered at ``positions`` alone."""
         if x.is_cuda:
             return self.out(rows_at(taylor_attention(*self._project(x)).flatten(-2), positions))
-        features, weight = self.num_heads * self.feature_dim, self.qkv.weight
-        q = linear(rows_at(x, positions), weight[:features])
-        k, v = linear(x, weight[features:]).split((features, self.out.in_features), -1)
+        features, width = self.num_heads * self.feature_dim, self.out.in_features
+        for_q, for_kv = self.qkv.weight.split((features, features + width))
+        q = linear(rows_at(x, positions), for_q)
+        k, v = linear(x, for_kv).split((features, width), -1)
         q, k, v = (part.unflatten(-1, (self.num_heads, -1)) for part in (q, k, v))
         return self.out(taylor_attention_at(q, k, v, positions).flatten(-2))
 
