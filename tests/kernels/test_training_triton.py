@@ -1,0 +1,60 @@
+"""A few optimiser steps of every architecture, on Triton's kernels and on the references."""
+
+import pytest
+import torch
+from comparing import DEVICE, assert_close
+
+pytest.importorskip("triton")
+
+from recall_bench.config import RunConfig
+from recall_bench.data import Batch, load_split
+from recall_bench.kernels import dispatch
+from recall_bench.model import build_model
+from recall_bench.optimizer import AdamW
+from recall_bench.scoring import query_answers, query_loss
+from recall_bench.steps import PackedBatches
+
+ARCHITECTURES = ["based", "taylor-attention", "attention", "sliding-window", "mamba", "h3", "rwkv"]
+
+
+def losses(config: RunConfig, packed: bool) -> list[float]:
+    """Of two steps, then of the queries of another batch."""
+    place = torch.device(DEVICE)
+    data, _ = load_split(config.task, "train", 0, place)
+    model = build_model(config).to(place)
+    optimizer = AdamW(model.parameters(), 1e-2, 0.1)
+    batches = PackedBatches(data[0], 2, config.task.tokens)
+    found = []
+    for step in range(2):
+        batch: Batch = data[0].batch(2 * step, 2)
+        if packed:
+            batch = batches.at(torch.tensor([step], device=place))
+        loss = query_loss(model, batch)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        found.append(loss.item())
+    with torch.no_grad():
+        answers, _ = query_answers(model.eval(), data[0].batch(4, 2))
+    return [*found, *answers.flatten().tolist()]
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_training_on_the_kernels_is_training_on_the_references(architecture, monkeypatch):
+    config = RunConfig(
+        task={
+            "name": "mqar",
+            "vocab_size": 24,
+            "train": "12:2:6",
+            "validation": "12:2:4",
+            "test": "12:2:4",
+        },
+        architecture={"name": architecture, "d_model": 8}
+        | ({"head_dim": 4} if architecture == "rwkv" else {}),
+        model={"embedding_dropout": 0.0},
+    )
+    monkeypatch.setenv(dispatch.VARIABLE, "reference")
+    expected = losses(config, packed=False)
+    monkeypatch.setenv(dispatch.VARIABLE, "triton")
+    got = losses(config, packed=True)
+    assert_close("losses", torch.tensor(got), torch.tensor(expected), 1e-4)
