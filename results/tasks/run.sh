@@ -2,9 +2,10 @@
 # Every run of results/tasks, then its export, table and figures. A second call continues the first.
 # sh results/tasks/run.sh [STORE] [more words for `recall-bench sweep`, such as --processes 16]
 set -eu
+here=results/tasks
 store="${1:-runs/results-tasks}"
 [ $# -eq 0 ] || shift
-here=results/tasks
+[ ! -f $here/records.jsonl ] || recall-bench import $here/records.jsonl --store "$store"
 recall-bench sweep --suite quick --store "$store" \
     --arch attention,based,mamba,h3,rwkv,sliding-window "$@"
 recall-bench export --store "$store" --output $here/records.jsonl
