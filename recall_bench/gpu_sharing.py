@@ -15,7 +15,7 @@ from typing import Self
 
 CONTROL = "nvidia-cuda-mps-control"
 RUNS_PER_GPU = 4
-"""More than that gains nothing: see results/training."""
+"""Eight gain hardly more than four: see results/training."""
 
 
 def can_share() -> bool:
