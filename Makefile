@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+DEVELOP := $(VENV)/.develop
 
 .PHONY: sweep test lint docs results clean
 
@@ -12,18 +13,18 @@ sweep: $(READY)
 	$(BIN)/recall-bench plot --over results/quick/records.jsonl --output frontier.png
 
 ## The whole test suite.
-test: $(READY)
+test: $(DEVELOP)
 	$(BIN)/python -m pytest -n auto
 
 ## Formatting, lint, types, and the one-way imports.
-lint: $(READY)
+lint: $(DEVELOP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 ## docs/tasks.md again, from the tasks.
-docs: $(READY)
+docs: $(DEVELOP)
 	$(BIN)/python -m recall_bench.task_pages docs/tasks.md
 
 ## Train every published quick point again (two to three hours on two cores), and draw the figure.
@@ -37,5 +38,9 @@ clean:
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+$(DEVELOP): $(READY)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
