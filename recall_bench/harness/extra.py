@@ -19,7 +19,8 @@ def require() -> None:
     missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         raise UserError(
-            f"Evaluating existing models needs {', '.join(missing)}, which is not installed. "
+            f"Evaluating existing models needs packages that are not installed: "
+            f"{', '.join(missing)}. "
             f'Run `pip install "recall-bench[eval]"`.'
         )
 
