@@ -8,12 +8,20 @@ import contextlib
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 CONTROL = "nvidia-cuda-mps-control"
+PROBE = """
+import ctypes, sys
+cuda, context = ctypes.CDLL("libcuda.so.1"), ctypes.c_void_p()
+sys.exit(cuda.cuInit(0) or cuda.cuDevicePrimaryCtxRetain(ctypes.byref(context), 0))
+"""
+"""Makes a context on the first GPU as a process would, through the daemon."""
+
 RUNS_PER_GPU = 4
 """Eight gain hardly more than four: see results/training."""
 
@@ -27,7 +35,7 @@ class GpuSharing:
     """An MPS daemon of our own for as long as a block lasts; ``environment`` leads to it.
 
     Where the user runs a daemon already, that one is used and left alone. Where none can be
-    started the block goes on without.
+    started, or no process gets through to the GPU by it, the block goes on without.
     """
 
     def __init__(self) -> None:
@@ -43,9 +51,9 @@ class GpuSharing:
         try:
             _control(["-d"], variables)
             self.environment = variables
+            _probe(variables)
         except (OSError, subprocess.SubprocessError):
-            self._directory.cleanup()
-            self._directory = None
+            self.__exit__(None, None, None)
         return self
 
     def __exit__(
@@ -56,10 +64,22 @@ class GpuSharing:
     ) -> None:
         if self._directory is None:
             return
-        with contextlib.suppress(OSError, subprocess.SubprocessError):
-            _control([], self.environment, "quit\n")
+        if self.environment:
+            with contextlib.suppress(OSError, subprocess.SubprocessError):
+                _control([], self.environment, "quit\n")
         self._directory.cleanup()
         self.environment, self._directory = {}, None
+
+
+def _probe(variables: dict[str, str]) -> None:
+    """Raises `OSError` or `SubprocessError` where the daemon lets no process at the GPU."""
+    subprocess.run(
+        [sys.executable, "-c", PROBE],
+        env=os.environ | variables,
+        capture_output=True,
+        timeout=60,
+        check=True,
+    )
 
 
 def _control(flags: list[str], variables: dict[str, str], text: str = "") -> None:

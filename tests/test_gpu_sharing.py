@@ -19,6 +19,7 @@ def daemon(tmp_path: Path, monkeypatch) -> Path:
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.delenv("CUDA_MPS_PIPE_DIRECTORY", raising=False)
+    monkeypatch.setattr(gpu_sharing, "PROBE", "import os; os.environ['CUDA_MPS_PIPE_DIRECTORY']")
     return notes
 
 
@@ -44,6 +45,16 @@ def test_where_no_daemon_starts_the_block_goes_on_without(daemon: Path, monkeypa
     with GpuSharing() as sharing:
         assert sharing.environment == {}
     assert len(daemon.read_text().splitlines()) == 1
+
+
+def test_a_daemon_that_lets_nobody_through_is_ended_at_once(daemon: Path, monkeypatch) -> None:
+    monkeypatch.setattr(gpu_sharing, "PROBE", "raise SystemExit(805)")
+    with GpuSharing() as sharing:
+        assert sharing.environment == {}
+        assert [line.split("|")[1:] for line in daemon.read_text().splitlines()] == [
+            ["-d", ""],
+            ["", "quit"],
+        ]
 
 
 def test_gpus_are_shared_where_they_can_be(daemon: Path, monkeypatch) -> None:
