@@ -10,9 +10,7 @@ recall-bench sweep --suite quick --store "$store" \
     --arch attention,based,mamba,h3,rwkv,sliding-window "$@"
 recall-bench export --store "$store" --output $here/records.jsonl
 recall-bench report --suite quick --store $here/records.jsonl --markdown > $here/table.md
-for format in png svg; do
-    recall-bench plot --suite quick --store $here/records.jsonl --output $here/tasks.$format
-done
+recall-bench plot --suite quick --store $here/records.jsonl --output $here/tasks.png
 for task in induction copying; do
     recall-bench plot --task $task --by length --store $here/records.jsonl \
         --output $here/$task.png
