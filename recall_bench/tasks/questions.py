@@ -18,13 +18,12 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field
 from torch import Tensor
 
 from recall_bench.documents.corpus import Corpus
 from recall_bench.documents.packing import Truncation
 from recall_bench.documents.report import LoadReport
-from recall_bench.documents.source import Files, resolve
 from recall_bench.documents.tokens import Codec, Tokenizer, codec_size
 from recall_bench.errors import UserError
 from recall_bench.tasks.base import (
@@ -34,9 +33,9 @@ from recall_bench.tasks.base import (
     Segment,
     Span,
     Split,
-    Task,
     block_seed,
 )
+from recall_bench.tasks.data_task import DataTask
 from recall_bench.tasks.prepared import prepared
 
 Lengths = Annotated[
@@ -61,7 +60,7 @@ class QuestionSegment(Segment):
     held_out: int = Field(0, ge=0, le=1, description="1: of sites never trained on")
 
 
-class QuestionTask(Task):
+class QuestionTask(DataTask):
     """The options and rows that all tasks of questions about read documents share.
 
     A subclass says which files are read (`find`) and how (`load`, with its ``loader`` version, and
@@ -71,9 +70,6 @@ class QuestionTask(Task):
     prompted: ClassVar[bool] = True
     loader: ClassVar[int] = 1
 
-    data: str | None = Field(
-        None, description="where the data lie; a run is named after their content, not the path"
-    )
     length: int = Field(1024, ge=32, le=65536, description="tokens of a row, answer included")
     test_lengths: Lengths = Field((), description="lengths of the test rows, if other: 512,1024")
     tokenizer: Tokenizer = Field("bpe", description="byte pairs learnt from the training split")
@@ -93,11 +89,6 @@ class QuestionTask(Task):
     )
     split_seed: int = Field(0, ge=0, description="which documents those are")
 
-    @classmethod
-    def find(cls, path: Path) -> Files:
-        """The files that are read below a path; raises `ValueError` where there are none."""
-        raise NotImplementedError
-
     def load(self, path: Path) -> Corpus:
         """What the files hold."""
         raise NotImplementedError
@@ -109,17 +100,6 @@ class QuestionTask(Task):
     def held_out_sites(self, sites: list[str]) -> frozenset[str]:
         """The sites that are never trained on; none unless a task has such."""
         return frozenset()
-
-    @field_validator("data")
-    @classmethod
-    def _by_content(cls, value: str | None) -> str | None:
-        return resolve(value, cls.find) if value else None
-
-    @model_validator(mode="after")
-    def _has_data(self) -> "QuestionTask":
-        if self.data is None:
-            raise ValueError(f"{self.name} reads documents. Expected --data PATH")
-        return self
 
     @property
     def tokens(self) -> int:

@@ -12,26 +12,28 @@ text. The slice ``repeated`` is 1 for every bigram seen earlier in the row, howe
 
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field
 from torch import Tensor
 
 from recall_bench.documents import plain
 from recall_bench.documents.cache import cached
 from recall_bench.documents.packing import Tokens, bigram_counts, repeated, windows
 from recall_bench.documents.report import LoadReport
-from recall_bench.documents.source import resolve, whereabouts
+from recall_bench.documents.source import Files, whereabouts
 from recall_bench.documents.tokens import Codec, Tokenizer, codec_size, make_codec
 from recall_bench.errors import UserError
 from recall_bench.registry import register_task
-from recall_bench.tasks.base import BLOCK, SPLITS, Examples, Segment, Span, Split, Task, block_seed
+from recall_bench.tasks.base import BLOCK, SPLITS, Examples, Segment, Span, Split, block_seed
+from recall_bench.tasks.data_task import DataTask
 
 
 @register_task("text")
-class PlainText(Task):
+class PlainText(DataTask):
     """Language modelling on plain text; perplexity apart for what only the context can tell."""
 
     data: str | None = Field(
@@ -44,16 +46,9 @@ class PlainText(Task):
         1250, ge=0, description="a bigram counts as recall if so frequent in training at most"
     )
 
-    @field_validator("data")
     @classmethod
-    def _by_content(cls, value: str | None) -> str | None:
-        return resolve(value, plain.find) if value else None
-
-    @model_validator(mode="after")
-    def _has_data(self) -> "PlainText":
-        if self.data is None:
-            raise ValueError(f"{self.name} reads documents. Expected --data PATH")
-        return self
+    def find(cls, path: Path) -> Files:
+        return plain.find(path)
 
     @property
     def tokens(self) -> int:
