@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from pydantic import ValidationError
@@ -22,6 +22,7 @@ from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
 from recall_bench import environment, presets
+from recall_bench.bench_problems import Ceilings
 from recall_bench.config import RunConfig, TrainingConfig, explain
 from recall_bench.data import Batch, load_split
 from recall_bench.device import precision_of, resolve_device
@@ -50,13 +51,6 @@ SAMPLE_SECONDS = 0.5
 
 KERNELS = 12
 """Kernels that the profile names."""
-
-
-class Speed(NamedTuple):
-    """What the device reaches, measured in this process."""
-
-    bytes_per_second: float
-    operations_per_second: float
 
 
 def bench_training(
@@ -149,16 +143,16 @@ def measure(config: RunConfig, device: torch.device) -> dict[str, Any]:
     began = time.perf_counter()
     steps = make_steps(model, optimizer, data, config.training)
     ready = time.perf_counter() - began
-    steps.set_learning_rate(config.training.learning_rate)
+    optimizer.set_rate(config.training.learning_rate)
     model.train()
-    speed = measure_speed(device, config.training.precision)
+    ceilings = measure_ceilings(device, config.training.precision)
     batches = schedule(data, config.training)
     segments = []
     for index, part in enumerate(data):
         starts = [start for segment, start in batches if segment == index]
         milliseconds = time_steps(steps, index, starts)
         flops, moved = demand(config, model, part.batch(0, config.training.batch_size))
-        floor = 1e3 * max(flops / speed.operations_per_second, moved / speed.bytes_per_second)
+        floor = ceilings.floor(moved, flops)
         segments.append(
             {
                 "segment": str(part.segment),
@@ -177,7 +171,7 @@ def measure(config: RunConfig, device: torch.device) -> dict[str, Any]:
         "step": steps.how,
         "ready_seconds": ready,
         "kernels": dispatch.used(),
-        "speed": speed._asdict(),
+        "speed": ceilings._asdict(),
         "segments": segments,
         "mix": _mean(segments, "milliseconds"),
         "mix_floor": _mean(segments, "floor"),
@@ -218,7 +212,7 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def measure_speed(device: torch.device, precision: str) -> Speed:
+def measure_ceilings(device: torch.device, precision: str) -> Ceilings:
     """A large copy and a large matrix product on random data, in the precision of the run."""
     cuda = device.type == "cuda"
     source = torch.randn(2**28 if cuda else 2**24, device=device)
@@ -227,7 +221,7 @@ def measure_speed(device: torch.device, precision: str) -> Speed:
     a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     copy = min(_seconds(lambda: source.clone(), device) for _ in range(6))
     product = min(_seconds(lambda: a @ b, device) for _ in range(6))
-    return Speed(2 * source.numel() * 4 / copy, 2 * size**3 / product)
+    return Ceilings(2 * source.numel() * 4 / copy, 2 * size**3 / product)
 
 
 def demand(config: RunConfig, model: Model, batch: Batch) -> tuple[int, int]:

@@ -12,7 +12,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from recall_bench.data import Batch, SegmentData
-from recall_bench.kernels.embedding import TokenOrder
 from recall_bench.kernels.labelled_cross_entropy import labelled_cross_entropy, labelled_losses
 from recall_bench.model import Model
 from recall_bench.tasks import IGNORE
@@ -21,20 +20,12 @@ GRAPH_BATCHES = 512
 """Batches of a split that one CUDA graph may hold; longer splits are scored without."""
 
 
-def query_vectors(
-    model: Model, inputs: Tensor, positions: Tensor, order: TokenOrder | None = None
-) -> Tensor:
-    """Hidden vectors (B, Q, D) at the queries alone: tokens (B, L), positions (B, Q)."""
-    hidden: Tensor = model(inputs, positions, order)
-    return hidden
-
-
 def query_logits(model: Model, inputs: Tensor, positions: Tensor) -> Tensor:
     """Logits (B, Q, V) at the queries alone: tokens (B, L), positions (B, Q)."""
     if model.sequence_readout is not None:
         logits: Tensor = model.sequence_readout(model(inputs)[:, -1], positions)
         return logits
-    return model.logits(query_vectors(model, inputs, positions))
+    return model.logits(model(inputs, positions))
 
 
 def query_loss(model: Model, batch: Batch) -> Tensor:
@@ -43,7 +34,7 @@ def query_loss(model: Model, batch: Batch) -> Tensor:
     if model.sequence_readout is not None:
         logits = query_logits(model, batch.inputs, batch.positions).flatten(0, 1).float()
         return F.cross_entropy(logits, targets, ignore_index=IGNORE)
-    hidden = query_vectors(model, *batch[:2], batch.order).flatten(0, 1)
+    hidden = model(batch.inputs, batch.positions, batch.order).flatten(0, 1)  # (B Q, D)
     return labelled_cross_entropy(hidden, model.embedding.weight, targets)
 
 
@@ -55,7 +46,7 @@ def query_answers(model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
         losses = F.cross_entropy(logits, targets, ignore_index=IGNORE, reduction="none")
         correct = logits.argmax(-1) == targets
     else:
-        hidden = query_vectors(model, *batch[:2]).flatten(0, 1)
+        hidden = model(batch.inputs, batch.positions).flatten(0, 1)
         losses, correct = labelled_losses(hidden, model.embedding.weight, targets)
     return losses.view_as(batch.targets), correct.view_as(batch.targets)
 

@@ -62,10 +62,6 @@ class Steps:
         self.loss += self._update(batch)
         return batch.inputs.numel()
 
-    def set_learning_rate(self, rate: float) -> None:
-        """The rate of the steps from now on."""
-        self.optimizer.set_rate(rate)
-
     def _update(self, batch: Batch) -> Tensor:
         """The detached mean loss over the queries of the batch, before the step."""
         loss = query_loss(self.model, batch)

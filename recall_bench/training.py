@@ -169,7 +169,7 @@ class _Run:
 
     def _epoch(self) -> None:
         """The rest of the current epoch; ends early once the loss is no longer finite."""
-        self.steps.set_learning_rate(learning_rate_at(self.at.epoch, self.recipe))
+        self.optimizer.set_rate(learning_rate_at(self.at.epoch, self.recipe))
         if self.at.batch == 0:
             self.steps.loss.zero_()
         self.model.train()

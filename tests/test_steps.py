@@ -52,7 +52,7 @@ def test_steps_without_a_gpu_are_eager_and_the_record_says_so() -> None:
 
 def sum_of_losses(steps: Steps, rate: float) -> list[float]:
     """The losses of two epochs, batch by batch, the second in another order."""
-    steps.set_learning_rate(rate)
+    steps.optimizer.set_rate(rate)
     losses, before = [], 0.0
     for order in ([(0, 0), (0, 32), (0, 64), (1, 0), (1, 32)], [(1, 32), (0, 64), (1, 0), (0, 0)]):
         for index, start in order:

@@ -3,19 +3,19 @@
 Importing any part of that package imports its compiled scan, so that without it nothing works.
 """
 
-import torch
 from torch import Tensor
 
 from recall_bench.errors import UserError
 from recall_bench.kernels.optional import import_optional, unavailable_for
 from recall_bench.kernels.selective_scan import reference
+from recall_bench.kernels.triton_support import DTYPES, needs_gradient
 
 _interface = import_optional("mamba_ssm.ops.selective_scan_interface", "mamba-ssm")
 
 
 def unavailable(op: str, tensor: Tensor) -> str | None:
     """Why the package cannot run on a u like ``tensor``; None where it can."""
-    return unavailable_for(tensor, (torch.float32, torch.bfloat16, torch.float16))
+    return unavailable_for(tensor, DTYPES)
 
 
 def selective_scan(
@@ -42,8 +42,7 @@ def selective_scan(
             "Use 'triton' or 'reference'."
         )
     tensors = (u, delta, A, B, C, D, z, delta_bias)
-    learning = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in tensors)
-    if return_state and learning:
+    if return_state and needs_gradient(*tensors):
         raise UserError(
             "The kernel backend 'mamba-ssm' has no gradient for the last state. "
             "Use 'triton' or 'reference', or torch.no_grad()."
