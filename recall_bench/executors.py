@@ -16,7 +16,7 @@ from typing import Self
 
 from recall_bench.config import RunConfig
 from recall_bench.errors import UserError
-from recall_bench.gpu_sharing import RUNS_PER_GPU, GpuSharing, can_share
+from recall_bench.gpu_sharing import RUNS_PER_GPU, can_share, shared_gpu
 from recall_bench.record import now
 from recall_bench.store import ResultStore
 from recall_bench.worker import Broken, Ended, Event, Order, Setup, Skipped, Warned, failed
@@ -48,7 +48,9 @@ class LocalExecutor:
     ):
         gpus = _gpus(device)
         self.processes = processes or gpus * (RUNS_PER_GPU if can_share() else 1) or cores()
-        self._sharing = GpuSharing() if 0 < gpus < self.processes and can_share() else None
+        self._sharing = shared_gpu if 0 < gpus < self.processes and can_share() else None
+        self._entered = contextlib.ExitStack()
+        self._variables: dict[str, str] = {}
         self.device = device
         self.threads = threads or max(1, cores() // self.processes)
         self._plugins = tuple(str(Path(plugin).absolute()) for plugin in plugins)
@@ -59,7 +61,7 @@ class LocalExecutor:
 
     def __enter__(self) -> Self:
         if self._sharing:
-            self._sharing.__enter__()
+            self._variables = self._entered.enter_context(self._sharing())
         return self
 
     def __exit__(
@@ -68,11 +70,8 @@ class LocalExecutor:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        try:
+        with self._entered:
             self.close()
-        finally:
-            if self._sharing:
-                self._sharing.__exit__(kind, error, traceback)
 
     def run(
         self, configs: Sequence[RunConfig], store: ResultStore, retry_failed: bool = False
@@ -128,7 +127,7 @@ class LocalExecutor:
     def _start(self, store: ResultStore) -> "_Process":
         taken = {worker.index for worker in self._workers}
         index = next(number for number in range(self.processes) if number not in taken)
-        worker = _Process(index, self.threads, self._sharing.environment if self._sharing else {})
+        worker = _Process(index, self.threads, self._variables)
         self._workers.append(worker)
         path = str(store.path.absolute())
         worker.send(Setup(index, path, self.device, self._train, self._plugins, self._keep_weights))

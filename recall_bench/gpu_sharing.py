@@ -10,9 +10,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+from typing import Any
 
 CONTROL = "nvidia-cuda-mps-control"
 PROBE = """
@@ -31,44 +31,35 @@ def can_share() -> bool:
     return shutil.which(CONTROL) is not None
 
 
-class GpuSharing:
-    """An MPS daemon of our own for as long as a block lasts; ``environment`` leads to it.
+@contextlib.contextmanager
+def shared_gpu() -> Iterator[dict[str, str]]:
+    """An MPS daemon of our own for as long as a block lasts; yields the variables that lead to it.
 
     Where the user runs a daemon already, that one is used and left alone. Where none can be
     started, or no process gets through to the GPU by it, the block goes on without.
     """
-
-    def __init__(self) -> None:
-        self.environment: dict[str, str] = {}
-        self._directory: tempfile.TemporaryDirectory[str] | None = None
-
-    def __enter__(self) -> Self:
-        if "CUDA_MPS_PIPE_DIRECTORY" in os.environ or Path("/tmp/nvidia-mps/control").exists():
-            return self
-        self._directory = tempfile.TemporaryDirectory(prefix="recall-bench-mps-")
-        place = self._directory.name
+    if "CUDA_MPS_PIPE_DIRECTORY" in os.environ or Path("/tmp/nvidia-mps/control").exists():
+        yield {}
+        return
+    with tempfile.TemporaryDirectory(prefix="recall-bench-mps-") as place:
         variables = {"CUDA_MPS_PIPE_DIRECTORY": place, "CUDA_MPS_LOG_DIRECTORY": place}
+        started = _succeeds(_control, ["-d"], variables)
+        usable = started and _succeeds(_probe, variables)
+        if started and not usable:
+            _succeeds(_control, [], variables, "quit\n")
         try:
-            _control(["-d"], variables)
-            self.environment = variables
-            _probe(variables)
-        except (OSError, subprocess.SubprocessError):
-            self.__exit__(None, None, None)
-        return self
+            yield variables if usable else {}
+        finally:
+            if usable:
+                _succeeds(_control, [], variables, "quit\n")
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._directory is None:
-            return
-        if self.environment:
-            with contextlib.suppress(OSError, subprocess.SubprocessError):
-                _control([], self.environment, "quit\n")
-        self._directory.cleanup()
-        self.environment, self._directory = {}, None
+
+def _succeeds(action: Callable[..., None], *arguments: Any) -> bool:
+    try:
+        action(*arguments)
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return True
 
 
 def _probe(variables: dict[str, str]) -> None:

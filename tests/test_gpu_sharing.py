@@ -6,7 +6,7 @@ import pytest
 
 from recall_bench import executors, gpu_sharing
 from recall_bench.executors import LocalExecutor
-from recall_bench.gpu_sharing import CONTROL, GpuSharing, can_share
+from recall_bench.gpu_sharing import CONTROL, can_share, shared_gpu
 
 
 @pytest.fixture
@@ -25,8 +25,8 @@ def daemon(tmp_path: Path, monkeypatch) -> Path:
 
 def test_a_daemon_lasts_as_long_as_its_block(daemon: Path) -> None:
     assert can_share()
-    with GpuSharing() as sharing:
-        place = sharing.environment["CUDA_MPS_PIPE_DIRECTORY"]
+    with shared_gpu() as variables:
+        place = variables["CUDA_MPS_PIPE_DIRECTORY"]
         assert Path(place).is_dir()
         assert daemon.read_text() == f"{place}|-d|\n"
     assert daemon.read_text().splitlines()[1] == f"{place}||quit"
@@ -35,22 +35,22 @@ def test_a_daemon_lasts_as_long_as_its_block(daemon: Path) -> None:
 
 def test_a_daemon_of_the_users_is_left_alone(daemon: Path, monkeypatch) -> None:
     monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", "/somewhere")
-    with GpuSharing() as sharing:
-        assert sharing.environment == {}
+    with shared_gpu() as variables:
+        assert variables == {}
     assert not daemon.exists()
 
 
 def test_where_no_daemon_starts_the_block_goes_on_without(daemon: Path, monkeypatch) -> None:
     monkeypatch.setenv("FAILS", "1")
-    with GpuSharing() as sharing:
-        assert sharing.environment == {}
+    with shared_gpu() as variables:
+        assert variables == {}
     assert len(daemon.read_text().splitlines()) == 1
 
 
 def test_a_daemon_that_lets_nobody_through_is_ended_at_once(daemon: Path, monkeypatch) -> None:
     monkeypatch.setattr(gpu_sharing, "PROBE", "raise SystemExit(805)")
-    with GpuSharing() as sharing:
-        assert sharing.environment == {}
+    with shared_gpu() as variables:
+        assert variables == {}
         assert [line.split("|")[1:] for line in daemon.read_text().splitlines()] == [
             ["-d", ""],
             ["", "quit"],
