@@ -44,6 +44,7 @@ def shared_gpu() -> Iterator[dict[str, str]]:
     with tempfile.TemporaryDirectory(prefix="recall-bench-mps-") as place:
         variables = {"CUDA_MPS_PIPE_DIRECTORY": place, "CUDA_MPS_LOG_DIRECTORY": place}
         started = _succeeds(_control, ["-d"], variables)
+        variables |= _renumbered()
         usable = started and _succeeds(_probe, variables)
         if started and not usable:
             _succeeds(_control, [], variables, "quit\n")
@@ -52,6 +53,14 @@ def shared_gpu() -> Iterator[dict[str, str]]:
         finally:
             if usable:
                 _succeeds(_control, [], variables, "quit\n")
+
+
+def _renumbered() -> dict[str, str]:
+    """What processes of a daemon call the GPUs that it was shown: it counts them from 0."""
+    shown = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if shown is None:
+        return {}
+    return {"CUDA_VISIBLE_DEVICES": ",".join(str(i) for i in range(len(shown.split(","))))}
 
 
 def _succeeds(action: Callable[..., None], *arguments: Any) -> bool:

@@ -19,6 +19,7 @@ def daemon(tmp_path: Path, monkeypatch) -> Path:
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.delenv("CUDA_MPS_PIPE_DIRECTORY", raising=False)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(gpu_sharing, "PROBE", "import os; os.environ['CUDA_MPS_PIPE_DIRECTORY']")
     return notes
 
@@ -31,6 +32,12 @@ def test_a_daemon_lasts_as_long_as_its_block(daemon: Path) -> None:
         assert daemon.read_text() == f"{place}|-d|\n"
     assert daemon.read_text().splitlines()[1] == f"{place}||quit"
     assert not Path(place).exists()
+
+
+def test_processes_name_the_gpus_as_the_daemon_counts_them(daemon: Path, monkeypatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
+    with shared_gpu() as variables:
+        assert variables["CUDA_VISIBLE_DEVICES"] == "0,1"
 
 
 def test_a_daemon_of_the_users_is_left_alone(daemon: Path, monkeypatch) -> None:
