@@ -23,13 +23,13 @@ def on_gpu(test: Any) -> Any:
 def assert_close(name: str, got: Tensor, expected: Tensor, tolerance: float) -> None:
     """|got - expected| / |expected| (Euclidean norms) stays below ``tolerance``; NaN never does.
 
-    Where nothing but rounding is expected (norm a millionth of an element's 1), that counts as 1.
+    Where nothing but rounding is expected, a millionth of elements of 1, the norm counts as theirs.
     """
     global comparisons
     comparisons += 1
     assert got.shape == expected.shape, f"{name}: {tuple(got.shape)}, not {tuple(expected.shape)}"
-    norm = expected.double().norm()
-    norm = torch.where(norm > 1e-6 * expected.numel() ** 0.5, norm, torch.ones_like(norm))
+    norm, of_ones = expected.double().norm(), max(1, expected.numel()) ** 0.5
+    norm = torch.where(norm > 1e-6 * of_ones, norm, of_ones)
     error = (got.double() - expected.double()).norm() / norm
     assert error < tolerance, f"{name}: relative error {error:.2e}, allowed {tolerance:.0e}"
 

@@ -13,6 +13,7 @@ import triton.language as tl
 from torch import Tensor
 
 from recall_bench.kernels.add_norm.reference import Kind
+from recall_bench.kernels.triton_sums import column_sum
 from recall_bench.kernels.triton_support import differentiable, rows_contiguous, unavailable_for
 
 
@@ -193,7 +194,7 @@ def _backward(
         total.stride(0), d_normed.stride(0), other.stride(0), M, D, eps,
         TOTAL=d_total is not None, SPLIT=x_dtype != residual_dtype, CENTRE=centre, **tiles,
     )  # fmt: skip
-    return dx, d_residual, parts.sum(0)
+    return dx, d_residual, column_sum(parts.flatten(1)).view(2, D)
 
 
 @_backward.register_fake

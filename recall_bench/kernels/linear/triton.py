@@ -1,39 +1,16 @@
 """A linear map with PyTorch's products, and the gradient of its bias in Triton.
 
-That gradient sums a tall matrix by columns. PyTorch's reduction is many times slower there than
-reading the matrix; here programs sum strips of it, and one more adds the strips in a fixed order.
 Under autocast the gradient of a weight is summed and written in float32 at once, not cast after.
-
-Dimensions: N rows, M columns; tiles of R rows and C columns.
 """
-# mypy: disable-error-code="no-untyped-def"
 
 from typing import Any
 
 import torch
-import triton
-import triton.language as tl
 from torch import Tensor
 from torch.nn import functional as F
 
-from recall_bench.kernels.triton_support import differentiable, rows_contiguous, unavailable_for
-
-STRIPS = 128
-"""Programs that share the rows: with a few column tiles each, enough to fill a large GPU."""
-
-
-@triton.jit
-def _column_sum_kernel(x, sums, N, M, x_n, R: tl.constexpr, C: tl.constexpr):
-    """sums[strip] (M,) = the sum of the rows of x (N, M) in every num_programs(0)-th tile."""
-    strip = tl.program_id(0)
-    columns = tl.program_id(1) * C + tl.arange(0, C)
-    total = tl.zeros((R, C), tl.float32)
-    for tile in range(strip, tl.cdiv(N, R), tl.num_programs(0)):
-        rows = tile * R + tl.arange(0, R)
-        inside = (rows < N)[:, None] & (columns < M)[None, :]
-        offset = rows.to(tl.int64)[:, None] * x_n + columns[None, :]
-        total += tl.load(x + offset, mask=inside, other=0.0).to(tl.float32)
-    tl.store(sums + strip * M + columns, tl.sum(total, 0), mask=columns < M)
+from recall_bench.kernels.triton_sums import column_sum
+from recall_bench.kernels.triton_support import differentiable, unavailable_for
 
 
 def unavailable(op: str, tensor: Tensor) -> str | None:
@@ -46,22 +23,6 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if torch.is_autocast_enabled(x.device.type):
         x = x.to(torch.get_autocast_dtype(x.device.type))
     return _linear(x, weight, bias)
-
-
-def column_sum(x: Tensor) -> Tensor:
-    """(N, M) -> (M,), summed in float32 and in the same order every time."""
-    x = rows_contiguous(x)
-    N, M = x.shape
-    C = min(64, triton.next_power_of_2(M))
-    R = 4096 // C
-    strips = max(1, min(STRIPS, triton.cdiv(N, R)))
-    sums = torch.empty(strips, M, dtype=torch.float32, device=x.device)
-    grid = (strips, triton.cdiv(M, C))
-    _column_sum_kernel[grid](x, sums, N, M, x.stride(0), R=R, C=C, num_warps=4)
-    if strips > 1:
-        parts, sums = sums, sums.new_empty(1, M)
-        _column_sum_kernel[(1, grid[1])](parts, sums, strips, M, M, R=R, C=C, num_warps=4)
-    return sums[0]
 
 
 def _forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from recall_bench.kernels.short_conv import reference
 from recall_bench.kernels.short_conv.reference import Activation
+from recall_bench.kernels.triton_sums import column_sum
 from recall_bench.kernels.triton_support import (
     differentiable,
     rows_contiguous,
@@ -365,8 +366,8 @@ def _convolution_backward(
         dx, d_gate, d_initial, parts,
         *x.stride()[:2], *gates.stride()[:2], *dy.stride()[:2], L, W, chunks, 0, **constants,
     )  # fmt: skip
-    torch.sum(parts, (0, 1), out=d_affine)
-    return outputs
+    d_affine = column_sum(parts.flatten(0, 1).flatten(1)).view_as(d_affine)
+    return dx, d_affine, d_initial, d_gate
 
 
 @_convolution_backward.register_fake
