@@ -118,7 +118,7 @@ def add_norm(
 ) -> tuple[Tensor, Tensor]:
     """See `recall_bench.kernels.add_norm.add_norm`."""
     normed, total = _add_norm(x, residual, weight, bias, eps, kind == "layernorm")
-    return normed, x if residual is None else total
+    return normed, total if total.shape == x.shape else x
 
 
 def _rows(x: Tensor) -> Tensor:
@@ -150,6 +150,15 @@ def _forward(
         ADD=residual is not None, BIAS=bias is not None, CENTRE=centre, **tiles,
     )  # fmt: skip
     return normed, total
+
+
+def _forward_through(
+    x: Tensor, residual: Tensor | None, *others: Any
+) -> tuple[Tensor, Tensor]:
+    """`_forward` with x as the sum where there is no residual, so that backward adds up both its
+    gradients at once; custom operators may not return what they were given."""
+    normed, total = _forward(x, residual, *others)
+    return normed, x if residual is None else total
 
 
 def _shapes(
@@ -226,7 +235,7 @@ def _differentiate(
     ctx: Any, d_normed: Tensor | None, d_total: Tensor | None
 ) -> tuple[Tensor | None, ...]:
     total, weight = ctx.saved_tensors
-    if ctx.residual_dtype is None:
+    if d_total is not None and d_total.shape != total.shape:
         d_total = None  # the sum is x itself, and autograd adds its gradient
     if d_normed is None:
         d_normed = torch.zeros_like(total)
@@ -253,4 +262,4 @@ def _differentiate(
 _add_norm_op = torch.library.custom_op("recall_bench::add_norm", _forward, mutates_args=())
 _add_norm_op.register_fake(_shapes)
 _add_norm_op.register_autograd(_differentiate, setup_context=_save)
-_add_norm = differentiable(_add_norm_op, _forward, _save, _differentiate)
+_add_norm = differentiable(_add_norm_op, _forward_through, _save, _differentiate)
