@@ -6,22 +6,26 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from recall_bench.kernels.adamw import adamw
+from recall_bench.kernels.adamw.reference import adamw_all
+
 BETAS = (0.9, 0.999)
 EPS = 1e-8
 
-PIECE = 8192
-"""Numbers handed to PyTorch's kernel as one tensor, on a GPU, where a model is small."""
+LARGE = 65_536
+"""On a GPU, tensors of as many numbers are updated one at a time, by a kernel that fills it."""
 
-LARGEST_PIECE = 65_536
-"""What that kernel gives one multiprocessor anyway."""
+PIECE = 8192
+"""Smaller ones are updated together, in pieces of this size, each by one multiprocessor."""
 
 
 class AdamW:
-    """Adam with decoupled weight decay (arXiv 1711.05101, algorithm 2), by PyTorch's fused kernel.
+    """Adam with decoupled weight decay (arXiv 1711.05101, algorithm 2), by fused kernels.
 
-    Parameters marked by `exempt_from_decay` are not decayed. The kernel would keep only a few
-    multiprocessors of a GPU busy with a small model, so there it gets pieces of its tensors. All
-    state is made here and changed in place, ``rate`` included, as a CUDA graph needs it.
+    Parameters marked by `exempt_from_decay` are not decayed. PyTorch's kernel keeps only a few
+    multiprocessors of a GPU busy with a small model, so there it gets pieces of the small tensors,
+    and the large ones have a kernel of their own. All state is made here and changed in place,
+    ``rate`` included, as a CUDA graph needs it.
     """
 
     def __init__(self, parameters: Iterable[Tensor], rate: float, weight_decay: float):
@@ -36,8 +40,7 @@ class AdamW:
             (decay, [i for i, free in enumerate(exempt) if free == unmarked])
             for decay, unmarked in ((weight_decay, False), (0.0, True))
         ]
-        size = sum(p.numel() for p in self.parameters)
-        self._piece = max(PIECE, min(LARGEST_PIECE, size // 128)) if device.type == "cuda" else None
+        self._cut = device.type == "cuda"
 
     def set_rate(self, rate: float) -> None:
         """The learning rate from now on."""
@@ -54,31 +57,27 @@ class AdamW:
         self._count += 1
         for decay, indices in self._groups:
             found = [i for i in indices if self.parameters[i].grad is not None]
-            if not found:
-                continue
-            weights = self._pieces(self.parameters[i] for i in found)
-            gradients = self._pieces(self.parameters[i].grad for i in found)
-            torch._fused_adamw_(
-                weights,
-                gradients,
-                self._pieces(self._first[i] for i in found),
-                self._pieces(self._second[i] for i in found),
-                [],
-                [self._count] * len(weights),
-                lr=self.rate,
-                beta1=BETAS[0],
-                beta2=BETAS[1],
-                weight_decay=decay,
-                eps=EPS,
-                amsgrad=False,
-                maximize=False,
-            )
+            large = [i for i in found if self._cut and self.parameters[i].numel() >= LARGE]
+            small = [i for i in found if i not in large]
+            for i in large:
+                adamw(*self._columns(i), self._count, self.rate, decay, BETAS, EPS)
+            if small:
+                columns = zip(*(self._columns(i) for i in small), strict=True)
+                weights, gradients, first, second = map(self._pieces, columns)
+                adamw_all(
+                    weights, gradients, first, second, self._count, self.rate, decay, BETAS, EPS
+                )
 
-    def _pieces(self, tensors: Iterable[Tensor | None]) -> list[Tensor]:
-        whole = [tensor for tensor in tensors if tensor is not None]
-        if self._piece is None:
-            return whole
-        return [part for tensor in whole for part in tensor.view(-1).split(self._piece)]
+    def _columns(self, index: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """A parameter, its gradient and both means."""
+        parameter = self.parameters[index]
+        assert parameter.grad is not None
+        return parameter, parameter.grad, self._first[index], self._second[index]
+
+    def _pieces(self, tensors: Iterable[Tensor]) -> list[Tensor]:
+        if not self._cut:
+            return list(tensors)
+        return [part for tensor in tensors for part in tensor.view(-1).split(PIECE)]
 
     def tensors(self) -> Iterator[Tensor]:
         """All state but the learning rate, which follows from the epoch."""

@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from recall_bench import optimizer
 from recall_bench.architectures.base import exempt_from_decay
 from recall_bench.optimizer import AdamW
 
@@ -23,7 +24,8 @@ def pull(parameters: list[Tensor]) -> None:
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_updates_are_those_of_torchs_adamw(device: str) -> None:
+def test_updates_are_those_of_torchs_adamw(device: str, monkeypatch) -> None:
+    monkeypatch.setattr(optimizer, "LARGE", 20_000)  # the first parameter
     ours, theirs = weights(device), weights(device)
     mine = AdamW(ours, 1e-2, 0.1)
     groups = [
@@ -48,15 +50,15 @@ def test_updates_are_those_of_torchs_adamw(device: str) -> None:
 
 def test_a_continued_optimizer_goes_on_as_before() -> None:
     whole, cut = weights("cpu"), weights("cpu")
-    optimizer, first = AdamW(whole, 1e-2, 0.1), AdamW(cut, 1e-2, 0.1)
-    for parameters, mine in ((whole, optimizer), (cut, first)):
+    mine, first = AdamW(whole, 1e-2, 0.1), AdamW(cut, 1e-2, 0.1)
+    for parameters, adam in ((whole, mine), (cut, first)):
         pull(parameters)
-        mine.step()
+        adam.step()
     second = AdamW(cut, 1e-2, 0.1)
     second.load_state_dict(first.state_dict())
-    for parameters, mine in ((whole, optimizer), (cut, second)):
-        mine.zero_grad()
+    for parameters, adam in ((whole, mine), (cut, second)):
+        adam.zero_grad()
         pull(parameters)
-        mine.step()
+        adam.step()
     for got, expected in zip(cut, whole, strict=True):
         assert torch.equal(got, expected)

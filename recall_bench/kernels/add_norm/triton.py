@@ -152,9 +152,7 @@ def _forward(
     return normed, total
 
 
-def _forward_through(
-    x: Tensor, residual: Tensor | None, *others: Any
-) -> tuple[Tensor, Tensor]:
+def _forward_through(x: Tensor, residual: Tensor | None, *others: Any) -> tuple[Tensor, Tensor]:
     """`_forward` with x as the sum where there is no residual, so that backward adds up both its
     gradients at once; custom operators may not return what they were given."""
     normed, total = _forward(x, residual, *others)
