@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import pandas as pd
 from pydantic import ValidationError
 
-from recall_bench import registry
+from recall_bench import frontier, registry
 from recall_bench.config import Component, ModelConfig, RunConfig, TrainingConfig, build, explain
 from recall_bench.errors import UserError
 from recall_bench.executors import LocalExecutor
@@ -69,6 +70,27 @@ def expand(
         for point in points
     ]
     return list({run.run_id: run for run in runs}.values())
+
+
+def first_seed(configs: Sequence[RunConfig]) -> list[RunConfig]:
+    """The runs with the seed that comes first."""
+    return [config for config in configs if config.seed == configs[0].seed]
+
+
+def at_best_rates(configs: Sequence[RunConfig], done: pd.DataFrame) -> list[RunConfig]:
+    """The runs of the first seed, and the others at the rates that it chose on validation.
+
+    ``done`` is the table of runs, with those of the first seed.
+    """
+    first = first_seed(configs)
+    table = frontier.points(done[done["run_id"].isin({config.run_id for config in first})])
+    chosen = {run_id for ids in table["run_ids"] for run_id in ids}
+    best = {_but_seed(config) for config in first if config.run_id in chosen}
+    return [config for config in configs if config in first or _but_seed(config) in best]
+
+
+def _but_seed(config: RunConfig) -> str:
+    return config.model_dump_json(exclude={"seed"})
 
 
 def check(configs: Sequence[RunConfig]) -> None:

@@ -23,8 +23,8 @@ from recall_bench import sweep
 from recall_bench.errors import UserError
 from recall_bench.executors import LocalExecutor
 from recall_bench.registry import load_plugin
-from recall_bench.store import ResultStore
-from recall_bench.sweep import check, expand, run_sweep
+from recall_bench.store import ResultStore, frame
+from recall_bench.sweep import at_best_rates, check, expand, first_seed, run_sweep
 from recall_bench.sweep_view import Board, LiveView, PlainView, View, table
 from recall_bench.worker import Ended, Progressed, Skipped, Started, Warned
 
@@ -96,6 +96,28 @@ def test_expand_refuses_what_is_out_of_range_with_a_user_error():
             seeds=[0],
             training={"epochs": 0},
         )
+
+
+def test_further_seeds_run_at_the_rate_that_the_first_one_chose_for_each_point():
+    runs = expand(
+        task={"name": "toy"},
+        architectures=[{"name": "toy-mixer", "window": window} for window in (1, 2)],
+        learning_rates=[1e-3, 1e-2, 1e-1],
+        seeds=[3, 0, 1],
+    )
+    best = {1: 1e-3, 2: 1e-1}
+    first = first_seed(runs)
+    assert {run.seed for run in first} == {3}
+    records = [
+        toy_record(run, accuracy=float(run.training.learning_rate == best[run.architecture.window]))
+        for run in first
+    ]
+    chosen = at_best_rates(runs, frame(records))
+    assert chosen[: len(first)] == first
+    found = [
+        (r.seed, r.architecture.window, r.training.learning_rate) for r in chosen[len(first) :]
+    ]
+    assert sorted(found) == [(0, 1, 1e-3), (0, 2, 1e-1), (1, 1, 1e-3), (1, 2, 1e-1)]
 
 
 def test_what_cannot_be_built_is_refused_before_anything_runs(store):

@@ -65,6 +65,13 @@ def sweep(
     seeds: Annotated[
         str | None, typer.Option(help="How many seeds (3: 0, 1, 2), or a list of them (0,5).")
     ] = None,
+    seeds_at_best_rate: Annotated[
+        bool,
+        typer.Option(
+            "--seeds-at-best-rate",
+            help="Seeds after the first only at the learning rate that it chose on validation.",
+        ),
+    ] = False,
     store: Store = Path("runs"),
     processes: Processes = None,
     device: Device = "auto",
@@ -87,7 +94,17 @@ def sweep(
         found = suites.get(suite)
         numbers = request.seeds(seeds, found.seeds)
         configs = request.build_suite_runs(arch, found, rates, numbers, given)
-        _run(configs, store, device, processes, plugin, retry_failed, suite, keep_weights)
+        _run(
+            configs,
+            store,
+            device,
+            processes,
+            plugin,
+            retry_failed,
+            suite,
+            keep_weights,
+            seeds_at_best_rate,
+        )
         return
     task, preset = task or "mqar", preset or "quick"
     chosen = presets.get(preset)
@@ -95,7 +112,16 @@ def sweep(
     configs = request.build_runs(
         arch, task, preset, rates, request.seeds(seeds, chosen.seeds), given
     )
-    _run(configs, store, device, processes, plugin, retry_failed, keep_weights=keep_weights)
+    _run(
+        configs,
+        store,
+        device,
+        processes,
+        plugin,
+        retry_failed,
+        keep_weights=keep_weights,
+        seeds_at_best_rate=seeds_at_best_rate,
+    )
 
 
 def evaluate_model(
@@ -167,13 +193,14 @@ def _run(
     retry_failed: bool,
     suite: str | None = None,
     keep_weights: bool = False,
+    seeds_at_best_rate: bool = False,
 ) -> None:
     """Carry the runs out, then print the points they make, or the table of the suite."""
     from recall_bench.device import check_device
     from recall_bench.executors import LocalExecutor
     from recall_bench.report import points_tables
     from recall_bench.store import ResultStore
-    from recall_bench.sweep import run_sweep
+    from recall_bench.sweep import Summary, at_best_rates, first_seed, run_sweep
 
     check_plugins(plugins or [])
     check_device(device, {config.training.precision for config in configs})
@@ -181,8 +208,17 @@ def _run(
     results = ResultStore(store)
     results.finished()
     tell_skipped(results.skipped)
-    executor = LocalExecutor(processes, device, plugins=plugins or [], keep_weights=keep_weights)
-    summary = run_sweep(configs, results, executor, retry_failed=retry_failed)
+
+    def carry_out(configs: Sequence[RunConfig]) -> Summary:
+        executor = LocalExecutor(
+            processes, device, plugins=plugins or [], keep_weights=keep_weights
+        )
+        return run_sweep(configs, results, executor, retry_failed=retry_failed)
+
+    if seeds_at_best_rate:
+        carry_out(first_seed(configs))
+        configs = at_best_rates(configs, results.frame())
+    summary = carry_out(configs)
     frame = results.frame()
     wanted = {config.run_id for config in configs}
     frame = frame[frame["run_id"].isin(wanted)]

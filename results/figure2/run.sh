@@ -1,6 +1,7 @@
 #!/bin/sh
-# Figure 2 of the Based paper: one seed of everything, then three of what varies most. A second call,
-# on this machine or another, goes on from the records that are here. Needs a GPU, better several.
+# Figure 2 of the Based paper: one seed of everything at every learning rate, then two more of what
+# varies most, at the rate that the first chose on validation. A second call, on this machine or
+# another, goes on from the records that are here. Needs a GPU, better several.
 # sh results/figure2/run.sh [STORE]
 set -eu
 here=results/figure2
@@ -8,7 +9,8 @@ store="${1:-runs/results-figure2}"
 [ ! -f $here/records.parquet ] || recall-bench import $here/records.parquet --store "$store"
 recall-bench sweep --preset figure2 --store "$store" \
     --arch based,attention,sliding-window,mamba,h3,rwkv
-recall-bench sweep --preset figure2 --store "$store" --arch based,attention,mamba --seeds 3
+recall-bench sweep --preset figure2 --store "$store" --arch based,attention,mamba \
+    --seeds 3 --seeds-at-best-rate
 recall-bench export --store "$store" --output $here/records.parquet
 recall-bench report --store "$store" --published figure2 > $here/table.md
 recall-bench plot --store "$store" --output $here/frontier.png
