@@ -5,11 +5,13 @@ The interpreter takes Python that the compiler refuses, such as a name of two ty
 
 from typing import Any
 
+import triton.language as tl
 from triton import compile
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from recall_bench.kernels.add_norm import triton as norm
+from recall_bench.kernels.attention_at import triton as attention_at
 from recall_bench.kernels.selective_scan import triton as scan
 from recall_bench.kernels.selective_scan.triton_backward import sum_parts_kernel
 from recall_bench.kernels.short_conv import triton as conv
@@ -26,6 +28,8 @@ def build(kernel: Any, narrow: tuple[str, ...], warps: int = 1, **constants: Any
             kinds[name] = "constexpr"
         elif name in pointers:
             kinds[name] = "*bf16" if name in narrow else "*fp32"
+        elif name == "positions":
+            kinds[name] = "*i64"
         else:
             kinds[name] = "fp32" if name == "eps" else "i32"
     values = {(kernel.arg_names.index(name),): value for name, value in constants.items()}
@@ -37,9 +41,25 @@ POINTERS = {
     "u", "delta", "A", "B", "C", "D", "z", "bias", "h0", "y", "h_last", "starts", "dy", "dh_last",
     "du", "d_delta", "dz", "dA", "dBC", "dD_bias", "dh0", "parts", "total", "x", "weight",
     "initial", "gate", "dx", "d_gate", "d_initial", "residual", "normed", "d_normed", "d_total",
-    "d_residual",
+    "d_residual", "q", "kv", "lse", "dq", "dkv",
 }  # fmt: skip
-NARROW = ("u", "delta", "B", "C", "z", "y", "dy", "du", "d_delta", "dz", "starts", "x", "gate")
+NARROW = (
+    "u",
+    "delta",
+    "B",
+    "C",
+    "z",
+    "y",
+    "dy",
+    "du",
+    "d_delta",
+    "dz",
+    "starts",
+    "x",
+    "gate",
+    "q",
+    "kv",
+)
 
 
 def build_scan(n_state: int, everything: bool, narrow: tuple[str, ...]) -> None:
@@ -64,10 +84,18 @@ def build_norm(everything: bool, narrow: tuple[str, ...]) -> None:
     build(norm._backward_kernel, narrow, 4, TOTAL=everything, SPLIT=everything, **shape)
 
 
+def build_attention_at(dtype: tl.dtype, narrow: tuple[str, ...]) -> None:
+    shape = {"d": 48, "D": 64, "M": 16, "N": 32, "DTYPE": dtype, "PRECISION": "tf32"}
+    build(attention_at.forward_kernel, narrow, 4, **shape)
+    build(attention_at.backward_kernel, narrow, 4, **shape)
+
+
 if __name__ == "__main__":
     build_scan(16, True, NARROW)
     build_scan(8, False, ())
     build_conv(3, True, NARROW)
     build_norm(True, NARROW)
     build(sum_parts_kernel, (), 4, ROWS=16, TILE=128)
+    build_attention_at(tl.bfloat16, NARROW)
+    build_attention_at(tl.float32, ())
     print("compiled")
