@@ -11,6 +11,7 @@ from recall_bench.architectures.base import Architecture, Mixer, State, rows_at
 from recall_bench.architectures.linear import Linear
 from recall_bench.architectures.rotary import rotate
 from recall_bench.kernels.attention import attention
+from recall_bench.kernels.attention_at import attention_at
 from recall_bench.kernels.linear import linear
 from recall_bench.registry import register_architecture
 
@@ -35,6 +36,8 @@ class AttentionMixer(Mixer):
     """
 
     grows = True
+    window: int | None = None
+    """How many tokens a query sees, itself included; all where None."""
 
     def __init__(self, d_model: int, num_heads: int = 1, rotary: bool = False):
         super().__init__()
@@ -59,11 +62,11 @@ class AttentionMixer(Mixer):
             strict=True,
         )
         q = linear(rows_at(x, positions), *for_q).unflatten(-1, heads)
-        k, v = linear(x, *for_kv).unflatten(-1, (2, *heads)).unbind(-3)
+        kv = linear(x, *for_kv).unflatten(-1, (2, *heads))
         if self.rotary:
-            q, k = rotate(q, positions), rotate(k, self._positions(x))
-        seen = self._sees(positions[..., None], self._positions(x))  # (batch, queries, length)
-        return self._merge(q, k, v, mask=seen[:, None])
+            k, v = kv.unbind(-3)
+            q, kv = rotate(q, positions), torch.stack([rotate(k, self._positions(x)), v], -3)
+        return self.out(attention_at(q, kv, positions, self.window).flatten(-2))
 
     def initial_state(self, batch_size: int) -> State:
         empty = self.zeros(batch_size, 0, self.num_heads, self.head_dim)
@@ -74,7 +77,9 @@ class AttentionMixer(Mixer):
         q, k, v = self._project(x[:, None], torch.arange(seen, seen + 1, device=x.device))
         keys = torch.cat([state["keys"], k], 1)  # (batch, tokens, heads, d)
         values = torch.cat([state["values"], v], 1)
-        return self._merge(q, keys, values).squeeze(1), {"keys": keys, "values": values}
+        q, k, v = (part.transpose(1, 2) for part in (q, keys, values))
+        y = F.scaled_dot_product_attention(q, k, v)  # (batch, heads, 1, d)
+        return self.out(y.flatten(1)), {"keys": keys, "values": values}
 
     def _positions(self, x: Tensor) -> Tensor:
         return torch.arange(x.shape[1], device=x.device)
@@ -86,24 +91,9 @@ class AttentionMixer(Mixer):
             q, k = rotate(q, positions), rotate(k, positions)
         return q, k, v
 
-    def _sees(self, query: Tensor, key: Tensor) -> Tensor:
-        """Whether the token at position ``query`` sees the one at ``key``."""
-        return key <= query
-
     def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """q, k, v (batch, length, heads, d) of a whole sequence -> (batch, length, width)."""
         return self.out(attention(q, k, v).flatten(-2))
-
-    def _merge(
-        self,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        mask: Tensor | None = None,
-    ) -> Tensor:
-        q, k, v = (x.transpose(1, 2) for x in (q, k, v))
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        return self.out(y.transpose(1, 2).flatten(-2))
 
 
 @register_architecture("attention")

@@ -22,6 +22,7 @@ class SlidingWindowMixer(AttentionMixer):
     """
 
     grows = False
+    window: int
 
     def __init__(self, d_model: int, window: int, num_heads: int = 1, rotary: bool = False):
         super().__init__(d_model, num_heads, rotary)
@@ -39,9 +40,6 @@ class SlidingWindowMixer(AttentionMixer):
         q, k, v = self._project(x, state["position"])
         y, new = sliding_window_attention_step(q, k, v, WindowState(**state))
         return self.out(y.flatten(-2)), new._asdict()
-
-    def _sees(self, query: Tensor, key: Tensor) -> Tensor:
-        return (key <= query) & (key > query - self.window)
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         return self.out(sliding_window_attention(q, k, v, self.window).flatten(-2))
