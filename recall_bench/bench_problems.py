@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from recall_bench.kernels.attention_at import reference as at_reference
 from recall_bench.kernels.selective_scan import reference as scan_reference
 from recall_bench.kernels.short_conv import reference as conv_reference
 from recall_bench.kernels.sliding_window_attention import reference as window_reference
@@ -26,6 +27,8 @@ TRAINING_LENGTHS = (64, 128, 256)
 TRAINING_TAYLOR = ((8, 48), (16, 64), (24, 128))
 """(feature_dim, d_v) of the layers that recall tasks train, with one head."""
 TRAINING_WINDOWS = (8, 64, 1024)
+TRAINING_QUERIES = ((4, 64), (8, 128), (64, 256))
+"""(queries, length) of the segments whose labelled positions attention answers."""
 
 
 class Ceilings(NamedTuple):
@@ -81,6 +84,7 @@ def problems(ceilings: Ceilings) -> list[Problem]:
             found += [_training_taylor(ceilings, length, *n, dtype) for n in TRAINING_TAYLOR]
             found += [_training_window(ceilings, length, w, dtype) for w in TRAINING_WINDOWS]
             found.append(_conv(ceilings, 256, length, 256, dtype))
+        found += [_training_attention_at(ceilings, *n, dtype) for n in TRAINING_QUERIES]
     return found
 
 
@@ -274,6 +278,39 @@ def _training_window(
         sizes(TRAINING_BATCH),
         contenders,
         {"forward": forward, "forward+backward": forward + ceilings.floor(8 * moved, 0)},
+        [sizes(3)],
+        graph=True,
+        tf32=dtype == torch.float32,
+        training=True,
+    )
+
+
+def _training_attention_at(
+    ceilings: Ceilings, Q: int, T: int, dtype: torch.dtype, d: int = 128
+) -> Problem:
+    from recall_bench.kernels.attention_at import triton
+
+    positions = torch.randint(T, (TRAINING_BATCH, Q), device=DEVICE)
+
+    def attend(module: Any) -> Callable[..., Tensor]:
+        return lambda q, kv: module.attention_at(q, kv, positions[: len(q)])
+
+    def sizes(B: int) -> list[Tensor]:
+        return [_random(B, Q, 1, d, dtype=dtype), _random(B, T, 2, 1, d, dtype=dtype)]
+
+    exact = attend(at_reference)
+    row, products = TRAINING_BATCH * d * dtype.itemsize, 2 * TRAINING_BATCH * Q * T * d
+    forward = ceilings.floor(row * (2 * T + 2 * Q), 2 * products)
+    backward = ceilings.floor(row * (4 * T + 4 * Q), 5 * products)
+    return Problem(
+        f"attention_at, {Q} queries, {_precision_name(dtype)}",
+        f"({TRAINING_BATCH},1,{T},{d})",
+        sizes(TRAINING_BATCH),
+        [
+            Contender(OURS, attend(triton), exact),
+            Contender("torch softmax, with a mask", exact, exact),
+        ],
+        {"forward": forward, "forward+backward": forward + backward},
         [sizes(3)],
         graph=True,
         tf32=dtype == torch.float32,
