@@ -19,7 +19,13 @@ from recall_bench.kernels.short_conv import triton as conv
 HOPPER = GPUTarget("cuda", 90, 32)
 
 
-def build(kernel: Any, narrow: tuple[str, ...], warps: int = 1, **constants: Any) -> None:
+def build(
+    kernel: Any,
+    narrow: tuple[str, ...],
+    warps: int = 1,
+    registers: int | None = None,
+    **constants: Any,
+) -> None:
     """Pointers are float32, or bfloat16 where ``narrow``; what is neither is an int."""
     kinds = {}
     pointers = POINTERS if "A" in kernel.arg_names else POINTERS - {"D"}  # elsewhere a width
@@ -34,7 +40,7 @@ def build(kernel: Any, narrow: tuple[str, ...], warps: int = 1, **constants: Any
             kinds[name] = "fp32" if name == "eps" else "i32"
     values = {(kernel.arg_names.index(name),): value for name, value in constants.items()}
     source = ASTSource(fn=kernel, signature=kinds, constexprs=values)
-    compile(source, target=HOPPER, options={"num_warps": warps})
+    compile(source, target=HOPPER, options={"num_warps": warps, "maxnreg": registers})
 
 
 POINTERS = {
@@ -63,12 +69,16 @@ NARROW = (
 
 
 def build_scan(n_state: int, everything: bool, narrow: tuple[str, ...]) -> None:
-    tile = scan.tile_of(n_state)
     flags = dict.fromkeys(("SKIP", "GATE", "BIAS", "SOFTPLUS", "INITIAL"), everything)
-    shape = {**flags, "WHOLE": not everything, "STAGES": tile.stages, **tile._asdict()}
-    build(scan.forward_kernel, narrow, KEEP=True, HALVES=scan.FORWARD_HALVES, **shape)
-    shape["FINAL"] = everything
-    build(scan.backward_kernel, narrow, HALVES=scan.BACKWARD_HALVES, **shape)
+    flags["WHOLE"] = not everything
+    tile = scan.tile_of(n_state, scan.FORWARD)
+    shape = {**flags, "STAGES": tile.stages, "EVERY": scan.SPAN // tile.T, **tile._asdict()}
+    shape["HALVES"] = scan.FORWARD_HALVES
+    build(scan.forward_kernel, narrow, tile.V, scan.FORWARD.registers, **shape)
+    tile = scan.tile_of(n_state, scan.BACKWARD)
+    shape = {**flags, "STAGES": tile.stages, "SPAN": scan.SPAN // tile.T, **tile._asdict()}
+    shape.update(HALVES=scan.BACKWARD_HALVES, FINAL=everything)
+    build(scan.backward_kernel, narrow, tile.V, scan.BACKWARD.registers, **shape)
 
 
 def build_conv(kernel_size: int, everything: bool, narrow: tuple[str, ...]) -> None:

@@ -74,6 +74,23 @@ def test_slices_of_one_projection_match_the_reference():
     compare(tensors, torch.float32, softplus=True)
 
 
+PASSES = [
+    (8, triton.Pass(4, 1), triton.Pass(4, 2)),  # two chunks a span, two warps a program
+    (8, triton.Pass(4, 2), triton.Pass(8, 1)),
+    (4, triton.Pass(2, 4), triton.Pass(4, 4)),
+]
+
+
+@pytest.mark.parametrize(("span", "forward", "backward"), PASSES)
+def test_passes_of_other_shapes_match_the_reference(monkeypatch, span, forward, backward):
+    monkeypatch.setattr(triton, "SPAN", span)
+    monkeypatch.setattr(triton, "FORWARD", forward)
+    monkeypatch.setattr(triton, "BACKWARD", backward)
+    for length, width in ((1, 3), (22, 70)):
+        compare(inputs(1, length, width, 4), torch.float32, softplus=True)
+    compare(inputs(1, 8, 128, 4, full=False), torch.float32, softplus=False)
+
+
 @pytest.mark.parametrize(("batch", "length"), [(0, 5), (2, 0)])
 def test_an_empty_problem_hands_the_state_through(batch, length):
     compare(inputs(batch, length, 3, 4), torch.float32, softplus=True)
@@ -103,6 +120,13 @@ class TestOnGPU:
 
     def test_only_what_is_required(self, length, dtype):
         compare(inputs(2, length, 40, 16, dtype, full=False), dtype, softplus=False)
+
+    @pytest.mark.parametrize(("span", "forward", "backward"), PASSES)
+    def test_passes_of_other_shapes(self, monkeypatch, length, dtype, span, forward, backward):
+        monkeypatch.setattr(triton, "SPAN", span)
+        monkeypatch.setattr(triton, "FORWARD", forward)
+        monkeypatch.setattr(triton, "BACKWARD", backward._replace(registers=168))
+        compare(inputs(2, length, 72, 16, dtype), dtype, softplus=True)
 
     def test_step(self, length, dtype):
         compare_step(length, 200, 16, dtype)

@@ -1,7 +1,7 @@
 """The selective scan on a GPU: launches the kernels, forward, backward and step.
 
-The forward pass keeps the state before every chunk of T tokens; the backward pass goes through the
-chunks in reverse and computes each again. Nothing is added atomically, so that results repeat.
+The forward pass keeps the state once every few chunks; the backward pass goes through the chunks in
+reverse and computes each again. Nothing is added atomically, so that results repeat.
 """
 
 from typing import Any, NamedTuple
@@ -43,20 +43,31 @@ class Tile(NamedTuple):
     def stages(self) -> int:
         """Chunks in flight. In wide tiles the compiler fetches for threads, not for tiles, and
         every thread repeats the arithmetic on what it got: which costs more than it saves."""
-        return 3 if self.channels <= 16 else 1
+        return 3 if self.J * self.Q <= 16 else 1
 
 
-WARPS = 1
-T_TILE = 4
+class Pass(NamedTuple):
+    """How one of the two passes runs: tokens of a chunk, warps of a program, and the registers that
+    a thread may have, None for all there are. Fewer leave room for more warps, and may spill."""
+
+    tokens: int
+    warps: int
+    registers: int | None = None
+
+
+FORWARD, BACKWARD = Pass(4, 1), Pass(4, 1)
+SPAN = 4
+"""Tokens from one kept state to the next, a multiple of either pass's chunk."""
+
 ELEMENTS = 8  # of a thread and token
 FORWARD_HALVES, BACKWARD_HALVES = True, True
 
 
-def tile_of(n_state: int) -> Tile:
+def tile_of(n_state: int, run: Pass) -> Tile:
     """Eight elements a thread, states over at least four threads; more where N exceeds that."""
     N = triton.next_power_of_2(n_state)
     P = min(32, N, max(4, N // ELEMENTS))
-    return Tile(T_TILE, N // P, max(1, ELEMENTS * P // N), WARPS, P, 32 // P)
+    return Tile(run.tokens, N // P, max(1, ELEMENTS * P // N), run.warps, P, 32 // P)
 
 
 def unavailable(op: str, tensor: Tensor) -> str | None:
@@ -129,8 +140,8 @@ def _strides(*tensors: Tensor | None) -> list[int]:
     return [s for x in tensors for s in (x.stride()[:-1] if x is not None else (0,) * (rank - 1))]
 
 
-def _whole(u: Tensor, n_state: int, tile: Tile) -> bool:
-    return not (u.shape[1] % tile.T or u.shape[2] % tile.channels or n_state != tile.S * tile.P)
+def _whole(u: Tensor, n_state: int, tile: Tile, tokens: int) -> bool:
+    return not (u.shape[1] % tokens or u.shape[2] % tile.channels or n_state != tile.S * tile.P)
 
 
 def _forward(
@@ -156,14 +167,15 @@ def _forward(
     u, delta, B, C = (rows_contiguous(x) for x in (u, delta, B, C))
     z = None if z is None else rows_contiguous(z)
     h0 = None if initial_state is None else initial_state.float().contiguous()
-    tile = tile_of(A.shape[1])
+    tile = tile_of(A.shape[1], FORWARD)
     chunks = triton.cdiv(u.shape[1], tile.T)
     forward_kernel[u.shape[0], triton.cdiv(u.shape[2], tile.channels)](
         u, delta, A.contiguous(), B, C, D, u if z is None else z, delta_bias, h0, y, state, starts,
         *_strides(u, delta, B, C, z), u.shape[1], u.shape[2], A.shape[1], chunks, 0,
-        **_flags(D, z, delta_bias, delta_softplus), INITIAL=h0 is not None, KEEP=keep,
-        WHOLE=_whole(u, A.shape[1], tile), HALVES=FORWARD_HALVES, STAGES=tile.stages,
-        **tile._asdict(), num_warps=tile.V,
+        **_flags(D, z, delta_bias, delta_softplus), INITIAL=h0 is not None,
+        EVERY=SPAN // tile.T if keep else 0, WHOLE=_whole(u, A.shape[1], tile, tile.T),
+        HALVES=FORWARD_HALVES, STAGES=tile.stages, **tile._asdict(), num_warps=tile.V,
+        maxnreg=FORWARD.registers,
     )  # fmt: skip
     return y, state, starts
 
@@ -182,14 +194,13 @@ def _scan_shapes(
     keep: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     batch, length, width = u.shape
-    tile = tile_of(A.shape[1])
-    chunks = -(-length // tile.T) if keep else 0
-    blocks = -(-width // tile.channels)
-    held = blocks * tile.channels * tile.S * tile.P
+    tile = tile_of(A.shape[1], Pass(SPAN, 1))
+    spans = -(-length // SPAN) if keep else 0
+    held = -(-width // tile.channels) * tile.channels * tile.S * tile.P
     y = torch.empty(u.shape, dtype=u.dtype, device=u.device)
     state = u.new_empty(batch, *A.shape, dtype=torch.float32)
     dtype = torch.bfloat16 if u.dtype == torch.bfloat16 else torch.float32
-    return y, state, u.new_empty(batch, chunks, held, dtype=dtype)
+    return y, state, u.new_empty(batch, spans, held, dtype=dtype)
 
 
 def _sum_parts(parts: Tensor, total: Tensor) -> None:
@@ -231,7 +242,7 @@ def _scan_backward(
         if has_initial and dh_last is not None:
             dh0.copy_(dh_last)
         return shapes
-    tile = tile_of(A.shape[1])
+    tile = tile_of(A.shape[1], BACKWARD)
     batch, length, width = u.shape
     blocks = triton.cdiv(width, tile.channels)
     f32: dict[str, Any] = {"dtype": torch.float32, "device": u.device}
@@ -246,9 +257,10 @@ def _scan_backward(
         None if dh_last is None else dh_last.contiguous(),
         du, d_delta, dz, parts_A, parts_BC, parts_D_bias, dh0,
         *_strides(u, delta, B, C, z, dy), length, width, A.shape[1],
-        triton.cdiv(length, tile.T), 0, **_flags(D, z, delta_bias, delta_softplus),
-        INITIAL=has_initial, FINAL=dh_last is not None, WHOLE=_whole(u, A.shape[1], tile),
-        HALVES=BACKWARD_HALVES, STAGES=tile.stages, **tile._asdict(), num_warps=tile.V,
+        triton.cdiv(length, SPAN), 0, **_flags(D, z, delta_bias, delta_softplus),
+        INITIAL=has_initial, FINAL=dh_last is not None, WHOLE=_whole(u, A.shape[1], tile, SPAN),
+        HALVES=BACKWARD_HALVES, STAGES=tile.stages, SPAN=SPAN // tile.T, **tile._asdict(),
+        num_warps=tile.V, maxnreg=BACKWARD.registers,
     )  # fmt: skip
     _sum_parts(parts_BC, dBC)
     _sum_parts(parts_A[None], dA[None])

@@ -24,13 +24,13 @@ def forward_kernel(
     u, delta, A, B, C, D, z, bias, h0, y, h_last, starts,
     u_b, u_t, delta_b, delta_t, B_b, B_t, C_b, C_t, z_b, z_t, L, W, n_state, chunks, zero,
     SKIP: tl.constexpr, GATE: tl.constexpr, BIAS: tl.constexpr, SOFTPLUS: tl.constexpr,
-    INITIAL: tl.constexpr, KEEP: tl.constexpr, WHOLE: tl.constexpr, HALVES: tl.constexpr,
+    INITIAL: tl.constexpr, EVERY: tl.constexpr, WHOLE: tl.constexpr, HALVES: tl.constexpr,
     STAGES: tl.constexpr, T: tl.constexpr, S: tl.constexpr, J: tl.constexpr, V: tl.constexpr,
     P: tl.constexpr, Q: tl.constexpr,
 ):  # fmt: skip
-    """One program: one sequence, C channels. ``starts`` (batch, chunks, blocks, N C) gets the
-    state before each chunk. WHOLE: no chunk, channel block or state is padded."""
-    TILE: tl.constexpr = S * J * V * P * Q
+    """One program: one sequence, C channels. ``starts`` (batch, spans, warps' blocks, N C / V) gets
+    the state before each EVERY-th chunk, none if 0. WHOLE: no chunk, channel block or state is
+    padded."""
     b = tl.program_id(0).to(tl.int64)
     block = tl.program_id(1)
     c = block * (J * V * Q) + tl.arange(0, J * V * Q)[None, :]
@@ -53,7 +53,9 @@ def forward_kernel(
     C += b * C_b
     z += b * z_b
     y += b * L * W
-    starts += (b * chunks * tl.num_programs(1) + block) * TILE
+    start_size = tl.cdiv(W, J * Q).to(tl.int64) * (S * J * P * Q)
+    if EVERY:
+        starts += b * tl.cdiv(chunks, EVERY) * start_size + block * (S * J * V * P * Q)
     for i in tl.range(chunks, num_stages=STAGES):
         left = L - i * T
         in_c = tl.full((T, J * V * Q), True, tl.int1)
@@ -61,8 +63,11 @@ def forward_kernel(
         if not WHOLE:
             in_c = (t < left) & (c < W)
             in_n = (t < left) & (n < n_state)
-        if KEEP:
-            tl.store(starts + kept, h.to(starts.dtype.element_ty))
+        if EVERY:
+            keep = i % EVERY == 0
+            keep = keep if WHOLE else exists & keep
+            tl.store(starts + kept, h.to(starts.dtype.element_ty), mask=keep)
+            starts += tl.where(i % EVERY == EVERY - 1, start_size, 0)
         x = load(u, t_wide * u_t + c, in_c)
         raw = unmoved(load(delta, t_wide * delta_t + c, in_c), x)
         step, _ = step_size(raw, shift, in_c, SOFTPLUS)
@@ -89,5 +94,4 @@ def forward_kernel(
         C += C_t * T
         z += z_t * T
         y += W * T
-        starts += tl.num_programs(1).to(tl.int64) * TILE
     tl.store(h_last + b * W * n_state + state, h, mask=exists)

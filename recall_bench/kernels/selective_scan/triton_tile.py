@@ -145,7 +145,7 @@ def offsets(
     P: tl.constexpr, Q: tl.constexpr,
 ):  # fmt: skip
     """Channel and state of each element of a tile (1, S, J, V, P, Q), its offset in a (W, N)
-    tensor, and its offset in a chunk's start, which is stored as the threads hold it.
+    tensor, and its offset in a kept state, which is stored as the threads of each warp hold it.
 
     The declared contiguity orders the dimensions for the layout, and ``zero``, which the compiler
     takes for any number, keeps it from widening the accesses: both so that loads have the layout
@@ -159,5 +159,5 @@ def offsets(
     c = first + (v * Q + q) * J + j
     n = p * S + s
     state = tl.max_contiguous(c * n_state + n + zero, [1, 1, 1, 2, 4, 8])
-    kept = tl.max_contiguous((((s * J + j) * V + v) * P + p) * Q + q + zero, [1, 1, 1, 2, 4, 8])
+    kept = tl.max_contiguous((((v * S + s) * J + j) * P + p) * Q + q + zero, [1, 1, 1, 2, 4, 8])
     return c, n, state, kept
