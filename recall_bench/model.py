@@ -32,7 +32,8 @@ class MLP(nn.Module):
         self.down = Linear(hidden, width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        gate, value = self.up(x).chunk(2, dim=-1)
+        hidden = self.down.in_features
+        gate, value = self.up.parts(x, hidden, hidden)
         return self.down(F.silu(gate) * value)
 
 

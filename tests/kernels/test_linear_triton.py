@@ -53,6 +53,48 @@ def test_under_autocast_the_products_are_bfloat16_and_the_gradients_are_those_of
         assert_close(f"gradient of {name}", ours, theirs, 2e-2)
 
 
+def compare_parts(tensors, sizes, dtype=torch.float32):
+    def run(module):
+        return lambda x, weight, bias: module.linear_parts(x, weight, sizes, bias)
+
+    check(run(triton), run(reference), tensors, TOLERANCE[dtype], NAMES)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("rows", [(), (0,), (3, 70)])
+@pytest.mark.parametrize("sizes", [(5,), (4, 4), (1, 16, 3)])
+def test_parts_and_their_gradients_match_the_reference(sizes, rows, bias):
+    compare_parts(inputs(rows, 17, sum(sizes), bias=bias), sizes)
+
+
+@pytest.mark.parametrize("used", [(0,), (2,), (0, 2)])
+def test_parts_that_nobody_uses_have_no_share_in_the_gradients(used):
+    tensors, sizes = [x.requires_grad_() for x in inputs((6,), 5, 9)], (2, 3, 4)
+
+    def gradients(module):
+        parts = module.linear_parts(tensors[0], tensors[1], sizes, tensors[2])
+        loss = sum(parts[i].pow(2).sum() for i in used)
+        return torch.autograd.grad(loss, tensors)
+
+    for name, ours, theirs in zip(NAMES, gradients(triton), gradients(reference), strict=True):
+        assert_close(f"gradient of {name}", ours, theirs, 1e-5)
+
+
+def test_under_autocast_the_gradients_of_parts_are_those_of_float32_weights():
+    x, weight, bias = (tensor.requires_grad_() for tensor in inputs((40,), 24, 12))
+
+    def gradients(module):
+        a, b = module.linear_parts(x, weight, (8, 4), bias)
+        return a, torch.autograd.grad((a.float() - 2 * b.float().mean()).pow(2).sum(), [x, weight])
+
+    with torch.autocast(DEVICE, torch.bfloat16):
+        y, found = gradients(triton)
+    assert y.dtype == torch.bfloat16
+    for name, ours, theirs in zip(NAMES, found, gradients(reference)[1], strict=False):
+        assert ours.dtype == torch.float32
+        assert_close(f"gradient of {name}", ours, theirs, 2e-2)
+
+
 def test_shape_propagation_agrees_with_the_kernels():
     tensors = inputs((2, 3), 8, 5)
     torch.library.opcheck(
@@ -69,3 +111,4 @@ def test_shape_propagation_agrees_with_the_kernels():
 def test_on_a_gpu_output_and_gradients(out, dtype):
     for rows in ((1,), (3, 1000), (256, 64)):
         compare(inputs(rows, 64, out, dtype), dtype)
+        compare_parts(inputs(rows, 64, out, dtype), (16, out - 16), dtype)

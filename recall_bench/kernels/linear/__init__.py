@@ -1,10 +1,12 @@
 """A linear map whose gradients come in few passes: what every mixer is mostly made of."""
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from recall_bench.kernels import dispatch
 
-__all__ = ["linear"]
+__all__ = ["linear", "linear_parts"]
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, backend: str = "auto") -> Tensor:
@@ -22,3 +24,22 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, backend: str =
         (…, M).
     """
     return dispatch.implementation("linear", backend, x)(x, weight, bias)
+
+
+def linear_parts(
+    x: Tensor,
+    weight: Tensor,
+    sizes: Sequence[int],
+    bias: Tensor | None = None,
+    backend: str = "auto",
+) -> tuple[Tensor, ...]:
+    """`linear`, split into parts of ``sizes`` features, which sum to M: views of one tensor.
+
+    The parts' gradients are used as they come: a split would first copy them into one tensor.
+
+    Returns:
+        (…, size) for each size. Not to be changed in place.
+    """
+    run = dispatch.implementation("linear", backend, x, "linear_parts")
+    parts: tuple[Tensor, ...] = run(x, weight, tuple(sizes), bias)
+    return parts

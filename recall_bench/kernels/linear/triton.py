@@ -20,9 +20,21 @@ def unavailable(op: str, tensor: Tensor) -> str | None:
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """See `recall_bench.kernels.linear.linear`."""
+    return _linear(_cast(x), weight, bias)
+
+
+def linear_parts(
+    x: Tensor, weight: Tensor, sizes: tuple[int, ...], bias: Tensor | None = None
+) -> tuple[Tensor, ...]:
+    """See `recall_bench.kernels.linear.linear_parts`."""
+    return _linear_parts(_cast(x), weight, bias, sizes)
+
+
+def _cast(x: Tensor) -> Tensor:
+    """x in the dtype of the products."""
     if torch.is_autocast_enabled(x.device.type):
-        x = x.to(torch.get_autocast_dtype(x.device.type))
-    return _linear(x, weight, bias)
+        return x.to(torch.get_autocast_dtype(x.device.type))
+    return x
 
 
 def _forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -39,11 +51,19 @@ def _backward(dy: Tensor, x: Tensor, weight: Tensor, bias: bool) -> tuple[Tensor
     """Gradients of x, of weight and of the bias, in float32, empty without one."""
     rows, inputs = dy.reshape(-1, dy.shape[-1]), x.reshape(-1, x.shape[-1])
     dx = (rows @ weight.to(dy.dtype)).view(x.shape)
-    if dy.is_cuda and dy.dtype != weight.dtype:
-        d_weight = torch.mm(rows.t(), inputs, out_dtype=weight.dtype)
-    else:
-        d_weight = (rows.t() @ inputs).to(weight.dtype)
+    d_weight = torch.empty_like(weight)
+    _weight_gradient(rows, inputs, d_weight)
     return dx, d_weight, column_sum(rows) if bias else dy.new_empty(0, dtype=torch.float32)
+
+
+def _weight_gradient(rows: Tensor, inputs: Tensor, d_weight: Tensor) -> None:
+    """d_weight = rows^T inputs, summed in its own precision."""
+    if rows.dtype == d_weight.dtype:
+        torch.mm(rows.t(), inputs, out=d_weight)
+    elif rows.is_cuda:
+        torch.mm(rows.t(), inputs, out_dtype=d_weight.dtype, out=d_weight)
+    else:
+        d_weight.copy_(rows.t() @ inputs)
 
 
 @_backward.register_fake
@@ -69,3 +89,45 @@ _linear_op = torch.library.custom_op("recall_bench::linear", _forward, mutates_a
 _linear_op.register_fake(_shapes)
 _linear_op.register_autograd(_differentiate, setup_context=_save)
 _linear = differentiable(_linear_op, _forward, _save, _differentiate)
+
+
+def _forward_parts(
+    x: Tensor, weight: Tensor, bias: Tensor | None, sizes: tuple[int, ...]
+) -> tuple[Tensor, ...]:
+    return _forward(x, weight, bias).split(sizes, -1)
+
+
+def _split_linear(
+    x: Tensor, weight: Tensor, bias: Tensor | None, sizes: tuple[int, ...]
+) -> tuple[Tensor, ...]:
+    parts: tuple[Tensor, ...] = _linear_op(x, weight, bias).split(sizes, -1)
+    return parts
+
+
+def _save_parts(ctx: Any, inputs: tuple[Any, ...], outputs: tuple[Tensor, ...]) -> None:
+    *tensors, ctx.sizes = inputs
+    _save(ctx, tuple(tensors), outputs[0])
+
+
+def _differentiate_parts(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+    """Each part's product is added to the gradient of x, and gives its rows of the weight's."""
+    x, weight = ctx.saved_tensors
+    inputs = x.reshape(-1, x.shape[-1])
+    dx, d_weight, sums = None, torch.empty_like(weight), []
+    for dy, part, d_part in zip(
+        gradients, weight.split(ctx.sizes), d_weight.split(ctx.sizes), strict=True
+    ):
+        if dy is None:
+            d_part.zero_()
+            sums.append(d_part.new_zeros(len(d_part)))
+            continue
+        rows, part = dy.reshape(-1, dy.shape[-1]), part.to(dy.dtype)
+        dx = rows @ part if dx is None else dx.addmm_(rows, part)
+        _weight_gradient(rows, inputs, d_part)
+        if ctx.bias_dtype is not None:
+            sums.append(column_sum(rows))
+    d_bias = None if ctx.bias_dtype is None else torch.cat(sums).to(ctx.bias_dtype)
+    return None if dx is None else dx.view(x.shape), d_weight, d_bias, None
+
+
+_linear_parts = differentiable(_split_linear, _forward_parts, _save_parts, _differentiate_parts)
