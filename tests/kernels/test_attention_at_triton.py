@@ -164,7 +164,7 @@ class TestOnGPU:
 @pytest.mark.parametrize(("Q", "T"), [(4, 64), (30, 128), (64, 256)])
 @pytest.mark.parametrize("d", [16, 64, 128])
 def test_single_tf32_products_keep_three_digits(tf32, Q, T, d):
-    compare(*inputs(3, Q, T, 2, d), None, 4e-3)
+    compare(*inputs(3, Q, T, 2, d), None, 6e-3)
 
 
 @on_gpu
@@ -175,7 +175,7 @@ def test_a_cuda_graph_replays_new_positions():
 
     def step():
         y = triton.attention_at(q, kv, positions)
-        return y, *torch.autograd.grad(y.square().sum(), (q, kv))
+        return y.detach(), *torch.autograd.grad(y.square().sum(), (q, kv))
 
     stream = torch.cuda.Stream()
     with torch.cuda.stream(stream):
