@@ -14,7 +14,7 @@ from torch import Tensor
 
 from recall_bench.kernels.triton_support import rows_contiguous
 
-FEW = 1024
+FEW = 2048
 """Rows that one program sums alone, for as few columns as fill a memory transaction."""
 
 STRIPS = 128

@@ -63,8 +63,9 @@ def test_neither_bias_nor_initial_inputs_match_the_reference(kernel):
     compare(inputs(1, 10, 20, kernel, bias=False, initial=False), "silu", torch.float32)
 
 
-def test_several_segments_and_blocks_of_channels_match_the_reference(monkeypatch):
-    monkeypatch.setattr(triton, "SEGMENT", 8)
+@pytest.mark.parametrize("chunks", [1, 2, 16])
+def test_programs_of_any_length_and_blocks_of_channels_match_the_reference(monkeypatch, chunks):
+    monkeypatch.setattr(triton, "CHUNKS", (chunks, chunks))
     compare(inputs(1, 20, 70, 3, gate=True), "silu", torch.float32)
 
 

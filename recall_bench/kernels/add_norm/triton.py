@@ -98,7 +98,7 @@ def _backward_kernel(
 
 WIDTH_LIMIT = 4096
 TILE = 2048  # elements
-PROGRAMS = 264  # two for each multiprocessor of a large GPU; their parts are summed afterwards
+PROGRAMS = 1056  # eight for each multiprocessor of a large GPU; their parts are summed afterwards
 
 
 def unavailable(op: str, tensor: Tensor) -> str | None:

@@ -180,7 +180,7 @@ def _lookup_backward(
     _piece_kernel[(further + V,)](
         gradient, positions, starts, piece_starts, piece_tokens, seed, d_weight, pieces,
         further, V, D, dropped, LEVELS=LEVELS,
-        SIZE=PIECE, FEW=_tile(D, 16), MANY=_tile(D, 32), DP=_padded(D), num_warps=2,
+        SIZE=PIECE, FEW=_tile(D, 4), MANY=_tile(D, 32), DP=_padded(D), num_warps=2,
     )  # fmt: skip
     if further > 0:
         columns = min(16, _padded(D))

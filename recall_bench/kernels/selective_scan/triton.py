@@ -56,7 +56,7 @@ class Pass(NamedTuple):
 
 
 FORWARD, BACKWARD = Pass(4, 1), Pass(4, 1)
-SPAN = 4
+SPAN = 8
 """Tokens from one kept state to the next, a multiple of either pass's chunk."""
 
 ELEMENTS = 8  # of a thread and token

@@ -225,7 +225,11 @@ def _backward_kernel(
 
 KERNEL_LIMIT = 8  # beyond, compilers take minutes and the reference is no slower
 CHANNELS = 64
-SEGMENT = 128  # tokens that one program of the backward pass goes through
+T_TILE = 8
+PROGRAMS = 2112  # of one warp: sixteen for each multiprocessor of a large GPU
+CHUNKS = 2, 16
+"""The fewest and the most chunks that one program of the backward pass goes through; it looks at one
+more, the next."""
 
 
 def unavailable(op: str, tensor: Tensor) -> str | None:
@@ -294,7 +298,7 @@ def _constants(
         "INITIAL": initial is not None,
         "GATE": gate is not None,
         "RESIDUAL": residual,
-        "T": 8,
+        "T": T_TILE,
         "C": CHANNELS,
         "num_warps": 1,  # several would share out the tokens of narrow inputs
     }
@@ -321,6 +325,14 @@ def _forward(
         *x.stride()[:2], *gates.stride()[:2], L, W, 0, **constants,
     )  # fmt: skip
     return y
+
+
+def _chunks(B: int, L: int, W: int) -> int:
+    """How many chunks of tokens a program of the backward pass goes through."""
+    rows = B * triton.cdiv(W, CHANNELS)
+    fewest, most = CHUNKS
+    filling = triton.cdiv(L, T_TILE) * rows // PROGRAMS
+    return min(max(filling, fewest), most, triton.cdiv(L, T_TILE))
 
 
 def _convolution_shapes(
@@ -358,8 +370,8 @@ def _convolution_backward(
     gates = x if gate is None else rows_contiguous(gate)
     constants = _constants(weight, bias, initial, gate, silu, residual)
     B, L, W = x.shape
-    chunks = triton.cdiv(min(L, SEGMENT), constants["T"])
-    segments = triton.cdiv(L, chunks * constants["T"])
+    chunks = _chunks(B, L, W)
+    segments = triton.cdiv(L, chunks * T_TILE)
     parts = torch.empty(B, segments, *d_affine.shape, dtype=torch.float32, device=x.device)
     _backward_kernel[B, segments, triton.cdiv(W, CHANNELS)](
         x, weight.contiguous(), bias, x if initial is None else initial.contiguous(), gates, dy,
