@@ -1,6 +1,6 @@
 import pytest
 import torch
-from comparing import TOLERANCE, assert_close, check, on_gpu, random
+from comparing import DEVICE, TOLERANCE, assert_close, check, on_gpu, random
 
 pytest.importorskip("triton")
 
@@ -43,6 +43,19 @@ def test_a_bfloat16_branch_on_a_float32_stream_matches_the_reference():
 
 def test_bfloat16_matches_the_reference():
     compare(inputs((3, 5), 20, torch.bfloat16), "rmsnorm", torch.bfloat16)
+
+
+def test_under_autocast_what_is_normalised_has_its_dtype_and_the_sum_keeps_its_own():
+    tensors = [x.requires_grad_() for x in inputs((3, 5), 20)]
+    with torch.autocast(DEVICE, torch.bfloat16):
+        normed, total = add_norm(*tensors, backend="triton")
+    assert (normed.dtype, total.dtype) == (torch.bfloat16, torch.float32)
+    exact = reference.add_norm(*tensors)
+    found = torch.autograd.grad(normed.float().pow(2).sum() + total.sum(), tensors)
+    wanted = torch.autograd.grad(exact[0].pow(2).sum() + exact[1].sum(), tensors)
+    for name, ours, theirs in zip(NAMES, found, wanted, strict=True):
+        assert ours.dtype == torch.float32
+        assert_close(f"gradient of {name}", ours, theirs, 2e-2)
 
 
 def test_more_rows_than_programs_match_the_reference(monkeypatch):
@@ -90,7 +103,7 @@ def test_shape_propagation_agrees_with_the_kernels():
     tensors = inputs((2, 3), 8)
     torch.library.opcheck(
         torch.ops.recall_bench.add_norm.default,
-        (*(x.requires_grad_() for x in tensors), 1e-5, True),
+        (*(x.requires_grad_() for x in tensors), 1e-5, True, torch.float32),
         test_utils=("test_schema", "test_faketensor", "test_autograd_registration"),
     )
     compare(tensors, "layernorm", torch.float32)

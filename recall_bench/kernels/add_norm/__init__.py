@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from recall_bench.kernels import dispatch
@@ -31,9 +32,13 @@ def add_norm(
         backend: "auto", "reference" or "triton"; Triton up to D = 4096.
 
     Returns:
-        The normalised values (…, D) in the dtype of x, and total, in that of ``x + residual``.
-        A total narrower than float32 is rounded before it is normalised.
+        The normalised values (…, D) in the dtype of x, under autocast in its own, and total, in
+        the dtype of ``x + residual``. A total narrower than float32 is rounded before it is
+        normalised.
     """
+    device = x.device.type
+    autocast = torch.is_autocast_enabled(device)
+    dtype = torch.get_autocast_dtype(device) if autocast else x.dtype
     run = dispatch.implementation("add_norm", backend, x)
-    normed, total = run(x, residual, weight, bias, eps, kind)
+    normed, total = run(x, residual, weight, bias, eps, kind, dtype)
     return normed, total

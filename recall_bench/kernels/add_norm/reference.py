@@ -16,15 +16,16 @@ def add_norm(
     bias: Tensor | None = None,
     eps: float = 1e-5,
     kind: Kind = "layernorm",
+    dtype: torch.dtype | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """See `recall_bench.kernels.add_norm.add_norm`."""
+    """See `recall_bench.kernels.add_norm.add_norm`; ``dtype`` is that of the first output."""
     total = x if residual is None else x + residual
-    dtype = torch.promote_types(total.dtype, torch.float32)
-    wide, weight = total.to(dtype), weight.to(dtype)
-    bias = None if bias is None else bias.to(dtype)
+    precise = torch.promote_types(total.dtype, torch.float32)
+    wide, weight = total.to(precise), weight.to(precise)
+    bias = None if bias is None else bias.to(precise)
     if kind == "layernorm":
         normed = F.layer_norm(wide, weight.shape, weight, bias, eps)
     else:
         normed = F.rms_norm(wide, weight.shape, weight, eps)
         normed = normed if bias is None else normed + bias
-    return normed.to(x.dtype), total
+    return normed.to(dtype or x.dtype), total

@@ -115,9 +115,11 @@ def add_norm(
     bias: Tensor | None = None,
     eps: float = 1e-5,
     kind: Kind = "layernorm",
+    dtype: torch.dtype | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """See `recall_bench.kernels.add_norm.add_norm`."""
-    normed, total = _add_norm(x, residual, weight, bias, eps, kind == "layernorm")
+    """See `recall_bench.kernels.add_norm.add_norm`; ``dtype`` is that of the first output."""
+    centre = kind == "layernorm"
+    normed, total = _add_norm(x, residual, weight, bias, eps, centre, dtype or x.dtype)
     return normed, total if total.shape == x.shape else x
 
 
@@ -137,9 +139,10 @@ def _forward(
     bias: Tensor | None,
     eps: float,
     centre: bool,
+    dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor]:
     """The normalised rows and the sum; without a residual the sum is empty."""
-    normed, total = _shapes(x, residual, weight, bias, eps, centre)
+    normed, total = _shapes(x, residual, weight, bias, eps, centre, dtype)
     if x.numel() == 0:
         return normed, total
     rows = _rows(x)
@@ -166,8 +169,9 @@ def _shapes(
     bias: Tensor | None,
     eps: float,
     centre: bool,
+    dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor]:
-    normed = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+    normed = torch.empty(x.shape, dtype=dtype, device=x.device)
     if residual is None:
         return normed, x.new_empty(0)
     dtype = torch.promote_types(x.dtype, residual.dtype)
@@ -223,7 +227,7 @@ def _backward_shapes(
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    x, residual, weight, bias, ctx.eps, ctx.centre = inputs
+    x, residual, weight, bias, ctx.eps, ctx.centre, _ = inputs
     ctx.x_dtype, ctx.bias_dtype = x.dtype, None if bias is None else bias.dtype
     ctx.residual_dtype = None if residual is None else residual.dtype
     ctx.save_for_backward(x if residual is None else output[1], weight)
@@ -252,8 +256,7 @@ def _differentiate(
         None if ctx.residual_dtype is None else d_residual if d_residual.numel() else dx,
         d_affine[0].to(weight.dtype),
         None if ctx.bias_dtype is None else d_affine[1].to(ctx.bias_dtype),
-        None,
-        None,
+        *(None,) * 3,
     )
 
 

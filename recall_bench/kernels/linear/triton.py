@@ -20,14 +20,16 @@ def unavailable(op: str, tensor: Tensor) -> str | None:
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """See `recall_bench.kernels.linear.linear`."""
-    return _linear(_cast(x), weight, bias)
+    x = _cast(x)
+    return _linear(x, weight, _like(x, weight), bias)
 
 
 def linear_parts(
     x: Tensor, weight: Tensor, sizes: tuple[int, ...], bias: Tensor | None = None
 ) -> tuple[Tensor, ...]:
     """See `recall_bench.kernels.linear.linear_parts`."""
-    return _linear_parts(_cast(x), weight, bias, sizes)
+    x = _cast(x)
+    return _linear_parts(x, weight, _like(x, weight), bias, sizes)
 
 
 def _cast(x: Tensor) -> Tensor:
@@ -37,21 +39,29 @@ def _cast(x: Tensor) -> Tensor:
     return x
 
 
-def _forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    bias = None if bias is None else bias.to(x.dtype)
-    return F.linear(x, weight.to(x.dtype), bias)
+def _like(x: Tensor, weight: Tensor) -> Tensor:
+    """The weight in the dtype of x, cast once for both passes; gradients are for the weight."""
+    return weight if weight.dtype == x.dtype else weight.detach().to(x.dtype)
 
 
-def _shapes(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def _forward(x: Tensor, weight: Tensor, factor: Tensor, bias: Tensor | None) -> Tensor:
+    """``factor`` is the weight in the dtype of x."""
+    return F.linear(x, factor, None if bias is None else bias.to(x.dtype))
+
+
+def _shapes(x: Tensor, weight: Tensor, factor: Tensor, bias: Tensor | None) -> Tensor:
     return x.new_empty(*x.shape[:-1], weight.shape[0])
 
 
 @torch.library.custom_op("recall_bench::linear_backward", mutates_args=())
-def _backward(dy: Tensor, x: Tensor, weight: Tensor, bias: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of x, of weight and of the bias, in float32, empty without one."""
+def _backward(
+    dy: Tensor, x: Tensor, factor: Tensor, dtype: torch.dtype, bias: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of x, of the weight in its ``dtype``, and of the bias, in float32, empty without
+    one."""
     rows, inputs = dy.reshape(-1, dy.shape[-1]), x.reshape(-1, x.shape[-1])
-    dx = (rows @ weight.to(dy.dtype)).view(x.shape)
-    d_weight = torch.empty_like(weight)
+    dx = (rows @ factor).view(x.shape)
+    d_weight = torch.empty_like(factor, dtype=dtype)
     _weight_gradient(rows, inputs, d_weight)
     return dx, d_weight, column_sum(rows) if bias else dy.new_empty(0, dtype=torch.float32)
 
@@ -68,21 +78,21 @@ def _weight_gradient(rows: Tensor, inputs: Tensor, d_weight: Tensor) -> None:
 
 @_backward.register_fake
 def _backward_shapes(
-    dy: Tensor, x: Tensor, weight: Tensor, bias: bool
+    dy: Tensor, x: Tensor, factor: Tensor, dtype: torch.dtype, bias: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    sums = dy.new_empty(weight.shape[0] if bias else 0, dtype=torch.float32)
-    return torch.empty_like(x), torch.empty_like(weight), sums
+    sums = dy.new_empty(factor.shape[0] if bias else 0, dtype=torch.float32)
+    return torch.empty_like(x), torch.empty_like(factor, dtype=dtype), sums
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    x, weight, bias = inputs
-    ctx.bias_dtype = None if bias is None else bias.dtype
-    ctx.save_for_backward(x, weight)
+    x, weight, factor, bias = inputs
+    ctx.dtype, ctx.bias_dtype = weight.dtype, None if bias is None else bias.dtype
+    ctx.save_for_backward(x, factor)
 
 
 def _differentiate(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-    dx, d_weight, d_bias = _backward(dy, *ctx.saved_tensors, ctx.bias_dtype is not None)
-    return dx, d_weight, None if ctx.bias_dtype is None else d_bias.to(ctx.bias_dtype)
+    dx, d_weight, d_bias = _backward(dy, *ctx.saved_tensors, ctx.dtype, ctx.bias_dtype is not None)
+    return dx, d_weight, None, None if ctx.bias_dtype is None else d_bias.to(ctx.bias_dtype)
 
 
 _linear_op = torch.library.custom_op("recall_bench::linear", _forward, mutates_args=())
@@ -92,15 +102,15 @@ _linear = differentiable(_linear_op, _forward, _save, _differentiate)
 
 
 def _forward_parts(
-    x: Tensor, weight: Tensor, bias: Tensor | None, sizes: tuple[int, ...]
+    x: Tensor, weight: Tensor, factor: Tensor, bias: Tensor | None, sizes: tuple[int, ...]
 ) -> tuple[Tensor, ...]:
-    return _forward(x, weight, bias).split(sizes, -1)
+    return _forward(x, weight, factor, bias).split(sizes, -1)
 
 
 def _split_linear(
-    x: Tensor, weight: Tensor, bias: Tensor | None, sizes: tuple[int, ...]
+    x: Tensor, weight: Tensor, factor: Tensor, bias: Tensor | None, sizes: tuple[int, ...]
 ) -> tuple[Tensor, ...]:
-    parts: tuple[Tensor, ...] = _linear_op(x, weight, bias).split(sizes, -1)
+    parts: tuple[Tensor, ...] = _linear_op(x, weight, factor, bias).split(sizes, -1)
     return parts
 
 
@@ -111,23 +121,23 @@ def _save_parts(ctx: Any, inputs: tuple[Any, ...], outputs: tuple[Tensor, ...]) 
 
 def _differentiate_parts(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
     """Each part's product is added to the gradient of x, and gives its rows of the weight's."""
-    x, weight = ctx.saved_tensors
+    x, factor = ctx.saved_tensors
     inputs = x.reshape(-1, x.shape[-1])
-    dx, d_weight, sums = None, torch.empty_like(weight), []
+    dx, d_weight, sums = None, torch.empty_like(factor, dtype=ctx.dtype), []
     for dy, part, d_part in zip(
-        gradients, weight.split(ctx.sizes), d_weight.split(ctx.sizes), strict=True
+        gradients, factor.split(ctx.sizes), d_weight.split(ctx.sizes), strict=True
     ):
         if dy is None:
             d_part.zero_()
             sums.append(d_part.new_zeros(len(d_part)))
             continue
-        rows, part = dy.reshape(-1, dy.shape[-1]), part.to(dy.dtype)
+        rows = dy.reshape(-1, dy.shape[-1])
         dx = rows @ part if dx is None else dx.addmm_(rows, part)
         _weight_gradient(rows, inputs, d_part)
         if ctx.bias_dtype is not None:
             sums.append(column_sum(rows))
     d_bias = None if ctx.bias_dtype is None else torch.cat(sums).to(ctx.bias_dtype)
-    return None if dx is None else dx.view(x.shape), d_weight, d_bias, None
+    return None if dx is None else dx.view(x.shape), d_weight, None, d_bias, None
 
 
 _linear_parts = differentiable(_split_linear, _forward_parts, _save_parts, _differentiate_parts)

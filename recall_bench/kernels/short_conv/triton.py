@@ -228,8 +228,8 @@ CHANNELS = 64
 T_TILE = 8
 PROGRAMS = 2112  # of one warp: sixteen for each multiprocessor of a large GPU
 CHUNKS = 2, 16
-"""The fewest and the most chunks that one program of the backward pass goes through; it looks at one
-more, the next."""
+"""The fewest and the most chunks that one program of the backward pass goes through; it also looks
+at the next."""
 
 
 def unavailable(op: str, tensor: Tensor) -> str | None:
