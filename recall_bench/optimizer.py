@@ -25,7 +25,7 @@ class AdamW:
     Parameters marked by `exempt_from_decay` are not decayed. PyTorch's kernel keeps only a few
     multiprocessors of a GPU busy with a small model, so there it gets pieces of the small tensors,
     and the large ones have a kernel of their own. All state is made here and changed in place,
-    ``rate`` included, as a CUDA graph needs it.
+    ``rate`` included, as a CUDA graph needs it. ``means`` are the running means of the gradients.
     """
 
     def __init__(self, parameters: Iterable[Tensor], rate: float, weight_decay: float):
@@ -33,7 +33,7 @@ class AdamW:
         device = self.parameters[0].device
         self.rate = torch.tensor(rate, device=device)
         self._count = torch.zeros((), device=device)  # of steps
-        self._first = [torch.zeros_like(p) for p in self.parameters]
+        self.means = [torch.zeros_like(p) for p in self.parameters]
         self._second = [torch.zeros_like(p) for p in self.parameters]
         exempt = [getattr(p, "_no_weight_decay", False) for p in self.parameters]
         self._groups = [
@@ -72,7 +72,7 @@ class AdamW:
         """A parameter, its gradient and both means."""
         parameter = self.parameters[index]
         assert parameter.grad is not None
-        return parameter, parameter.grad, self._first[index], self._second[index]
+        return parameter, parameter.grad, self.means[index], self._second[index]
 
     def _pieces(self, tensors: Iterable[Tensor]) -> list[Tensor]:
         if not self._cut:
@@ -81,11 +81,11 @@ class AdamW:
 
     def tensors(self) -> Iterator[Tensor]:
         """All state but the learning rate, which follows from the epoch."""
-        yield from (self._count, *self._first, *self._second)
+        yield from (self._count, *self.means, *self._second)
 
     def state_dict(self) -> dict[str, Any]:
         """For a checkpoint."""
-        return {"count": self._count, "first": self._first, "second": self._second}
+        return {"count": self._count, "first": self.means, "second": self._second}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict`; raises `KeyError` where it is none."""

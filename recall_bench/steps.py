@@ -36,6 +36,12 @@ TRIAL_RATE = 1e-3
 TOLERANCE = 1e-3
 """Relative difference of the loss that sums in another order may cause over the trials."""
 
+MEAN_TOLERANCE = 0.05
+"""The same of a parameter's mean gradient, which shows what a loss hides in an untrained model."""
+
+NEGLIGIBLE = 0.01
+"""A mean gradient smaller than this share of the largest is compared as if it were so large."""
+
 
 class Steps:
     """Takes optimiser steps and sums their losses, on the device, in ``loss``."""
@@ -119,14 +125,14 @@ class GraphSteps(Steps):
     def _capture(self, index: int, start: "_Snapshot") -> torch.cuda.CUDAGraph:
         """The graph of a step on the next batch of a segment."""
 
-        def losses(step: Callable[[], Tensor]) -> list[float]:
-            """Those of a few steps on the first batch."""
+        def trials(step: Callable[[], Tensor]) -> tuple[list[float], list[Tensor]]:
+            """The losses of a few steps on the first batch, and what the gradients were."""
             start.restore()
             found = []
             for _ in range(TRIALS):
                 self._row.zero_()
                 found.append(step().item())
-            return found
+            return found, [mean.clone() for mean in self.optimizer.means]
 
         def replay() -> Tensor:
             graph.replay()
@@ -135,17 +141,19 @@ class GraphSteps(Steps):
         stream = torch.cuda.Stream(self.loss.device)
         stream.wait_stream(torch.cuda.current_stream(self.loss.device))
         with torch.cuda.stream(stream):
-            expected = losses(lambda: self._take_next(index))
+            expected, means = trials(lambda: self._take_next(index))
         torch.cuda.current_stream(self.loss.device).wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self._pool, stream=stream):
             loss = self._take_next(index)
-        got = losses(replay)
+        got, their_means = trials(replay)
         close = torch.isclose(
             torch.tensor(got), torch.tensor(expected), rtol=TOLERANCE, atol=0, equal_nan=True
         )
         if not close.all():
             raise CannotCapture(f"losses from a graph were {got}, without it {expected}")
+        if _differ(their_means, means):
+            raise CannotCapture("gradients from a graph are not those without it")
         return graph
 
     def _take_next(self, index: int) -> Tensor:
@@ -155,6 +163,13 @@ class GraphSteps(Steps):
         self.loss += loss
         row += 1
         return loss
+
+
+def _differ(some: list[Tensor], others: list[Tensor]) -> bool:
+    """Whether any two tensors differ by more than the tolerance; NaN is left to the losses."""
+    norms = torch.stack([x.norm() for x in others])
+    apart = torch.stack([(x - y).norm() for x, y in zip(some, others, strict=True)])
+    return bool((apart > MEAN_TOLERANCE * norms.clamp(min=NEGLIGIBLE * norms.max())).any())
 
 
 class CannotCapture(RuntimeError):

@@ -9,7 +9,7 @@ from recall_bench.data import load_split
 from recall_bench.kernels.embedding import token_order
 from recall_bench.model import build_model, isolated_rng
 from recall_bench.optimizer import AdamW
-from recall_bench.steps import VARIABLE, GraphSteps, PackedBatches, Steps, make_steps
+from recall_bench.steps import VARIABLE, GraphSteps, PackedBatches, Steps, _differ, make_steps
 from recall_bench.tasks import IGNORE
 from recall_bench.training import train
 
@@ -45,6 +45,13 @@ def test_packed_batches_are_the_batches_with_the_last_one_filled_up() -> None:
             assert (got.targets[rows:] == IGNORE).all()
             assert got.order is not None
             assert all(map(torch.equal, got.order, token_order(got.inputs, 64)))
+
+
+def test_means_differ_where_any_tensor_is_far_off_and_not_by_rounding() -> None:
+    large, small = torch.full((10,), 1.0), torch.full((10,), 0.1)
+    assert not _differ([large, small], [large * 1.001, small * 1.001])
+    assert _differ([large, small], [large, small * 2])
+    assert not _differ([large, small * 1e-4], [large, small * -1e-4])
 
 
 def test_steps_without_a_gpu_are_eager_and_the_record_says_so() -> None:
@@ -101,7 +108,7 @@ class ForgetfulMixer(AttentionMixer):
 
 @pytest.mark.gpu
 @pytest.mark.parametrize(
-    ("mixer", "reason"), [(WaitingMixer, "captur"), (ForgetfulMixer, "losses from a graph")]
+    ("mixer", "reason"), [(WaitingMixer, "captur"), (ForgetfulMixer, "from a graph")]
 )
 def test_a_mixer_that_no_graph_can_hold_trains_without_one_and_says_why(
     mixer: type[AttentionMixer], reason: str
