@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from recall_bench import bounds
-from recall_bench.ceilings import Setting, recall_setting, window_limit
+from recall_bench.ceilings import Setting, recall_setting, window_limit, with_ceiling
 from recall_bench.errors import UserError
 from recall_bench.frontier import as_points, frontier, mean_of_segments, one_experiment
 from recall_bench.plot_labels import annotate as annotate_points
@@ -31,6 +31,9 @@ from recall_bench.plot_style import (
 
 __all__ = ["plot_frontier", "save"]
 
+HOLLOW: dict[str, Any] = {"markerfacecolor": "none", "markeredgewidth": 0.8}
+"""How published points look."""
+
 
 def plot_frontier(
     data: pd.DataFrame,
@@ -44,6 +47,8 @@ def plot_frontier(
     values: int | None = None,
     ceiling: bool = True,
     annotate: bool = False,
+    published: pd.DataFrame | None = None,
+    efficiency: bool = False,
     width: float = 6.8,
 ) -> Figure:
     """Recall against the bytes that one sequence carries, with the frontier and its limits.
@@ -57,8 +62,10 @@ def plot_frontier(
 
     ``data`` and ``highlight`` hold runs or points; ``highlight`` may also be a collection of run
     ids. Highlighted points lie on top with a dark edge, named ``highlight_label`` in the legend.
-    ``annotate`` writes the knobs that vary beside the points; ``width`` is in inches: 3.4 for a
-    column, 6.8 for a page. ``path``, one or several, says where to `save`.
+    ``annotate`` writes the knobs that vary beside the points. ``published`` are the points of a
+    published figure (`recall_bench.published.points_of`), drawn hollow. ``efficiency`` writes the
+    best `ceilings.with_ceiling` of each architecture into the legend. ``width`` is in inches: 3.4
+    for a column, 6.8 for a page. ``path``, one or several, says where to `save`.
 
     Raises `UserError` where nothing can be plotted or several experiments are mixed.
     """
@@ -68,6 +75,8 @@ def plot_frontier(
     with print_style():
         figure, axes = new_figure(width, (0.55 if width >= 5 else 0.72) * width + 0.1, title)
         _draw_frontier(axes, table)
+        if published is not None:
+            _draw_published(axes, published, styles, width)
         for row in table.to_dict("records"):
             _draw_point(axes, row, styles[row["architecture"]], width)
             _draw_window(axes, row, [] if setting is None else setting[0])
@@ -79,7 +88,8 @@ def plot_frontier(
         if setting is not None and ceiling:
             _draw_ceiling(axes, *setting, wide=width >= 5)
         _draw_task_ceiling(axes, table)
-        legend_outside(figure, _legend(axes, table, styles, width, highlight_label, annotate))
+        handles = _legend(axes, table, styles, width, highlight_label, annotate, efficiency)
+        legend_outside(figure, handles)
         if annotate:
             annotate_points(figure, axes, table, styles)
         save(figure, path)
@@ -152,6 +162,15 @@ def _draw_point(axes: Axes, row: Mapping[Any, Any], style: Style, width: float) 
     axes.plot(x, row["test_accuracy"], zorder=top, **mean_marker(style, width, row["yours"]))
 
 
+def _draw_published(
+    axes: Axes, published: pd.DataFrame, styles: Mapping[str, Style], width: float
+) -> None:
+    for row in published.to_dict("records"):
+        if style := styles.get(row["architecture"]):
+            look = {**mean_marker(style, width), **HOLLOW, "markeredgecolor": style.color}
+            axes.plot(row["state_bytes"], row["accuracy"], gid="published", zorder=3.5, **look)
+
+
 def _draw_window(axes: Axes, row: Mapping[Any, Any], segments: list[Any]) -> None:
     y = window_limit(row, segments)
     if y is not None:
@@ -182,13 +201,18 @@ def _legend(
     width: float,
     yours: str,
     annotated: bool,
+    efficiency: bool,
 ) -> list[Line2D]:
     handles = []
+    best: dict[Any, Any] = {}
+    if efficiency:
+        best = with_ceiling(table).groupby("architecture")["efficiency"].max().to_dict()
     for mine in (True, False):
         for name in table.loc[table["yours"] == mine, "architecture"].unique():
             knobs = varying_knobs(table.loc[table["architecture"] == name, "knobs"])
             label = f"{name} ({yours})" if mine else name
             label += f": {'/'.join(knobs)}" if annotated and knobs else ""
+            label += f", {share:.2%}" if (share := best.get(name, np.nan)) > 0 else ""
             look = mean_marker(styles[name], width, mine)
             handles.append(Line2D([], [], linestyle="none", label=label, **look))
     gray: dict[str, Any] = {"color": "0.5", "linestyle": "none", "markeredgewidth": 0}
@@ -199,4 +223,9 @@ def _legend(
     handles += [line for line in axes.lines if line.get_label() == "frontier"]
     if any(line.get_gid() == "window-ceiling" for line in axes.lines):
         handles.append(Line2D([], [], label="window's ceiling", **WINDOW_DASH))
+    if any(line.get_gid() == "published" for line in axes.lines):
+        look = {**HOLLOW, "marker": "o", "markersize": 6, "markeredgecolor": "0.4"}
+        handles.append(Line2D([], [], linestyle="none", label="published", **look))
+    if best:
+        handles.append(Line2D([], [], linestyle="none", label="%: bits recalled\na bit of state"))
     return handles

@@ -25,7 +25,7 @@ class Published(NamedTuple):
     architecture: str
     knobs: Mapping[str, int]
     accuracy: float
-    state_bytes: int | None
+    state_bytes: int
 
 
 def _based(width: int, feature_dim: int, accuracy: float, kilobytes: float) -> Published:
@@ -51,9 +51,11 @@ FIGURE_2 = (
         Published("h3", {"d_model": width}, accuracy, 2 * width * (width // 4) * 4)
         for width, accuracy in ((64, 0.189), (128, 0.248), (256, 0.247))
     ),
-    *(Published("attention", {"d_model": width}, 1.0, None) for width in (64, 128)),
+    *(Published("attention", {"d_model": w}, 1.0, 4 * 2 * w * 1024) for w in (64, 128)),
     *(
-        Published("sliding-window", {"d_model": 128, "window": window}, accuracy, None)
+        Published(
+            "sliding-window", {"d_model": 128, "window": window}, accuracy, 4 * 2 * 128 * window
+        )
         for window, accuracy in (
             (8, 0.081),
             (16, 0.145),
@@ -84,10 +86,9 @@ def compare(data: pd.DataFrame, figure: str = "figure2") -> pd.DataFrame:
     reach where the model is windows and short convolutions alone. Raises `UserError` for an unknown
     figure.
     """
-    if figure not in FIGURES:
-        raise UserError(f"Unknown figure '{figure}'. {nearest(figure, FIGURES)}")
+    points = _figure(figure)
     table = with_ceiling(as_points(data)).sort_values(["architecture", "state_bytes", "knobs"])
-    rows = [(row, _find(FIGURES[figure], row)) for row in table.to_dict("records")]
+    rows = [(row, _find(points, row)) for row in table.to_dict("records")]
     known = [found.accuracy if found else np.nan for _, found in rows]
     counted = [found.state_bytes if found else None for _, found in rows]
     return table.assign(
@@ -96,6 +97,20 @@ def compare(data: pd.DataFrame, figure: str = "figure2") -> pd.DataFrame:
         difference=table["test_accuracy"].to_numpy() - np.asarray(known),
         window_ceiling=[_window(row) for row, _ in rows],
     ).reset_index(drop=True)
+
+
+def points_of(figure: str) -> pd.DataFrame:
+    """The published points: architecture, knobs, accuracy and state_bytes.
+
+    Raises `UserError` for an unknown figure.
+    """
+    return pd.DataFrame(_figure(figure))
+
+
+def _figure(name: str) -> tuple[Published, ...]:
+    if name not in FIGURES:
+        raise UserError(f"Unknown figure '{name}'. {nearest(name, FIGURES)}")
+    return FIGURES[name]
 
 
 def _find(figure: tuple[Published, ...], row: Mapping[Any, Any]) -> Published | None:

@@ -8,11 +8,13 @@ from synthetic_runs import FIGURE_2, run, table
 
 from recall_bench import registry
 from recall_bench.bounds import mean_recall_ceiling, window_ceiling
+from recall_bench.ceilings import with_ceiling
 from recall_bench.errors import UserError
 from recall_bench.frontier import points
 from recall_bench.plot_slices import plot_slices
 from recall_bench.plot_style import STYLES, bytes_text, styles_of
 from recall_bench.plots import plot_frontier, save
+from recall_bench.published import points_of
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -104,6 +106,23 @@ def test_the_legend_names_the_architectures_and_the_limits(figure):
         "frontier",
         "window's ceiling",
     ]
+
+
+def test_published_points_are_hollow_and_only_of_architectures_that_are_there() -> None:
+    published = points_of("figure2")
+    figure = plot_frontier(runs(), published=published)
+    drawn = [line for line in axes_of(figure).lines if line.get_gid() == "published"]
+    known = published[published["architecture"].isin(["based", "mamba", "sliding-window"])]
+    assert len(drawn) == len(known)
+    assert {line.get_markerfacecolor() for line in drawn} == {"none"}
+    assert legend_of(figure)[-1] == "published"
+
+
+def test_the_legend_tells_the_best_efficiency_where_it_is_asked_for() -> None:
+    shares = with_ceiling(points(runs())).groupby("architecture")["efficiency"].max()
+    legend = legend_of(plot_frontier(runs(), efficiency=True))
+    assert legend[:2] == [f"{name}, {shares[name]:.2%}" for name in ("based", "mamba")]
+    assert "bits recalled" in legend[-1]
 
 
 def test_the_frontier_line_passes_through_the_unbeaten_points(figure):

@@ -31,10 +31,18 @@ def plot(
     annotate: Annotated[
         bool, typer.Option("--annotate", help="Write the knobs beside the points.")
     ] = False,
+    published: Annotated[
+        str | None, typer.Option(metavar="FIGURE", help="Draw published points as well: figure2.")
+    ] = None,
+    efficiency: Annotated[
+        bool,
+        typer.Option("--efficiency", help="Say how many bits are recalled for a bit of state."),
+    ] = False,
     debug: Debug = False,
 ) -> None:
     """Draw the recall-memory frontier of a store, scores by slice, or a suite's heat map."""
     from recall_bench import plots
+    from recall_bench import published as figures
     from recall_bench.plot_slices import plot_slices
 
     fresh = load_runs(store, task)
@@ -51,7 +59,13 @@ def plot(
         return
     frame, highlight = (fresh, None) if over is None else (load_runs(over, task), fresh)
     figure = plots.plot_frontier(
-        frame, title=title, highlight=highlight, experiment=experiment, annotate=annotate
+        frame,
+        title=title,
+        highlight=highlight,
+        experiment=experiment,
+        annotate=annotate,
+        published=figures.points_of(published) if published else None,
+        efficiency=efficiency,
     )
     plots.save(figure, output)
     print(f"Wrote {output}")

@@ -13,4 +13,4 @@ recall-bench sweep --preset figure2 --store "$store" --arch based,attention,mamb
     --seeds 3 --seeds-at-best-rate
 recall-bench export --store "$store" --output $here/records.parquet
 recall-bench report --store "$store" --published figure2 > $here/table.md
-recall-bench plot --store "$store" --output $here/frontier.png
+recall-bench plot --store "$store" --output $here/frontier.png --published figure2 --efficiency
