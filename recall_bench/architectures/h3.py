@@ -15,7 +15,11 @@ from recall_bench.architectures.base import (
     rows_at,
 )
 from recall_bench.architectures.linear import Linear
+from recall_bench.kernels.precision import without_autocast
 from recall_bench.registry import register_architecture
+
+DIRECT = 512
+"""On a GPU, sequences up to this length are convolved by a matrix product instead of the FFT."""
 
 DT_MIN, DT_MAX = 1e-3, 1e-1
 """Range of the step sizes at the start, drawn uniformly in log space."""
@@ -100,8 +104,9 @@ class H3Mixer(Mixer):
         q, k, v = self.q_proj(x), self.k_proj(x), self.v_proj(x)
         kv = self._outer(_causal_convolution(k.mT, self._taps()), v.mT)
         A, B, C = self._discrete()
-        kernel = 2 * ((B * C)[:, None] @ _powers(A, x.shape[1])).real  # (H, 1, L)
-        y = _causal_convolution(kv, kernel[:, None]) + self.D[:, None, None, None] * kv
+        kernel = 2 * ((B * C)[:, None] @ _powers(A, x.shape[1])).real.squeeze(1)  # (H, L)
+        kernel = kernel + F.pad(self.D[:, None], (0, x.shape[1] - 1))
+        y = _causal_convolution(kv, kernel)
         return self._contract(q.mT, y).mT.to(x.dtype), k, kv
 
     def _outer(self, k: Tensor, v: Tensor) -> Tensor:
@@ -139,11 +144,30 @@ def _powers(base: Tensor, length: int) -> Tensor:
 
 
 def _causal_convolution(x: Tensor, kernel: Tensor) -> Tensor:
-    """x (…, L) with kernel (…, M), by the FFT; in the dtype of the kernel."""
-    length = x.shape[-1]
-    size = max(1, length + kernel.shape[-1])
-    product = torch.fft.rfft(x.to(kernel.dtype), size) * torch.fft.rfft(kernel, size)
+    """x (B, H, …, L) with a kernel for each H, (H, M); in the dtype of the kernel."""
+    x, kernel = x.to(kernel.dtype), kernel[:, : x.shape[-1]]
+    if x.is_cuda and 0 < x.shape[-1] <= DIRECT:
+        return convolve_by_product(x, kernel)
+    return convolve_by_fft(x, kernel)
+
+
+def convolve_by_fft(x: Tensor, kernel: Tensor) -> Tensor:
+    """x (B, H, …, L), kernel (H, M) with M <= L -> (B, H, …, L)."""
+    length, taps = x.shape[-1], kernel.shape[-1]
+    size = max(1, length + taps)
+    kernel = kernel.view(-1, *[1] * (x.dim() - 3), taps)
+    product = torch.fft.rfft(x, size) * torch.fft.rfft(kernel, size)
     return torch.fft.irfft(product, size)[..., :length]
+
+
+def convolve_by_product(x: Tensor, kernel: Tensor) -> Tensor:
+    """The same for L > 0, by the matrix whose row t holds the taps of output t."""
+    length, taps = x.shape[-1], kernel.shape[-1]
+    backwards = F.pad(kernel, (length - 1, length - taps)).flip(-1)  # (H, 2 L - 1)
+    matrix = backwards.unfold(-1, length, 1).flip(-2)  # kernel[t - s] at (t, s)
+    with without_autocast(x.device):
+        y = x.transpose(0, 1).flatten(1, -2) @ matrix.mT  # (H, B …, L)
+    return y.view(x.shape[1], x.shape[0], *x.shape[2:]).transpose(0, 1)
 
 
 @register_architecture("h3")
