@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from recall_bench.architectures import Architecture, Mixer, State
-from recall_bench.architectures.base import rows_at
 from recall_bench.architectures.linear import Linear
 from recall_bench.config import ModelConfig, RunConfig
 from recall_bench.kernels.add_norm import add_norm
 from recall_bench.kernels.embedding import TokenOrder, embedding
+from recall_bench.kernels.rows_at import rows_at
 from recall_bench.readout import SequenceReadout
 
 INIT_STD = 0.02

@@ -7,12 +7,13 @@ from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn import functional as F
 
-from recall_bench.architectures.base import Architecture, Mixer, State, rows_at
+from recall_bench.architectures.base import Architecture, Mixer, State
 from recall_bench.architectures.linear import Linear
 from recall_bench.architectures.rotary import rotate
 from recall_bench.kernels.attention import attention
 from recall_bench.kernels.attention_at import attention_at
 from recall_bench.kernels.linear import linear
+from recall_bench.kernels.rows_at import rows_at
 from recall_bench.registry import register_architecture
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from recall_bench import registry
 from recall_bench.config import Component
 from recall_bench.errors import UserError
+from recall_bench.kernels.rows_at import rows_at
 
 State: TypeAlias = Mapping[str, Any]
 """Nested dict of tensors, batch first: what a mixer carries from one token to the next."""
@@ -62,12 +63,6 @@ class Mixer(nn.Module):
         """Zeros on this mixer's device, in its parameters' dtype unless told otherwise."""
         like = next(self.parameters())
         return torch.zeros(shape, device=like.device, dtype=dtype or like.dtype)
-
-
-def rows_at(x: Tensor, positions: Tensor) -> Tensor:
-    """x (batch, length, …) at positions (batch, queries): (batch, queries, …)."""
-    index = positions.view(*positions.shape, *[1] * (x.dim() - 2))
-    return x.gather(1, index.expand(-1, -1, *x.shape[2:]))
 
 
 def keep_initialisation(*parameters: Tensor) -> None:

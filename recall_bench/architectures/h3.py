@@ -7,15 +7,10 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recall_bench.architectures.base import (
-    Architecture,
-    Mixer,
-    State,
-    exempt_from_decay,
-    rows_at,
-)
+from recall_bench.architectures.base import Architecture, Mixer, State, exempt_from_decay
 from recall_bench.architectures.linear import Linear
 from recall_bench.kernels.precision import without_autocast
+from recall_bench.kernels.rows_at import rows_at
 from recall_bench.registry import register_architecture
 
 DIRECT = 512

@@ -13,10 +13,10 @@ from recall_bench.architectures.base import (
     State,
     exempt_from_decay,
     keep_initialisation,
-    rows_at,
 )
 from recall_bench.architectures.linear import Linear
 from recall_bench.kernels.linear import linear
+from recall_bench.kernels.rows_at import rows_at
 from recall_bench.kernels.selective_scan import selective_scan, selective_scan_step
 from recall_bench.kernels.short_conv import short_conv, short_conv_step
 from recall_bench.registry import register_architecture

@@ -6,9 +6,10 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from recall_bench.architectures.attention import check_heads
-from recall_bench.architectures.base import Architecture, Mixer, State, rows_at
+from recall_bench.architectures.base import Architecture, Mixer, State
 from recall_bench.architectures.linear import Linear
 from recall_bench.kernels.linear import linear
+from recall_bench.kernels.rows_at import rows_at
 from recall_bench.kernels.taylor_attention import (
     TaylorState,
     empty_state,

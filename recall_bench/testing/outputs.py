@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recall_bench.architectures.base import rows_at
+from recall_bench.kernels.rows_at import rows_at
 from recall_bench.testing.compare import agree, require_finite, same_layout
 from recall_bench.testing.report import Failure
 from recall_bench.testing.subject import MixerSubject, scan, seeded

@@ -15,6 +15,7 @@ from recall_bench.kernels.attention_at import triton as attention_at
 from recall_bench.kernels.selective_scan import triton as scan
 from recall_bench.kernels.selective_scan.triton_backward import sum_parts_kernel
 from recall_bench.kernels.short_conv import triton as conv
+from recall_bench.kernels.triton_rows import _add_rows_kernel
 
 HOPPER = GPUTarget("cuda", 90, 32)
 
@@ -47,7 +48,7 @@ POINTERS = {
     "u", "delta", "A", "B", "C", "D", "z", "bias", "h0", "y", "h_last", "starts", "dy", "dh_last",
     "du", "d_delta", "dz", "dA", "dBC", "dD_bias", "dh0", "parts", "total", "x", "weight",
     "initial", "gate", "dx", "d_gate", "d_initial", "residual", "normed", "d_normed", "d_total",
-    "d_residual", "q", "kv", "lse", "dq", "dkv",
+    "d_residual", "q", "kv", "lse", "dq", "dkv", "out", "rows",
 }  # fmt: skip
 NARROW = (
     "u",
@@ -108,4 +109,5 @@ if __name__ == "__main__":
     build(sum_parts_kernel, (), 4, ROWS=16, TILE=128)
     build_attention_at(tl.bfloat16, NARROW)
     build_attention_at(tl.float32, ())
+    build(_add_rows_kernel, ("out", "rows"), N=128, R=8, C=128)
     print("compiled")
