@@ -12,8 +12,6 @@ from recall_bench.architectures.linear import Linear
 from recall_bench.architectures.rotary import rotate
 from recall_bench.kernels.attention import attention
 from recall_bench.kernels.attention_at import attention_at
-from recall_bench.kernels.linear import linear
-from recall_bench.kernels.rows_at import rows_at
 from recall_bench.registry import register_architecture
 
 
@@ -57,13 +55,9 @@ class AttentionMixer(Mixer):
 
     def at(self, x: Tensor, positions: Tensor) -> Tensor:
         """Queries are projected and answered at ``positions`` alone; all tokens are keys."""
-        width, heads = self.out.in_features, (self.num_heads, self.head_dim)
-        for_q, for_kv = zip(  # split, not sliced: one copy gathers the gradients
-            *(part.split((width, 2 * width)) for part in (self.qkv.weight, self.qkv.bias)),
-            strict=True,
-        )
-        q = linear(rows_at(x, positions), *for_q).unflatten(-1, heads)
-        kv = linear(x, *for_kv).unflatten(-1, (2, *heads))
+        heads = self.num_heads, self.head_dim
+        q, kv = self.qkv.at(x, positions, self.out.in_features)
+        q, kv = q.unflatten(-1, heads), kv.unflatten(-1, (2, *heads))
         if self.rotary:
             k, v = kv.unbind(-3)
             q, kv = rotate(q, positions), torch.stack([rotate(k, self._positions(x)), v], -3)

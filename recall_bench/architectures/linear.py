@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from recall_bench.kernels.linear import linear, linear_parts
+from recall_bench.kernels.linear_at import linear_at
 
 
 class Linear(nn.Linear):
@@ -14,3 +15,7 @@ class Linear(nn.Linear):
     def parts(self, x: Tensor, *sizes: int) -> tuple[Tensor, ...]:
         """The output split into parts of these sizes, not to be changed in place."""
         return linear_parts(x, self.weight, sizes, self.bias)
+
+    def at(self, x: Tensor, positions: Tensor, size: int) -> tuple[Tensor, Tensor]:
+        """The first ``size`` outputs at ``positions`` alone, and the others everywhere."""
+        return linear_at(x, positions, self.weight, size, self.bias)

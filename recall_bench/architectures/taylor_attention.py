@@ -8,7 +8,6 @@ from torch import Tensor
 from recall_bench.architectures.attention import check_heads
 from recall_bench.architectures.base import Architecture, Mixer, State
 from recall_bench.architectures.linear import Linear
-from recall_bench.kernels.linear import linear
 from recall_bench.kernels.rows_at import rows_at
 from recall_bench.kernels.taylor_attention import (
     TaylorState,
@@ -47,9 +46,8 @@ class TaylorAttentionMixer(Mixer):
         if x.is_cuda:
             return self.out(rows_at(taylor_attention(*self._project(x)).flatten(-2), positions))
         features, width = self.num_heads * self.feature_dim, self.out.in_features
-        for_q, for_kv = self.qkv.weight.split((features, features + width))
-        q = linear(rows_at(x, positions), for_q)
-        k, v = linear(x, for_kv).split((features, width), -1)
+        q, kv = self.qkv.at(x, positions, features)
+        k, v = kv.split((features, width), -1)
         q, k, v = (part.unflatten(-1, (self.num_heads, -1)) for part in (q, k, v))
         return self.out(taylor_attention_at(q, k, v, positions).flatten(-2))
 

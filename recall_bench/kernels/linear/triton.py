@@ -20,26 +20,26 @@ def unavailable(op: str, tensor: Tensor) -> str | None:
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """See `recall_bench.kernels.linear.linear`."""
-    x = _cast(x)
-    return _linear(x, weight, _like(x, weight), bias)
+    x = cast(x)
+    return _linear(x, weight, like(x, weight), bias)
 
 
 def linear_parts(
     x: Tensor, weight: Tensor, sizes: tuple[int, ...], bias: Tensor | None = None
 ) -> tuple[Tensor, ...]:
     """See `recall_bench.kernels.linear.linear_parts`."""
-    x = _cast(x)
-    return _linear_parts(x, weight, _like(x, weight), bias, sizes)
+    x = cast(x)
+    return _linear_parts(x, weight, like(x, weight), bias, sizes)
 
 
-def _cast(x: Tensor) -> Tensor:
+def cast(x: Tensor) -> Tensor:
     """x in the dtype of the products."""
     if torch.is_autocast_enabled(x.device.type):
         return x.to(torch.get_autocast_dtype(x.device.type))
     return x
 
 
-def _like(x: Tensor, weight: Tensor) -> Tensor:
+def like(x: Tensor, weight: Tensor) -> Tensor:
     """The weight in the dtype of x, cast once for both passes; gradients are for the weight."""
     return weight if weight.dtype == x.dtype else weight.detach().to(x.dtype)
 
@@ -59,11 +59,19 @@ def _backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of x, of the weight in its ``dtype``, and of the bias, in float32, empty without
     one."""
-    rows, inputs = dy.reshape(-1, dy.shape[-1]), x.reshape(-1, x.shape[-1])
-    dx = (rows @ factor).view(x.shape)
     d_weight = torch.empty_like(factor, dtype=dtype)
+    dx, sums = gradients(dy, x, factor, d_weight, bias)
+    return dx, d_weight, sums
+
+
+def gradients(
+    dy: Tensor, x: Tensor, factor: Tensor, d_weight: Tensor, bias: bool
+) -> tuple[Tensor, Tensor]:
+    """Of x and the bias, in float32, empty without one; that of the weight goes to d_weight."""
+    rows, inputs = dy.reshape(-1, dy.shape[-1]), x.reshape(-1, x.shape[-1])
     _weight_gradient(rows, inputs, d_weight)
-    return dx, d_weight, column_sum(rows) if bias else dy.new_empty(0, dtype=torch.float32)
+    sums = column_sum(rows) if bias else dy.new_empty(0, dtype=torch.float32)
+    return (rows @ factor).view(x.shape), sums
 
 
 def _weight_gradient(rows: Tensor, inputs: Tensor, d_weight: Tensor) -> None:

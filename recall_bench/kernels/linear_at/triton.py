@@ -1,0 +1,86 @@
+"""The linear map at some positions: the gradient of x, to which both products give, is made once.
+
+What the few positions give is added to their rows of what the others gave, in place. Autograd would
+make it a tensor of zeros with a few rows, and add all of that.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from recall_bench.kernels.linear.triton import cast, gradients, like, linear
+from recall_bench.kernels.rows_at import reference, triton
+from recall_bench.kernels.triton_rows import add_rows
+from recall_bench.kernels.triton_support import differentiable, unavailable_for
+
+
+def unavailable(op: str, tensor: Tensor) -> str | None:
+    """Why these kernels cannot run on an x like ``tensor``; None where they can."""
+    return unavailable_for(tensor)
+
+
+def linear_at(
+    x: Tensor, positions: Tensor, weight: Tensor, size: int, bias: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """See `recall_bench.kernels.linear_at.linear_at`."""
+    x = cast(x)
+    few, rest, _ = _linear_at(x, positions, weight, like(x, weight), bias, size)
+    return few, rest
+
+
+Parts = list[tuple[Tensor, Tensor | None]]
+
+
+def _parts(weight: Tensor, bias: Tensor | None, size: int) -> Parts:
+    """Weight and bias of the first ``size`` features, and those of the rest."""
+    sizes = size, len(weight) - size
+    biases = (None, None) if bias is None else bias.split(sizes)
+    return list(zip(weight.split(sizes), biases, strict=True))
+
+
+def _forward(
+    x: Tensor, positions: Tensor, weight: Tensor, factor: Tensor, bias: Tensor | None, size: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Both products, and the rows of x at the positions, which the weight's gradient needs.
+
+    ``factor`` is the weight in the dtype of x.
+    """
+    rows = reference.rows_at(x, positions)
+    few, rest = _parts(factor, None if bias is None else bias.to(x.dtype), size)
+    return F.linear(rows, *few), F.linear(x, *rest), rows
+
+
+def _traced(
+    x: Tensor, positions: Tensor, weight: Tensor, factor: Tensor, bias: Tensor | None, size: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    rows = triton.rows_at(x, positions)
+    few, rest = _parts(weight, bias, size)
+    return linear(rows, *few), linear(x, *rest), rows
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], outputs: tuple[Tensor, Tensor, Tensor]) -> None:
+    x, positions, weight, factor, bias, ctx.size = inputs
+    ctx.dtype, ctx.bias_dtype = weight.dtype, None if bias is None else bias.dtype
+    ctx.save_for_backward(x, outputs[2], positions, factor)
+
+
+def _differentiate(
+    ctx: Any, d_few: Tensor | None, d_rest: Tensor | None, _: None
+) -> tuple[Tensor | None, ...]:
+    x, rows, positions, factor = ctx.saved_tensors
+    d_weight, bias = torch.empty_like(factor, dtype=ctx.dtype), ctx.bias_dtype is not None
+    sizes = ctx.size, len(factor) - ctx.size
+    if d_few is None:
+        d_few = rows.new_zeros(*rows.shape[:-1], sizes[0])
+    if d_rest is None:
+        d_rest = x.new_zeros(*x.shape[:-1], sizes[1])
+    (few, to_few), (rest, to_rest) = zip(factor.split(sizes), d_weight.split(sizes), strict=True)
+    dx, rest_sums = gradients(d_rest, x, rest, to_rest, bias)
+    d_rows, few_sums = gradients(d_few, rows, few, to_few, bias)
+    d_bias = torch.cat([few_sums, rest_sums]).to(ctx.bias_dtype) if bias else None
+    return add_rows(dx, d_rows, positions), None, d_weight, None, d_bias, None
+
+
+_linear_at = differentiable(_traced, _forward, _save, _differentiate)
