@@ -56,10 +56,9 @@ class Layer(nn.Module):
 
         Both at ``positions`` (B, Q) alone where they are given.
         """
-        normed, residual = normalise(self.norm, x, residual)
-        if positions is None:
-            return self._mlp(self.mixer(normed), residual)
-        return self._mlp(self.mixer.at(normed, positions), rows_at(residual, positions))
+        normed, residual = normalise(self.norm, x, residual, positions)
+        y = self.mixer(normed) if positions is None else self.mixer.at(normed, positions)
+        return self._mlp(y, residual)
 
     def step(
         self, x: Tensor, residual: Tensor | None, state: State
@@ -163,14 +162,19 @@ class Model(nn.Module):
         return normalise(self.norm, x, residual)[0], state
 
 
-def normalise(norm: nn.Module, x: Tensor, residual: Tensor | None) -> tuple[Tensor, Tensor]:
-    """norm(x + residual) and x + residual, by one kernel where there is one."""
+def normalise(
+    norm: nn.Module, x: Tensor, residual: Tensor | None, positions: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """norm(x + residual) and x + residual, by one kernel where there is one.
+
+    The sum at ``positions`` (B, Q) alone where they are given.
+    """
     if isinstance(norm, nn.LayerNorm):
-        return add_norm(x, residual, norm.weight, norm.bias, NORM_EPS, "layernorm")
+        return add_norm(x, residual, norm.weight, norm.bias, NORM_EPS, "layernorm", positions)
     if isinstance(norm, nn.RMSNorm):
-        return add_norm(x, residual, norm.weight, None, NORM_EPS, "rmsnorm")
+        return add_norm(x, residual, norm.weight, None, NORM_EPS, "rmsnorm", positions)
     total = x if residual is None else x + residual
-    return norm(total), total
+    return norm(total), total if positions is None else rows_at(total, positions)
 
 
 def make_norm(config: ModelConfig, width: int) -> nn.Module:

@@ -92,6 +92,65 @@ def test_only_the_normed_half_or_only_the_sum_may_be_used():
             assert_close(f"gradient of {name}", ours, theirs, 1e-5)
 
 
+def compare_at(tensors, positions, kind="layernorm"):
+    def run(module):
+        return lambda *x: module.add_norm(*x, 1e-5, kind, positions=positions)
+
+    check(run(triton), run(reference), tensors, TOLERANCE[tensors[0].dtype], NAMES)
+
+
+def draw(B, Q, T):
+    """Positions, unordered; in the first sequence the second half repeats the first token."""
+    drawn = torch.randint(0, T, (B, Q), generator=torch.Generator().manual_seed(2))
+    drawn[:1, Q // 2 :] = 0
+    return drawn.to(DEVICE)
+
+
+@pytest.mark.parametrize("kind", ["layernorm", "rmsnorm"])
+@pytest.mark.parametrize("residual", [True, False])
+@pytest.mark.parametrize(("B", "Q", "T", "D"), [(2, 9, 7, 20), (2, 0, 7, 8), (0, 3, 5, 8)])
+def test_the_sum_at_a_few_positions_matches_the_reference(B, Q, T, D, residual, kind):
+    compare_at(inputs((B, T), D, residual=residual), draw(B, Q, T), kind)
+
+
+def test_a_narrow_branch_and_its_stream_both_get_the_gradients_of_a_few_positions():
+    tensors = inputs((2, 7), 20, torch.bfloat16, stream=torch.float32)
+    compare_at(tensors, draw(2, 9, 7))
+
+
+@pytest.mark.parametrize("residual", [True, False])
+def test_only_the_normed_half_or_only_the_sum_at_positions_may_be_used(residual):
+    tensors, positions = inputs((2, 7), 20, residual=residual), draw(2, 9, 7)
+    leaves = [x.requires_grad_() for x in tensors if x is not None]
+    for part in range(2):
+        pairs = (
+            torch.autograd.grad(
+                module.add_norm(*tensors, positions=positions)[part].pow(3).sum(),
+                leaves,
+                materialize_grads=True,
+            )
+            for module in (triton, reference)
+        )
+        for ours, theirs in zip(*pairs, strict=True):
+            assert_close("gradient", ours, theirs, 1e-5)
+
+
+@pytest.mark.parametrize("residual", [True, False])
+def test_with_positions_it_compiles_into_one_graph(residual):
+    positions = draw(2, 6, 9)
+
+    def run(*tensors):
+        return add_norm(*tensors, positions=positions, backend="triton")
+
+    check(
+        torch.compile(run, backend="aot_eager", fullgraph=True),
+        lambda *tensors: reference.add_norm(*tensors, positions=positions),
+        inputs((2, 9), 8, residual=residual),
+        1e-5,
+        NAMES,
+    )
+
+
 def test_rows_too_wide_are_refused_and_left_to_the_reference():
     x = random(1, 4097, seed=0)
     with pytest.raises(UserError, match="rows of at most 4096 numbers, not 4097"):
@@ -117,3 +176,12 @@ def test_on_a_gpu_output_sum_and_gradients(width, kind, dtype):
     for rows in ((1,), (3, 1000)):
         compare(inputs(rows, width, dtype), kind, dtype)
         compare(inputs(rows, width, dtype, stream=torch.float32), kind, dtype)
+
+
+@on_gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("width", [64, 100, 256])
+@pytest.mark.parametrize(("Q", "T"), [(4, 64), (64, 256)])
+def test_on_a_gpu_the_sum_at_a_few_positions(Q, T, width, dtype):
+    for stream in (dtype, torch.float32):
+        compare_at(inputs((16, T), width, dtype, stream=stream), draw(16, Q, T))

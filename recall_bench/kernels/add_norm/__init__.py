@@ -17,6 +17,7 @@ def add_norm(
     bias: Tensor | None = None,
     eps: float = 1e-5,
     kind: Literal["layernorm", "rmsnorm"] = "layernorm",
+    positions: Tensor | None = None,
     backend: str = "auto",
 ) -> tuple[Tensor, Tensor]:
     """total = x + residual and norm(total) weight + bias, over the last dimension.
@@ -29,16 +30,18 @@ def add_norm(
         residual: (…, D), the stream; total is x itself if None.
         weight: (D,).
         bias: (D,) or None.
+        positions: (batch, queries) int64, where x is (batch, length, D): the only ones at which
+            total is wanted. Its gradient then is a few rows, not a tensor of zeros with a few.
         backend: "auto", "reference" or "triton"; Triton up to D = 4096.
 
     Returns:
-        The normalised values (…, D) in the dtype of x, under autocast in its own, and total, in
-        the dtype of ``x + residual``. A total narrower than float32 is rounded before it is
-        normalised.
+        The normalised values (…, D) in the dtype of x, under autocast in its own, and total, or
+        its rows (batch, queries, D), in the dtype of ``x + residual``. A total narrower than
+        float32 is rounded before it is normalised.
     """
     device = x.device.type
     autocast = torch.is_autocast_enabled(device)
     dtype = torch.get_autocast_dtype(device) if autocast else x.dtype
     run = dispatch.implementation("add_norm", backend, x)
-    normed, total = run(x, residual, weight, bias, eps, kind, dtype)
+    normed, total = run(x, residual, weight, bias, eps, kind, dtype, positions)
     return normed, total

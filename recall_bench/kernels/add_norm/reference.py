@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from recall_bench.kernels.rows_at.reference import rows_at
+
 Kind = Literal["layernorm", "rmsnorm"]
 
 
@@ -17,6 +19,7 @@ def add_norm(
     eps: float = 1e-5,
     kind: Kind = "layernorm",
     dtype: torch.dtype | None = None,
+    positions: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """See `recall_bench.kernels.add_norm.add_norm`; ``dtype`` is that of the first output."""
     total = x if residual is None else x + residual
@@ -28,4 +31,4 @@ def add_norm(
     else:
         normed = F.rms_norm(wide, weight.shape, weight, eps)
         normed = normed if bias is None else normed + bias
-    return normed.to(dtype or x.dtype), total
+    return normed.to(dtype or x.dtype), total if positions is None else rows_at(total, positions)

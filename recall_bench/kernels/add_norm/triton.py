@@ -13,6 +13,9 @@ import triton.language as tl
 from torch import Tensor
 
 from recall_bench.kernels.add_norm.reference import Kind
+from recall_bench.kernels.rows_at.reference import rows_at as gather
+from recall_bench.kernels.rows_at.triton import rows_at
+from recall_bench.kernels.triton_rows import add_rows
 from recall_bench.kernels.triton_sums import column_sum
 from recall_bench.kernels.triton_support import differentiable, rows_contiguous, unavailable_for
 
@@ -116,10 +119,14 @@ def add_norm(
     eps: float = 1e-5,
     kind: Kind = "layernorm",
     dtype: torch.dtype | None = None,
+    positions: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """See `recall_bench.kernels.add_norm.add_norm`; ``dtype`` is that of the first output."""
-    centre = kind == "layernorm"
-    normed, total = _add_norm(x, residual, weight, bias, eps, centre, dtype or x.dtype)
+    arguments = x, residual, weight, bias, eps, kind == "layernorm", dtype or x.dtype
+    if positions is not None:
+        normed, rows, _ = _add_norm_at(positions, *arguments)
+        return normed, rows
+    normed, total = _add_norm(*arguments)
     return normed, total if total.shape == x.shape else x
 
 
@@ -264,3 +271,33 @@ _add_norm_op = torch.library.custom_op("recall_bench::add_norm", _forward, mutat
 _add_norm_op.register_fake(_shapes)
 _add_norm_op.register_autograd(_differentiate, setup_context=_save)
 _add_norm = differentiable(_add_norm_op, _forward_through, _save, _differentiate)
+
+
+def _forward_at(positions: Tensor, x: Tensor, *others: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """`_forward` with the rows of the sum at the positions between its outputs."""
+    normed, total = _forward(x, *others)
+    return normed, gather(x if others[0] is None else total, positions), total
+
+
+def _traced_at(positions: Tensor, x: Tensor, *others: Any) -> tuple[Tensor, Tensor, Tensor]:
+    normed, total = _add_norm_op(x, *others)
+    return normed, rows_at(x if others[0] is None else total, positions), total
+
+
+def _save_at(ctx: Any, inputs: tuple[Any, ...], outputs: tuple[Tensor, Tensor, Tensor]) -> None:
+    ctx.positions, *others = inputs
+    _save(ctx, tuple(others), outputs[::2])
+
+
+def _differentiate_at(
+    ctx: Any, d_normed: Tensor | None, d_rows: Tensor | None, _: None
+) -> tuple[Tensor | None, ...]:
+    """The rows' gradients are added in place to those of x and of the residual."""
+    dx, d_residual, *others = _differentiate(ctx, d_normed, None)
+    for gradient in (dx,) if d_residual is dx else (dx, d_residual):
+        if gradient is not None and d_rows is not None:
+            add_rows(gradient, d_rows, ctx.positions)
+    return None, dx, d_residual, *others
+
+
+_add_norm_at = differentiable(_traced_at, _forward_at, _save_at, _differentiate_at)
