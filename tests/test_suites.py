@@ -219,6 +219,24 @@ def test_mad_has_its_published_settings() -> None:
     assert all(round(c.model.mlp_ratio * c.architecture.d_model) == 352 for c in configs)
 
 
+def test_mads_baselines_are_runs_of_the_whole_suite() -> None:
+    whole, part = (
+        request.build_suite_runs("attention,mamba", suites.get(name), [], [0], NOTHING)
+        for name in ("mad", "mad-baseline")
+    )
+    assert len(part) == 2 * 6 * 3 * 2
+    assert {config.run_id for config in part} < {config.run_id for config in whole}
+
+
+def test_a_table_of_the_first_few_runs_shows_what_there_is() -> None:
+    suite = suites.get("mad-baseline")
+    configs = request.build_suite_runs("attention", suite, [5e-4], [0], NOTHING)
+    frame = pd.DataFrame([row(configs[0], 0.5)])
+    text = markdown(grid(summary(scores(frame, suite), suite), suite))
+    ours = [line.split("|")[2].strip() for line in text.splitlines() if line.startswith("| m")]
+    assert ours == ["0.500", *["-"] * 6]
+
+
 def test_an_unknown_suite_is_refused_with_the_nearest() -> None:
     with pytest.raises(UserError, match="Did you mean 'mad'"):
         suites.get("mda")

@@ -11,6 +11,7 @@ __all__ = ["SUITES", "Column", "Setting", "Suite", "get", "scores", "summary"]
 SUITES = {
     "recall": "six reasons to forget, one task each: the set we recommend",
     "mad": "the six tasks of MAD (2403.17844) with their changes",
+    "mad-baseline": "the six tasks of MAD without their changes",
     "quick": "every task, small enough for a CPU",
 }
 """What suites there are, and a line about each."""
@@ -20,5 +21,6 @@ def get(name: str) -> Suite:
     """The suite of a name; raises `UserError` with the nearest valid one."""
     if name not in SUITES:
         raise UserError(f"Unknown suite '{name}'. {nearest(name, SUITES)}")
-    made: Suite = importlib.import_module(f"recall_bench.suites.{name}").suite()
+    module = importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
+    made: Suite = module.suite()
     return made

@@ -54,12 +54,17 @@ class Grid:
         """The tasks that have a score, in the order of the suite."""
         return [name for name in self.suite.columns if any(name in m.cells for m in self.models)]
 
-    def spread(self, column: str) -> float:
-        """How far the best and the worst of our models are apart."""
+    def spread(self, column: str) -> float | None:
+        """How far the best and the worst of our models are apart; None of fewer than two."""
         ours = [
             m.cells[column].accuracy for m in self.models if not m.published and column in m.cells
         ]
-        return max(ours) - min(ours)
+        return max(ours) - min(ours) if len(ours) > 1 else None
+
+    def flat(self, column: str) -> bool:
+        """Whether the task separates none of our models."""
+        spread = self.spread(column)
+        return spread is not None and spread < SEPARATION
 
 
 def grid(summary: pd.DataFrame, suite: Suite) -> Grid:
@@ -105,8 +110,8 @@ def rows(found: Grid) -> tuple[list[str], list[list[str]]]:
         cells: list[Any] = [model.cells.get(column, "-") for model in found.models]
         cells.append(_number(found.chance.get(column)))
         cells += [_number(found.ceiling.get(column))] * limited
-        spread = found.spread(column)
-        cells += [f"{spread:.2f}" + ("" if spread >= SEPARATION else "!")] * spreads
+        spread, mark = found.spread(column), "!" * found.flat(column)
+        cells += ["-" if spread is None else f"{spread:.2f}{mark}"] * spreads
         lines.append([column, *map(str, cells)])
     means = [_number(model.mean(found.columns)) for model in found.models]
     lines.append(["mean", *means, *[""] * (len(headings) - len(means) - 1)])
@@ -118,12 +123,11 @@ def legend(found: Grid) -> list[str]:
     incomplete = any(
         cell.settings < cell.of for model in found.models for cell in model.cells.values()
     )
-    alone = sum(not model.published for model in found.models) < 2
-    flat = [name for name in found.columns if found.spread(name) < SEPARATION]
+    flat = [name for name in found.columns if found.flat(name)]
     said = ["Accuracy on test at the learning rate and weight decay best on validation."]
     if incomplete:
         said.append("* not all settings have run yet; no mean is given.")
-    if flat and not alone:
+    if flat:
         said.append(f"! less than {SEPARATION} between best and worst: {', '.join(flat)}.")
     return said
 
