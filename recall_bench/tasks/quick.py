@@ -3,7 +3,7 @@
 At the recipe of the preset ``quick`` a run takes a minute or two on one core, attention solves the
 task where it should, and at least two architectures part. A short convolution below one layer of
 attention can look up once what three tokens in a row say, and the sizes stay within that: two items
-to copy out of noise, as the places of three in the middle have to be counted, and few lines in a
+to copy out of noise, as the middle one of three would have to be counted, and few lines in a
 phone book, whose second digit is found by the first. What is not named here is as published.
 """
 
