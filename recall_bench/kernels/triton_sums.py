@@ -1,4 +1,4 @@
-"""Sums of a matrix by columns in Triton, in the same order every time.
+"""Sums in Triton, in the same order every time: of a tall matrix by columns, and of a few tensors.
 
 PyTorch's reduction takes many times as long as reading a tall matrix does. Here programs sum strips
 of it, and a second launch adds what the strips gave; a matrix of few rows takes one launch.
@@ -47,3 +47,34 @@ def column_sum(x: Tensor) -> Tensor:
     sums = torch.empty(strips, M, dtype=torch.float32, device=x.device)
     _column_sum_kernel[strips, triton.cdiv(M, C)](x, sums, N, M, x.stride(0), R=R, C=C, num_warps=4)
     return sums[0] if strips == 1 else column_sum(sums)
+
+
+UNROLLED = 16
+"""Parts whose loads are on their way at once."""
+
+
+@triton.jit
+def _sum_parts_kernel(
+    parts, total, size, COUNT: tl.constexpr, UNROLL: tl.constexpr, C: tl.constexpr
+):
+    """parts (groups, COUNT, size) -> total (groups, size)."""
+    group = tl.program_id(1).to(tl.int64)
+    at = tl.program_id(0).to(tl.int64) * C + tl.arange(0, C)
+    parts += group * COUNT * size + at
+    summed = tl.zeros((C,), tl.float32)
+    for first in range(0, COUNT, UNROLL):
+        for i in tl.static_range(UNROLL):
+            inside = (at < size) & (first + i < COUNT)
+            summed += tl.load(parts, mask=inside, other=0.0).to(tl.float32)
+            parts += size
+    tl.store(total + group * size + at, summed.to(total.dtype.element_ty), mask=at < size)
+
+
+def sum_parts(parts: Tensor, total: Tensor) -> None:
+    """parts (groups, count, …) summed into total (groups, …), both contiguous."""
+    groups, count = parts.shape[:2]
+    size = total[0].numel()
+    columns = 1024
+    _sum_parts_kernel[triton.cdiv(size, columns), groups](
+        parts, total, size, COUNT=count, UNROLL=min(count, UNROLLED), C=columns, num_warps=4
+    )

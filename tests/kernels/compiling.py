@@ -13,9 +13,9 @@ from triton.compiler import ASTSource
 from recall_bench.kernels.add_norm import triton as norm
 from recall_bench.kernels.attention_at import triton as attention_at
 from recall_bench.kernels.selective_scan import triton as scan
-from recall_bench.kernels.selective_scan.triton_backward import sum_parts_kernel
 from recall_bench.kernels.short_conv import triton as conv
 from recall_bench.kernels.triton_rows import _add_rows_kernel
+from recall_bench.kernels.triton_sums import _column_sum_kernel, _sum_parts_kernel
 
 HOPPER = GPUTarget("cuda", 90, 32)
 
@@ -48,7 +48,7 @@ POINTERS = {
     "u", "delta", "A", "B", "C", "D", "z", "bias", "h0", "y", "h_last", "starts", "dy", "dh_last",
     "du", "d_delta", "dz", "dA", "dBC", "dD_bias", "dh0", "parts", "total", "x", "weight",
     "initial", "gate", "dx", "d_gate", "d_initial", "residual", "normed", "d_normed", "d_total",
-    "d_residual", "q", "kv", "lse", "dq", "dkv", "out", "rows",
+    "d_residual", "q", "kv", "lse", "dq", "dkv", "out", "rows", "sums",
 }  # fmt: skip
 NARROW = (
     "u",
@@ -106,7 +106,8 @@ if __name__ == "__main__":
     build_scan(8, False, ())
     build_conv(3, True, NARROW)
     build_norm(True, NARROW)
-    build(sum_parts_kernel, (), 4, ROWS=16, TILE=128)
+    build(_sum_parts_kernel, (), 4, COUNT=24, UNROLL=16, C=1024)
+    build(_column_sum_kernel, (), 4, R=512, C=8)
     build_attention_at(tl.bfloat16, NARROW)
     build_attention_at(tl.float32, ())
     build(_add_rows_kernel, ("out", "rows"), N=128, R=8, C=128)

@@ -11,9 +11,10 @@ import triton
 from torch import Tensor
 
 from recall_bench.kernels.selective_scan import reference
-from recall_bench.kernels.selective_scan.triton_backward import backward_kernel, sum_parts_kernel
+from recall_bench.kernels.selective_scan.triton_backward import backward_kernel
 from recall_bench.kernels.selective_scan.triton_forward import forward_kernel
 from recall_bench.kernels.selective_scan.triton_step import step_kernel
+from recall_bench.kernels.triton_sums import column_sum, sum_parts
 from recall_bench.kernels.triton_support import (
     differentiable,
     needs_gradient,
@@ -203,17 +204,6 @@ def _scan_shapes(
     return y, state, u.new_empty(batch, spans, held, dtype=dtype)
 
 
-def _sum_parts(parts: Tensor, total: Tensor) -> None:
-    """parts (groups, count, …) -> total (groups, …)."""
-    groups, count = parts.shape[:2]
-    size = total[0].numel()
-    rows = min(32, triton.next_power_of_2(count))
-    tile = 2048 // rows
-    sum_parts_kernel[triton.cdiv(size, tile), groups](
-        parts, total, count, size, ROWS=rows, TILE=tile, num_warps=4
-    )
-
-
 @torch.library.custom_op("recall_bench::selective_scan_backward", mutates_args=())
 def _scan_backward(
     u: Tensor,
@@ -249,7 +239,7 @@ def _scan_backward(
     parts_A = torch.empty(batch, *A.shape, **f32)
     narrow = torch.bfloat16 if B.dtype == torch.bfloat16 else torch.float32
     parts_BC = torch.empty(2, blocks, *B.shape, dtype=narrow, device=u.device)
-    parts_D_bias = torch.empty(2, batch, width, **f32)
+    parts_D_bias = torch.empty(batch, 2, width, **f32)
     u, delta, B, C, dy = (rows_contiguous(x) for x in (u, delta, B, C, dy))
     z = None if z is None else rows_contiguous(z)
     backward_kernel[batch, blocks](
@@ -262,10 +252,10 @@ def _scan_backward(
         HALVES=BACKWARD_HALVES, STAGES=tile.stages, SPAN=SPAN // tile.T, **tile._asdict(),
         num_warps=tile.V, maxnreg=BACKWARD.registers,
     )  # fmt: skip
-    _sum_parts(parts_BC, dBC)
-    _sum_parts(parts_A[None], dA[None])
-    _sum_parts(parts_D_bias, dD_bias)
-    return shapes
+    sum_parts(parts_BC, dBC)
+    dA = column_sum(parts_A.flatten(1)).view_as(A)
+    dD_bias = column_sum(parts_D_bias.flatten(1)).view(2, width)
+    return du, d_delta, dz, dA, dBC, dD_bias, dh0
 
 
 @_scan_backward.register_fake

@@ -63,7 +63,7 @@ def backward_kernel(
     SPAN chunks, only the start of the first was kept, and those of the others are computed again.
 
     g_t = C_t dy_t + a_{t+1} g_{t+1} is the gradient of h_t; ``carry`` is a_t g_t. This program's
-    parts of dA (batch, W, N), of those of D and the bias, (2, batch, W), and of dB and dC,
+    parts of dA (batch, W, N), of those of D and the bias, (batch, 2, W), and of dB and dC,
     (2, blocks, batch, L, N), are to be summed. du, d_delta and dz are contiguous.
     """
     b = tl.program_id(0).to(tl.int64)
@@ -197,23 +197,7 @@ def backward_kernel(
     tl.store(dA + b * W * n_state + state, dA_sum, mask=exists)
     channels = block * (J * V * Q) + tl.arange(0, J * V * Q)
     if SKIP:
-        tl.store(dD_bias + b * W + channels, tl.sum(dD_sum, 0), mask=channels < W)
+        tl.store(dD_bias + 2 * b * W + channels, tl.sum(dD_sum, 0), mask=channels < W)
     if BIAS:
-        d_bias = dD_bias + (batch + b) * W + channels
+        d_bias = dD_bias + (2 * b + 1) * W + channels
         tl.store(d_bias, tl.sum(d_bias_sum, 0), mask=channels < W)
-
-
-@triton.jit(do_not_specialize=["count"])
-def sum_parts_kernel(parts, total, count, size, ROWS: tl.constexpr, TILE: tl.constexpr):
-    """parts (groups, count, size) -> total (groups, size), added in a fixed order."""
-    group = tl.program_id(1).to(tl.int64)
-    row = tl.arange(0, ROWS)[:, None]
-    at = tl.program_id(0).to(tl.int64) * TILE + tl.arange(0, TILE)
-    parts += group * count * size
-    summed = tl.zeros((ROWS, TILE), tl.float32)
-    for first in range(0, count, ROWS):
-        inside = (first + row < count) & (at < size)[None, :]
-        offset = (first + row).to(tl.int64) * size + at[None, :]
-        summed += tl.load(parts + offset, mask=inside, other=0.0).to(tl.float32)
-    value = tl.sum(summed, 0).to(total.dtype.element_ty)
-    tl.store(total + group * size + at, value, mask=at < size)
