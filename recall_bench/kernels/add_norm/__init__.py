@@ -2,10 +2,10 @@
 
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from recall_bench.kernels import dispatch
+from recall_bench.kernels.precision import product_dtype
 
 __all__ = ["add_norm"]
 
@@ -39,9 +39,6 @@ def add_norm(
         its rows (batch, queries, D), in the dtype of ``x + residual``. A total narrower than
         float32 is rounded before it is normalised.
     """
-    device = x.device.type
-    autocast = torch.is_autocast_enabled(device)
-    dtype = torch.get_autocast_dtype(device) if autocast else x.dtype
     run = dispatch.implementation("add_norm", backend, x)
-    normed, total = run(x, residual, weight, bias, eps, kind, dtype, positions)
+    normed, total = run(x, residual, weight, bias, eps, kind, product_dtype(x), positions)
     return normed, total

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from recall_bench.kernels.precision import product_dtype
 from recall_bench.kernels.triton_sums import column_sum
 from recall_bench.kernels.triton_support import differentiable, unavailable_for
 
@@ -34,9 +35,7 @@ def linear_parts(
 
 def cast(x: Tensor) -> Tensor:
     """x in the dtype of the products."""
-    if torch.is_autocast_enabled(x.device.type):
-        return x.to(torch.get_autocast_dtype(x.device.type))
-    return x
+    return x.to(product_dtype(x))
 
 
 def like(x: Tensor, weight: Tensor) -> Tensor:
