@@ -17,5 +17,6 @@ class Linear(nn.Linear):
         return linear_parts(x, self.weight, sizes, self.bias)
 
     def at(self, x: Tensor, positions: Tensor, size: int) -> tuple[Tensor, Tensor]:
-        """The first ``size`` outputs at ``positions`` alone, and the others everywhere."""
+        """The first ``size`` outputs at ``positions`` alone, and the others everywhere; the last
+        ones where ``size`` is negative."""
         return linear_at(x, positions, self.weight, size, self.bias)

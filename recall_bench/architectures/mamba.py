@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from recall_bench.architectures.base import (
     Architecture,
@@ -65,9 +66,11 @@ class MambaMixer(Mixer):
         return self.out_proj(selective_scan(x, **self._scan_arguments(x), z=z))
 
     def at(self, x: Tensor, positions: Tensor) -> Tensor:
-        x, z = self._project(x)
+        """The gate is projected and applied at ``positions`` alone."""
+        z, x = self.in_proj.at(x, positions, -self.out_proj.in_features)
         x = short_conv(x, self.conv_weight, self.conv_bias, "silu")
-        return self.out_proj(rows_at(selective_scan(x, **self._scan_arguments(x), z=z), positions))
+        y = selective_scan(x, **self._scan_arguments(x))
+        return self.out_proj(rows_at(y, positions) * F.silu(z))
 
     def initial_state(self, batch_size: int) -> State:
         inner, d_conv = self.conv_weight.shape

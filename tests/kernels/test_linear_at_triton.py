@@ -37,6 +37,16 @@ def compare(tensors, positions, size):
 @pytest.mark.parametrize(("Q", "T", "D", "M", "size"), [(1, 1, 1, 2, 1), (9, 21, 17, 20, 7)])
 def test_outputs_and_gradients_match_the_reference(Q, T, D, M, size, bias):
     compare(inputs(3, T, D, M, bias=bias), draw(3, Q, T), size)
+    compare(inputs(3, T, D, M, bias=bias), draw(3, Q, T), -size)
+
+
+def test_a_negative_size_counts_from_the_end():
+    (x, weight, bias), positions = inputs(3, 6, 5, 9), draw(3, 4, 6)
+    few, rest = linear_at(x, positions, weight, -2, bias)
+    whole = torch.nn.functional.linear(x, weight, bias)
+    rows = torch.arange(3)[:, None].to(DEVICE)
+    assert_close("few", few, whole[rows, positions][..., 7:], 1e-6)
+    assert_close("rest", rest, whole[..., :7], 1e-6)
 
 
 @pytest.mark.parametrize(("B", "Q", "T"), [(0, 3, 5), (2, 0, 5), (2, 0, 0)])

@@ -17,6 +17,8 @@ def linear_at(
 ) -> tuple[Tensor, Tensor]:
     """x weight^T + bias: the first ``size`` features at ``positions`` alone, the rest everywhere.
 
+    Where ``size`` is negative, the last ones.
+
     Under autocast the products take its dtype, and weights keep gradients of their own.
 
     Args:
@@ -27,7 +29,7 @@ def linear_at(
         backend: "auto", "reference" or "triton".
 
     Returns:
-        (batch, queries, size) and (batch, length, M - size).
+        (batch, queries, |size|) and (batch, length, M - |size|).
     """
     run = dispatch.implementation("linear_at", backend, x)
     few, rest = run(x, positions, weight, size, bias)

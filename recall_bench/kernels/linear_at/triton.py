@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from recall_bench.kernels.linear.triton import cast, gradients, like, linear
+from recall_bench.kernels.linear_at.reference import halves
 from recall_bench.kernels.rows_at import reference, triton
 from recall_bench.kernels.triton_rows import add_rows
 from recall_bench.kernels.triton_support import differentiable, unavailable_for
@@ -30,16 +31,6 @@ def linear_at(
     return few, rest
 
 
-Parts = list[tuple[Tensor, Tensor | None]]
-
-
-def _parts(weight: Tensor, bias: Tensor | None, size: int) -> Parts:
-    """Weight and bias of the first ``size`` features, and those of the rest."""
-    sizes = size, len(weight) - size
-    biases = (None, None) if bias is None else bias.split(sizes)
-    return list(zip(weight.split(sizes), biases, strict=True))
-
-
 def _forward(
     x: Tensor, positions: Tensor, weight: Tensor, factor: Tensor, bias: Tensor | None, size: int
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -48,16 +39,18 @@ def _forward(
     ``factor`` is the weight in the dtype of x.
     """
     rows = reference.rows_at(x, positions)
-    few, rest = _parts(factor, None if bias is None else bias.to(x.dtype), size)
-    return F.linear(rows, *few), F.linear(x, *rest), rows
+    few, rest = halves(factor, size)
+    few_bias, rest_bias = (None, None) if bias is None else halves(bias.to(x.dtype), size)
+    return F.linear(rows, few, few_bias), F.linear(x, rest, rest_bias), rows
 
 
 def _traced(
     x: Tensor, positions: Tensor, weight: Tensor, factor: Tensor, bias: Tensor | None, size: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     rows = triton.rows_at(x, positions)
-    few, rest = _parts(weight, bias, size)
-    return linear(rows, *few), linear(x, *rest), rows
+    few, rest = halves(weight, size)
+    few_bias, rest_bias = (None, None) if bias is None else halves(bias, size)
+    return linear(rows, few, few_bias), linear(x, rest, rest_bias), rows
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], outputs: tuple[Tensor, Tensor, Tensor]) -> None:
@@ -71,15 +64,16 @@ def _differentiate(
 ) -> tuple[Tensor | None, ...]:
     x, rows, positions, factor = ctx.saved_tensors
     d_weight, bias = torch.empty_like(factor, dtype=ctx.dtype), ctx.bias_dtype is not None
-    sizes = ctx.size, len(factor) - ctx.size
+    few, rest = halves(factor, ctx.size)
+    to_few, to_rest = halves(d_weight, ctx.size)
     if d_few is None:
-        d_few = rows.new_zeros(*rows.shape[:-1], sizes[0])
+        d_few = rows.new_zeros(*rows.shape[:-1], len(few))
     if d_rest is None:
-        d_rest = x.new_zeros(*x.shape[:-1], sizes[1])
-    (few, to_few), (rest, to_rest) = zip(factor.split(sizes), d_weight.split(sizes), strict=True)
+        d_rest = x.new_zeros(*x.shape[:-1], len(rest))
     dx, rest_sums = gradients(d_rest, x, rest, to_rest, bias)
     d_rows, few_sums = gradients(d_few, rows, few, to_few, bias)
-    d_bias = torch.cat([few_sums, rest_sums]).to(ctx.bias_dtype) if bias else None
+    sums = (few_sums, rest_sums) if ctx.size >= 0 else (rest_sums, few_sums)
+    d_bias = torch.cat(sums).to(ctx.bias_dtype) if bias else None
     return add_rows(dx, d_rows, positions), None, d_weight, None, d_bias, None
 
 
