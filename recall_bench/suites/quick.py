@@ -1,6 +1,6 @@
 """Every built-in task at a size for the CPU: a first look, and the test that each task separates.
 
-A run takes a minute at most on one core. Scores say which architecture can do a task at all with
+A run takes a minute or two on one core. Scores say which architecture can do a task at all with
 few steps and a small state; they are no match for the published sizes. Attention comes with and
 without rotary embeddings: where order matters they decide whether it can do the task at all.
 """

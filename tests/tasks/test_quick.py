@@ -1,4 +1,4 @@
-"""Quick sizes are tasks that can be built, small enough for a minute on one core."""
+"""Quick sizes are tasks that can be built, small enough for a minute or two on one core."""
 
 import pytest
 
