@@ -94,24 +94,12 @@ def sweep(
         found = suites.get(suite)
         numbers = request.seeds(seeds, found.seeds)
         configs = request.build_suite_runs(arch, found, rates, numbers, given)
-        _run(
-            configs,
-            store,
-            device,
-            processes,
-            plugin,
-            retry_failed,
-            suite,
-            keep_weights,
-            seeds_at_best_rate,
-        )
-        return
-    task, preset = task or "mqar", preset or "quick"
-    chosen = presets.get(preset)
-    rates = rates or chosen.learning_rates
-    configs = request.build_runs(
-        arch, task, preset, rates, request.seeds(seeds, chosen.seeds), given
-    )
+    else:
+        task, preset = task or "mqar", preset or "quick"
+        chosen = presets.get(preset)
+        rates = rates or chosen.learning_rates
+        numbers = request.seeds(seeds, chosen.seeds)
+        configs = request.build_runs(arch, task, preset, rates, numbers, given)
     _run(
         configs,
         store,
@@ -119,8 +107,9 @@ def sweep(
         processes,
         plugin,
         retry_failed,
-        keep_weights=keep_weights,
-        seeds_at_best_rate=seeds_at_best_rate,
+        suite,
+        keep_weights,
+        seeds_at_best_rate,
     )
 
 
