@@ -32,8 +32,7 @@ class MLP(nn.Module):
         self.down = Linear(hidden, width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        hidden = self.down.in_features
-        gate, value = self.up.parts(x, hidden, hidden)
+        gate, value = self.up.halves(x)
         return self.down(F.silu(gate) * value)
 
 

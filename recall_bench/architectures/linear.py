@@ -12,9 +12,9 @@ class Linear(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         return linear(x, self.weight, self.bias)
 
-    def parts(self, x: Tensor, *sizes: int) -> tuple[Tensor, ...]:
-        """The output split into parts of these sizes, not to be changed in place."""
-        return linear_parts(x, self.weight, sizes, self.bias)
+    def halves(self, x: Tensor) -> tuple[Tensor, ...]:
+        """The two halves of the output, not to be changed in place."""
+        return linear_parts(x, self.weight, (self.out_features // 2,) * 2, self.bias)
 
     def at(self, x: Tensor, positions: Tensor, size: int) -> tuple[Tensor, Tensor]:
         """The first ``size`` outputs at ``positions`` alone, and the others everywhere; the last

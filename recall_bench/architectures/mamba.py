@@ -61,7 +61,7 @@ class MambaMixer(Mixer):
         exempt_from_decay(self.A_log, self.D)
 
     def forward(self, x: Tensor) -> Tensor:
-        x, z = self._project(x)
+        x, z = self.in_proj.halves(x)  # (B, L, E) each
         x = short_conv(x, self.conv_weight, self.conv_bias, "silu")
         return self.out_proj(selective_scan(x, **self._scan_arguments(x), z=z))
 
@@ -81,21 +81,16 @@ class MambaMixer(Mixer):
         }
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        x, z = self._project(x)
+        x, z = self.in_proj.halves(x)
         x, conv = short_conv_step(x, state["conv"], self.conv_weight, self.conv_bias, "silu")
         y, ssm = selective_scan_step(x, **self._scan_arguments(x), z=z, state=state["ssm"])
         return self.out_proj(y), {"conv": conv, "ssm": ssm}
 
     def prefill(self, x: Tensor) -> tuple[Tensor, State]:
-        x, z = self._project(x)
+        x, z = self.in_proj.halves(x)
         x, conv = short_conv(x, self.conv_weight, self.conv_bias, "silu", return_state=True)
         y, ssm = selective_scan(x, **self._scan_arguments(x), z=z, return_state=True)
         return self.out_proj(y), {"conv": conv, "ssm": ssm}
-
-    def _project(self, x: Tensor) -> tuple[Tensor, ...]:
-        """The inputs of the convolution and of the gate: (…, E) each."""
-        inner = self.out_proj.in_features
-        return self.in_proj.parts(x, inner, inner)
 
     def _scan_arguments(self, x: Tensor) -> dict[str, Any]:
         """The arguments of the scan beside x (…, E) and z; delta, B and C depend on x."""

@@ -76,11 +76,11 @@ class GatedShortConvMixer(Mixer):
         self.out = Linear(2 * d_model, d_model)
 
     def forward(self, x: Tensor) -> Tensor:
-        u, gate = self._project(x)
+        u, gate = self.project.halves(x)
         return self.out(short_conv(u, self.conv.weight, self.conv.bias, "silu", gate=gate))
 
     def prefill(self, x: Tensor) -> tuple[Tensor, State]:
-        u, gate = self._project(x)
+        u, gate = self.project.halves(x)
         y, inputs = short_conv(
             u, self.conv.weight, self.conv.bias, "silu", return_state=True, gate=gate
         )
@@ -91,15 +91,11 @@ class GatedShortConvMixer(Mixer):
         return {"inputs": self.zeros(batch_size, kernel_size - 1, width)}
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        u, gate = self._project(x)
+        u, gate = self.project.halves(x)
         y, inputs = short_conv_step(
             u, state["inputs"], self.conv.weight, self.conv.bias, "silu", gate=gate
         )
         return self.out(y), {"inputs": inputs}
-
-    def _project(self, x: Tensor) -> tuple[Tensor, ...]:
-        width = self.out.in_features
-        return self.project.parts(x, width, width)
 
 
 @register_architecture("short-conv")
