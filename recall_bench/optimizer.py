@@ -6,8 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recall_bench.kernels.adamw import adamw
-from recall_bench.kernels.adamw.reference import adamw_all
+from recall_bench.kernels.adamw import adamw, reference
 
 BETAS = (0.9, 0.999)
 EPS = 1e-8
@@ -55,29 +54,31 @@ class AdamW:
     def step(self) -> None:
         """One update of every parameter that has a gradient."""
         self._count += 1
-        for decay, indices in self._groups:
-            found = [i for i in indices if self.parameters[i].grad is not None]
+        for decay, group in self._groups:
+            found = [i for i in group if self.parameters[i].grad is not None]
             large = [i for i in found if self._cut and self.parameters[i].numel() >= LARGE]
             small = [i for i in found if i not in large]
-            for i in large:
-                adamw(*self._columns(i), self._count, self.rate, decay, BETAS, EPS)
-            if small:
-                columns = zip(*(self._columns(i) for i in small), strict=True)
-                weights, gradients, first, second = map(self._pieces, columns)
-                adamw_all(
-                    weights, gradients, first, second, self._count, self.rate, decay, BETAS, EPS
-                )
+            for update, indices in ((adamw, large), (reference.adamw, small)):
+                if indices:
+                    update(
+                        self._pieces(self.parameters[i] for i in indices),
+                        self._pieces(self.parameters[i].grad for i in indices),
+                        self._pieces(self.means[i] for i in indices),
+                        self._pieces(self._second[i] for i in indices),
+                        self._count,
+                        self.rate,
+                        decay,
+                        BETAS,
+                        EPS,
+                    )
 
-    def _columns(self, index: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """A parameter, its gradient and both means."""
-        parameter = self.parameters[index]
-        assert parameter.grad is not None
-        return parameter, parameter.grad, self.means[index], self._second[index]
-
-    def _pieces(self, tensors: Iterable[Tensor]) -> list[Tensor]:
+    def _pieces(self, tensors: Iterable[Tensor | None]) -> list[Tensor]:
+        """The tensors; on a GPU, pieces of those that are not large."""
+        whole = [tensor for tensor in tensors if tensor is not None]
         if not self._cut:
-            return list(tensors)
-        return [part for tensor in tensors for part in tensor.view(-1).split(PIECE)]
+            return whole
+        cut = (x.view(-1).split(PIECE) if x.numel() < LARGE else (x,) for x in whole)
+        return [piece for pieces in cut for piece in pieces]
 
     def tensors(self) -> Iterator[Tensor]:
         """All state but the learning rate, which follows from the epoch."""

@@ -18,8 +18,8 @@ def compare(shape, decay=0.1, steps=3):
         for step in range(1, steps + 1):
             gradient = random(*shape, seed=step).to(dtype) * 10.0**-step
             scalars = (torch.tensor(x, device=DEVICE) for x in (float(step), 1e-2))
-            weight, *means = tensors
-            module.adamw(weight, gradient, *means, *scalars, decay, (0.9, 0.999), 1e-8)
+            weight, *means = ([x] for x in tensors)
+            module.adamw(weight, [gradient], *means, *scalars, decay, (0.9, 0.999), 1e-8)
         kept.append(tensors)
     for name, got, expected in zip(NAMES, *kept, strict=True):
         assert_close(name, got, expected, 1e-6)

@@ -1,5 +1,7 @@
 """One update of AdamW, in place."""
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from recall_bench.kernels import dispatch
@@ -8,10 +10,10 @@ __all__ = ["adamw"]
 
 
 def adamw(
-    weight: Tensor,
-    gradient: Tensor,
-    first: Tensor,
-    second: Tensor,
+    weights: Sequence[Tensor],
+    gradients: Sequence[Tensor],
+    firsts: Sequence[Tensor],
+    seconds: Sequence[Tensor],
     count: Tensor,
     rate: Tensor,
     weight_decay: float,
@@ -19,12 +21,12 @@ def adamw(
     eps: float = 1e-8,
     backend: str = "auto",
 ) -> None:
-    """Adam with decoupled weight decay (arXiv 1711.05101, algorithm 2), for one large tensor.
+    """Adam with decoupled weight decay (arXiv 1711.05101, algorithm 2), of large tensors.
 
     Args:
-        weight: any shape, contiguous; changed.
-        gradient: of the same shape.
-        first, second: the running means of gradients and of their squares, contiguous; changed.
+        weights: at least one, of any shapes, contiguous; changed.
+        gradients: of the same shapes.
+        firsts, seconds: the running means of gradients and of their squares, contiguous; changed.
         count: how many updates there have been with this one, a scalar on the device.
         rate: the learning rate, a scalar on the device.
         weight_decay: the share of the weight that a rate of 1 would take away.
@@ -32,5 +34,5 @@ def adamw(
         eps: added to the root of the squares' mean.
         backend: "auto", "reference", which is PyTorch's fused kernel, or "triton".
     """
-    run = dispatch.implementation("adamw", backend, weight)
-    run(weight, gradient, first, second, count, rate, weight_decay, betas, eps)
+    run = dispatch.implementation("adamw", backend, weights[0])
+    run(weights, gradients, firsts, seconds, count, rate, weight_decay, betas, eps)

@@ -6,23 +6,8 @@ import torch
 from torch import Tensor
 
 
-def adamw(
-    weight: Tensor,
-    gradient: Tensor,
-    first: Tensor,
-    second: Tensor,
-    count: Tensor,
-    rate: Tensor,
-    weight_decay: float,
-    betas: tuple[float, float],
-    eps: float,
-) -> None:
-    """See `recall_bench.kernels.adamw.adamw`."""
-    adamw_all([weight], [gradient], [first], [second], count, rate, weight_decay, betas, eps)
-
-
 @torch.no_grad()
-def adamw_all(
+def adamw(
     weights: Sequence[Tensor],
     gradients: Sequence[Tensor],
     firsts: Sequence[Tensor],
@@ -33,7 +18,7 @@ def adamw_all(
     betas: tuple[float, float],
     eps: float,
 ) -> None:
-    """The same update of several tensors at once."""
+    """See `recall_bench.kernels.adamw.adamw`."""
     torch._fused_adamw_(
         list(weights),
         list(gradients),

@@ -6,6 +6,8 @@ a GPU idle on the embedding of a small model.
 # mypy: disable-error-code="no-untyped-def"
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 import triton
@@ -49,9 +51,21 @@ def unavailable(op: str, tensor: Tensor) -> str | None:
     return unavailable_for(tensor)
 
 
-@on_own_device
 @torch.no_grad()
 def adamw(
+    weights: Sequence[Tensor],
+    gradients: Sequence[Tensor],
+    firsts: Sequence[Tensor],
+    seconds: Sequence[Tensor],
+    *others: Any,
+) -> None:
+    """See `recall_bench.kernels.adamw.adamw`."""
+    for tensors in zip(weights, gradients, firsts, seconds, strict=True):
+        _update(*tensors, *others)
+
+
+@on_own_device
+def _update(
     weight: Tensor,
     gradient: Tensor,
     first: Tensor,
@@ -62,7 +76,6 @@ def adamw(
     betas: tuple[float, float],
     eps: float,
 ) -> None:
-    """See `recall_bench.kernels.adamw.adamw`."""
     keep1, keep2 = betas
     _update_kernel[(triton.cdiv(weight.numel(), TILE),)](
         weight, gradient.contiguous(), first, second, count, rate, weight.numel(),
