@@ -86,6 +86,29 @@ def random(*shape: int, seed: int, dtype: torch.dtype = torch.float32) -> Tensor
     return values.to(DEVICE, dtype)
 
 
+def draw_positions(B: int, Q: int, T: int) -> Tensor:
+    """Q of T positions, unordered; in the first sequence the second half repeats the first."""
+    drawn = torch.randint(0, max(T, 1), (B, Q), generator=torch.Generator().manual_seed(2))
+    drawn[:1, Q // 2 :] = 0
+    return drawn.to(DEVICE)
+
+
+def check_replay(step: Callable[[], Any], positions: Tensor, T: int, names: Sequence[str]) -> None:
+    """A CUDA graph of ``step`` gives what it gives, at other ``positions`` below T as well."""
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        step()
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        replayed = step()
+    positions.copy_((positions + 37) % T)
+    with poisoned_memory():
+        graph.replay()
+    for name, got, expected in zip(names, replayed, step(), strict=True):
+        assert_close(name, got, expected, 1e-30)
+
+
 def transposed(x: Tensor) -> Tensor:
     """The same values (B, T, H, d) laid out as (B, H, T, d)."""
     return x.transpose(1, 2).contiguous().transpose(1, 2)

@@ -1,6 +1,14 @@
 import pytest
 import torch
-from comparing import DEVICE, TOLERANCE, assert_close, check, on_gpu, random
+from comparing import (
+    DEVICE,
+    TOLERANCE,
+    assert_close,
+    check,
+    draw_positions,
+    on_gpu,
+    random,
+)
 
 pytest.importorskip("triton")
 
@@ -99,28 +107,21 @@ def compare_at(tensors, positions, kind="layernorm"):
     check(run(triton), run(reference), tensors, TOLERANCE[tensors[0].dtype], NAMES)
 
 
-def draw(B, Q, T):
-    """Positions, unordered; in the first sequence the second half repeats the first token."""
-    drawn = torch.randint(0, T, (B, Q), generator=torch.Generator().manual_seed(2))
-    drawn[:1, Q // 2 :] = 0
-    return drawn.to(DEVICE)
-
-
 @pytest.mark.parametrize("kind", ["layernorm", "rmsnorm"])
 @pytest.mark.parametrize("residual", [True, False])
 @pytest.mark.parametrize(("B", "Q", "T", "D"), [(2, 9, 7, 20), (2, 0, 7, 8), (0, 3, 5, 8)])
 def test_the_sum_at_a_few_positions_matches_the_reference(B, Q, T, D, residual, kind):
-    compare_at(inputs((B, T), D, residual=residual), draw(B, Q, T), kind)
+    compare_at(inputs((B, T), D, residual=residual), draw_positions(B, Q, T), kind)
 
 
 def test_a_narrow_branch_and_its_stream_both_get_the_gradients_of_a_few_positions():
     tensors = inputs((2, 7), 20, torch.bfloat16, stream=torch.float32)
-    compare_at(tensors, draw(2, 9, 7))
+    compare_at(tensors, draw_positions(2, 9, 7))
 
 
 @pytest.mark.parametrize("residual", [True, False])
 def test_only_the_normed_half_or_only_the_sum_at_positions_may_be_used(residual):
-    tensors, positions = inputs((2, 7), 20, residual=residual), draw(2, 9, 7)
+    tensors, positions = inputs((2, 7), 20, residual=residual), draw_positions(2, 9, 7)
     leaves = [x.requires_grad_() for x in tensors if x is not None]
     for part in range(2):
         pairs = (
@@ -137,7 +138,7 @@ def test_only_the_normed_half_or_only_the_sum_at_positions_may_be_used(residual)
 
 @pytest.mark.parametrize("residual", [True, False])
 def test_with_positions_it_compiles_into_one_graph(residual):
-    positions = draw(2, 6, 9)
+    positions = draw_positions(2, 6, 9)
 
     def run(*tensors):
         return add_norm(*tensors, positions=positions, backend="triton")
@@ -184,4 +185,4 @@ def test_on_a_gpu_output_sum_and_gradients(width, kind, dtype):
 @pytest.mark.parametrize(("Q", "T"), [(4, 64), (64, 256)])
 def test_on_a_gpu_the_sum_at_a_few_positions(Q, T, width, dtype):
     for stream in (dtype, torch.float32):
-        compare_at(inputs((16, T), width, dtype, stream=stream), draw(16, Q, T))
+        compare_at(inputs((16, T), width, dtype, stream=stream), draw_positions(16, Q, T))

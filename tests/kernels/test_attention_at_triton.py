@@ -1,6 +1,6 @@
 import pytest
 import torch
-from comparing import DEVICE, TOLERANCE, assert_close, check, on_gpu, poisoned_memory, random
+from comparing import DEVICE, TOLERANCE, assert_close, check, check_replay, on_gpu, random
 
 pytest.importorskip("triton")
 
@@ -177,15 +177,4 @@ def test_a_cuda_graph_replays_new_positions():
         y = triton.attention_at(q, kv, positions)
         return y.detach(), *torch.autograd.grad(y.square().sum(), (q, kv))
 
-    stream = torch.cuda.Stream()
-    with torch.cuda.stream(stream):
-        step()
-    torch.cuda.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        replayed = step()
-    positions.copy_((positions + 37) % 100)
-    with poisoned_memory():
-        graph.replay()
-    for name, got, expected in zip(("y", *NAMES), replayed, step(), strict=True):
-        assert_close(name, got, expected, 1e-30)
+    check_replay(step, positions, 100, ("y", *NAMES))

@@ -1,6 +1,15 @@
 import pytest
 import torch
-from comparing import DEVICE, TOLERANCE, assert_close, check, on_gpu, poisoned_memory, random
+from comparing import (
+    DEVICE,
+    TOLERANCE,
+    assert_close,
+    check,
+    check_replay,
+    draw_positions,
+    on_gpu,
+    random,
+)
 
 pytest.importorskip("triton")
 
@@ -12,13 +21,6 @@ NAMES = ("x", "weight", "bias")
 def inputs(B, T, D, M, dtype=torch.float32, bias=True):
     x, weight = random(B, T, D, seed=0, dtype=dtype), random(M, D, seed=1, dtype=dtype)
     return [x, weight, random(M, seed=2, dtype=dtype) if bias else None]
-
-
-def draw(B, Q, T):
-    """Positions, unordered; in the first sequence the second half repeats the first token."""
-    drawn = torch.randint(0, max(T, 1), (B, Q), generator=torch.Generator().manual_seed(2))
-    drawn[:1, Q // 2 :] = 0
-    return drawn.to(DEVICE)
 
 
 def apply(function, positions, size, **options):
@@ -36,12 +38,12 @@ def compare(tensors, positions, size):
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize(("Q", "T", "D", "M", "size"), [(1, 1, 1, 2, 1), (9, 21, 17, 20, 7)])
 def test_outputs_and_gradients_match_the_reference(Q, T, D, M, size, bias):
-    compare(inputs(3, T, D, M, bias=bias), draw(3, Q, T), size)
-    compare(inputs(3, T, D, M, bias=bias), draw(3, Q, T), -size)
+    compare(inputs(3, T, D, M, bias=bias), draw_positions(3, Q, T), size)
+    compare(inputs(3, T, D, M, bias=bias), draw_positions(3, Q, T), -size)
 
 
 def test_a_negative_size_counts_from_the_end():
-    (x, weight, bias), positions = inputs(3, 6, 5, 9), draw(3, 4, 6)
+    (x, weight, bias), positions = inputs(3, 6, 5, 9), draw_positions(3, 4, 6)
     few, rest = linear_at(x, positions, weight, -2, bias)
     whole = torch.nn.functional.linear(x, weight, bias)
     rows = torch.arange(3)[:, None].to(DEVICE)
@@ -51,12 +53,12 @@ def test_a_negative_size_counts_from_the_end():
 
 @pytest.mark.parametrize(("B", "Q", "T"), [(0, 3, 5), (2, 0, 5), (2, 0, 0)])
 def test_empty_problems_have_empty_results_and_zero_gradients(B, Q, T):
-    compare(inputs(B, T, 6, 5), draw(B, Q, T), 2)
+    compare(inputs(B, T, 6, 5), draw_positions(B, Q, T), 2)
 
 
 def test_inputs_of_any_strides_match_the_reference():
     x, weight, bias = inputs(4, 6, 5, 7)
-    positions = draw(4, 3, 6).t().contiguous().t()
+    positions = draw_positions(4, 3, 6).t().contiguous().t()
     x, weight = x.transpose(0, 1).contiguous().transpose(0, 1), weight.t().contiguous().t()
     compare([x, weight, bias], positions, 3)
     compare([x.mT.contiguous().mT, weight, bias], positions, 3)
@@ -64,7 +66,7 @@ def test_inputs_of_any_strides_match_the_reference():
 
 @pytest.mark.parametrize("used", [0, 1])
 def test_features_that_nobody_uses_have_no_share_in_the_gradients(used):
-    tensors, positions = [x.requires_grad_() for x in inputs(2, 6, 5, 9)], draw(2, 4, 6)
+    tensors, positions = [x.requires_grad_() for x in inputs(2, 6, 5, 9)], draw_positions(2, 4, 6)
 
     def gradients(module):
         y = apply(module.linear_at, positions, 3)(*tensors)[used]
@@ -75,7 +77,10 @@ def test_features_that_nobody_uses_have_no_share_in_the_gradients(used):
 
 
 def test_under_autocast_the_products_are_bfloat16_and_the_gradients_are_those_of_float32_weights():
-    tensors, positions = [x.requires_grad_() for x in inputs(3, 20, 24, 12)], draw(3, 8, 20)
+    tensors, positions = (
+        [x.requires_grad_() for x in inputs(3, 20, 24, 12)],
+        draw_positions(3, 8, 20),
+    )
 
     def gradients(module):
         few, rest = apply(module.linear_at, positions, 4)(*tensors)
@@ -91,7 +96,7 @@ def test_under_autocast_the_products_are_bfloat16_and_the_gradients_are_those_of
 
 
 def test_it_compiles_into_one_graph():
-    positions = draw(2, 6, 9)
+    positions = draw_positions(2, 6, 9)
     compiled = torch.compile(
         apply(linear_at, positions, 3, backend="triton"), backend="aot_eager", fullgraph=True
     )
@@ -104,13 +109,16 @@ def test_it_compiles_into_one_graph():
 @pytest.mark.parametrize("D", [48, 64, 128])
 @pytest.mark.parametrize(("Q", "T"), [(4, 64), (16, 65), (64, 256)])
 def test_on_a_gpu_outputs_and_gradients_match_the_reference(Q, T, D, dtype):
-    compare(inputs(16, T, D, 3 * D, dtype), draw(16, Q, T), D)
+    compare(inputs(16, T, D, 3 * D, dtype), draw_positions(16, Q, T), D)
 
 
 @on_gpu
 @pytest.mark.parametrize("narrow", [False, True])
 def test_a_cuda_graph_replays_new_positions(narrow):
-    tensors, positions = [x.requires_grad_() for x in inputs(4, 100, 64, 192)], draw(4, 30, 100)
+    tensors, positions = (
+        [x.requires_grad_() for x in inputs(4, 100, 64, 192)],
+        draw_positions(4, 30, 100),
+    )
 
     def step():
         with torch.autocast("cuda", torch.bfloat16, enabled=narrow, cache_enabled=False):
@@ -118,15 +126,4 @@ def test_a_cuda_graph_replays_new_positions(narrow):
         loss = few.float().pow(2).sum() + rest.float().pow(2).sum()
         return few.detach(), *torch.autograd.grad(loss, tensors)
 
-    stream = torch.cuda.Stream()
-    with torch.cuda.stream(stream):
-        step()
-    torch.cuda.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        replayed = step()
-    positions.copy_((positions + 37) % 100)
-    with poisoned_memory():
-        graph.replay()
-    for name, got, expected in zip(("few", *NAMES), replayed, step(), strict=True):
-        assert_close(name, got, expected, 1e-30)
+    check_replay(step, positions, 100, ("few", *NAMES))

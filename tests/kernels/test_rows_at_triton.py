@@ -1,19 +1,20 @@
 import pytest
 import torch
-from comparing import DEVICE, TOLERANCE, assert_close, check, on_gpu, poisoned_memory, random
+from comparing import (
+    TOLERANCE,
+    assert_close,
+    check,
+    check_replay,
+    draw_positions,
+    on_gpu,
+    random,
+)
 
 pytest.importorskip("triton")
 
 from recall_bench.errors import UserError
 from recall_bench.kernels.rows_at import reference, rows_at, triton
 from recall_bench.kernels.triton_rows import add_rows
-
-
-def draw(B, Q, T):
-    """Positions, unordered; in the first sequence the second half repeats the first token."""
-    drawn = torch.randint(0, max(T, 1), (B, Q), generator=torch.Generator().manual_seed(2))
-    drawn[:1, Q // 2 :] = 0
-    return drawn.to(DEVICE)
 
 
 def compare(x, positions, tolerance=None):
@@ -29,20 +30,20 @@ def compare(x, positions, tolerance=None):
 @pytest.mark.parametrize("width", [(), (1,), (3, 5), (128,), (300,)])
 @pytest.mark.parametrize(("Q", "T"), [(1, 1), (4, 9), (40, 21)])
 def test_rows_and_gradients_match_the_reference(Q, T, width):
-    compare(random(3, T, *width, seed=0), draw(3, Q, T))
+    compare(random(3, T, *width, seed=0), draw_positions(3, Q, T))
 
 
 def test_more_queries_than_are_searched_at_once_match_the_reference():
-    compare(random(2, 50, 4, seed=0), draw(2, 300, 50))
+    compare(random(2, 50, 4, seed=0), draw_positions(2, 300, 50))
 
 
 @pytest.mark.parametrize(("B", "Q", "T", "D"), [(0, 3, 5, 2), (2, 0, 5, 2), (2, 0, 0, 2)])
 def test_empty_problems_have_empty_results_and_zero_gradients(B, Q, T, D):
-    compare(random(B, T, D, seed=0), draw(B, Q, T))
+    compare(random(B, T, D, seed=0), draw_positions(B, Q, T))
 
 
 def test_inputs_and_gradients_of_any_strides_match_the_reference():
-    x, positions = random(7, 2, 6, seed=0).transpose(0, 1), draw(2, 9, 7)
+    x, positions = random(7, 2, 6, seed=0).transpose(0, 1), draw_positions(2, 9, 7)
     positions = positions.t().contiguous().t()
     compare(x, positions)
     x.requires_grad_()
@@ -55,19 +56,19 @@ def test_inputs_and_gradients_of_any_strides_match_the_reference():
 
 
 def test_repeated_bfloat16_rows_are_summed_before_they_are_rounded():
-    compare(random(1, 2, 8, seed=0, dtype=torch.bfloat16), draw(1, 200, 2))
+    compare(random(1, 2, 8, seed=0, dtype=torch.bfloat16), draw_positions(1, 200, 2))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_rows_are_added_to_what_is_there(dtype):
     out, rows = random(2, 11, 6, seed=0, dtype=dtype), random(2, 20, 6, seed=1)
-    positions = draw(2, 20, 11)
+    positions = draw_positions(2, 20, 11)
     expected = out.double().scatter_add(1, positions[..., None].expand(-1, -1, 6), rows.double())
     assert_close("sum", add_rows(out, rows, positions), expected, TOLERANCE[dtype])
 
 
 def test_results_repeat_bit_for_bit():
-    x, positions = random(2, 5, 6, seed=0).requires_grad_(), draw(2, 70, 5)
+    x, positions = random(2, 5, 6, seed=0).requires_grad_(), draw_positions(2, 70, 5)
     slope = random(2, 70, 6, seed=1)
     first, second = (
         torch.autograd.grad(triton.rows_at(x, positions), x, slope)[0] for _ in range(2)
@@ -76,14 +77,14 @@ def test_results_repeat_bit_for_bit():
 
 
 def test_float64_is_left_to_the_reference():
-    x, positions = random(2, 5, 6, seed=0, dtype=torch.float64), draw(2, 3, 5)
+    x, positions = random(2, 5, 6, seed=0, dtype=torch.float64), draw_positions(2, 3, 5)
     with pytest.raises(UserError, match="cannot run rows_at"):
         rows_at(x, positions, backend="triton")
     assert_close("rows", rows_at(x, positions), x[torch.arange(2)[:, None], positions], 1e-30)
 
 
 def test_shape_propagation_agrees_with_the_kernels():
-    x, positions = random(2, 9, 3, seed=0), draw(2, 4, 9)
+    x, positions = random(2, 9, 3, seed=0), draw_positions(2, 4, 9)
     torch.library.opcheck(
         torch.ops.recall_bench.rows_at.default,
         (x.requires_grad_(), positions),
@@ -93,7 +94,7 @@ def test_shape_propagation_agrees_with_the_kernels():
 
 
 def test_it_compiles_into_one_graph():
-    x, positions = random(2, 9, 3, seed=0), draw(2, 6, 9)
+    x, positions = random(2, 9, 3, seed=0), draw_positions(2, 6, 9)
 
     def doubled(x):
         return 2 * rows_at(x + 1, positions, backend="triton")
@@ -107,27 +108,16 @@ def test_it_compiles_into_one_graph():
 @pytest.mark.parametrize("D", [1, 48, 64, 128, 256, 1000])
 @pytest.mark.parametrize(("Q", "T"), [(4, 64), (16, 65), (64, 256), (200, 1000)])
 def test_on_a_gpu_gradients_match_the_reference(Q, T, D, dtype):
-    compare(random(16, T, D, seed=0, dtype=dtype), draw(16, Q, T))
+    compare(random(16, T, D, seed=0, dtype=dtype), draw_positions(16, Q, T))
 
 
 @on_gpu
 def test_a_cuda_graph_replays_new_positions():
-    x, positions = random(4, 100, 64, seed=0).requires_grad_(), draw(4, 30, 100)
+    x, positions = random(4, 100, 64, seed=0).requires_grad_(), draw_positions(4, 30, 100)
     slope = random(4, 30, 64, seed=1)
 
     def step():
         y = triton.rows_at(x, positions)
         return y.detach(), *torch.autograd.grad(y, x, slope)
 
-    stream = torch.cuda.Stream()
-    with torch.cuda.stream(stream):
-        step()
-    torch.cuda.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        replayed = step()
-    positions.copy_((positions + 37) % 100)
-    with poisoned_memory():
-        graph.replay()
-    for name, got, expected in zip(("rows", "gradient"), replayed, step(), strict=True):
-        assert_close(name, got, expected, 1e-30)
+    check_replay(step, positions, 100, ("rows", "gradient"))
