@@ -25,8 +25,8 @@ FEWER_EXAMPLES = (6400, 3200, 1600, 800)
 
 MIXERS, WIDTH = 2, 128
 """Sequence mixers (4 layers with their MLPs), and width of the model."""
-TRAINING: dict[str, Any] = {"epochs": 200, "batch_size": 128, "early_stop": None}
-"""Options of the recipe: AdamW, cosine, no early stop."""
+TRAINING: dict[str, Any] = {"epochs": 200, "batch_size": 128, "early_stop": 0.999}
+"""Options of the recipe: AdamW, cosine; its released code stops at an accuracy of 0.999."""
 MODEL: dict[str, Any] = {"embedding_dropout": 0.0}
 LEARNING_RATES = (1e-4, 5e-4, 1e-3)
 WEIGHT_DECAYS = (0.0, 0.1)

@@ -3,10 +3,10 @@
 # all; `report` shows an experiment for each precision and length of training: fp32 is the plain
 # loop, without our kernels and without CUDA graphs, tf32 and bf16 are the fast path.
 #
-# In the preset's six epochs Mamba does not learn the task, so it trains for 24 as well. Its plain loop
-# launches a dozen kernels for every token, and had not ended six epochs on an H200 after six minutes:
-# those runs are the CPU's of results/quick, and the 24 epochs take the reference's kernels from CUDA
-# graphs. A second call goes on from the records that are here.
+# In the preset's six epochs Mamba does not learn the task, so it trains for 24 as well, at two widths.
+# Its plain loop launches a dozen kernels for every token, and had not ended six epochs on an H200 after
+# six minutes: those runs are the CPU's of results/quick, and the 24 epochs take the reference's kernels
+# from CUDA graphs. A second call goes on from the records that are here.
 # sh results/agreement/run.sh [STORE]
 set -eu
 store="${1:-runs/results-agreement}"
@@ -14,19 +14,22 @@ here=results/agreement
 [ ! -f $here/records.jsonl ] || recall-bench import $here/records.jsonl --store "$store"
 runs() {
     recall-bench sweep --preset quick --store "$store" --seeds 3 --learning-rates 3e-3 \
-        --d-model 32 --device cuda "$@"
+        --device cuda "$@"
 }
 few() {
-    runs "$@" --arch attention
-    runs "$@" --arch based --feature-dim 16 --window 0,64
+    runs "$@" --arch attention --d-model 32
+    runs "$@" --arch based --d-model 32 --feature-dim 16 --window 0,64
+}
+longer() {
+    runs "$@" --arch mamba --d-model 32,64 --d-state 16 --epochs 24
 }
 for precision in tf32 bf16; do
     few --precision $precision
-    runs --precision $precision --arch mamba --d-state 16
-    runs --precision $precision --arch mamba --d-state 16 --epochs 24
+    runs --precision $precision --arch mamba --d-model 32 --d-state 16
+    longer --precision $precision
 done
 export RECALL_BENCH_KERNELS=reference
 RECALL_BENCH_GRAPHS=0 few --precision fp32
-runs --precision fp32 --arch mamba --d-state 16 --epochs 24
+longer --precision fp32
 recall-bench export --store "$store" --output $here/records.jsonl
 recall-bench report --store "$store"
