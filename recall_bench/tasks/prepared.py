@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from recall_bench.documents.cache import cached
-from recall_bench.documents.corpus import Corpus, Question
+from recall_bench.documents.corpus import Corpus, Question, Range
 from recall_bench.documents.encoded import Encoded, encode, encode_cached
-from recall_bench.documents.packing import prompt_row, window
+from recall_bench.documents.packing import Tokens, prompt_row, window
 from recall_bench.documents.report import LoadReport
 from recall_bench.documents.source import whereabouts
 from recall_bench.documents.splits import part_of
@@ -72,38 +72,91 @@ class Prepared:
         for at, token in enumerate(self.encoded.answers[number].tolist()):
             yield key, at, token
 
+    @cached_property
+    def _asked_in_training(self) -> dict[int, list[int]]:
+        """The training questions of each document."""
+        asked: dict[int, list[int]] = {}
+        for number in self.members["train", 0].tolist():
+            asked.setdefault(self.questions[number].document, []).append(number)
+        return asked
+
+    def together(self, number: int, draw: np.random.Generator) -> list[int]:
+        """A training question and the others about its document, in an order drawn anew."""
+        asked = self._asked_in_training[self.questions[number].document]
+        return [asked[at] for at in draw.permutation(len(asked))]
+
     def rows(
-        self, chosen: Indices, shares: NDArray[np.float64], length: int, training: bool
+        self,
+        chosen: Indices,
+        asked: list[list[int]],
+        shares: NDArray[np.float64],
+        length: int,
+        training: bool,
     ) -> Examples:
-        """The rows of some questions; ``shares`` say where their answers lie, see `window`."""
+        """The rows of some questions; ``shares`` say where their answers lie, see `window`.
+
+        Each row asks its question, and of ``asked``, which has it too, what the row shows.
+        """
         L, end = length, self.codec.encode("\n") if training else []
         tokens = np.full((len(chosen), L + 1), self.codec.pad, np.int32)
         labels = np.full((len(chosen), L), IGNORE, np.int64)
         slices = {name: np.zeros((len(chosen), L), np.int64) for name in ("key", "site", "seen")}
         slices["gap"] = np.zeros((len(chosen), L), np.int64)
         for row, number in enumerate(chosen.tolist()):
-            question = self.questions[number]
-            document = self.encoded.documents[question.document]
-            ending = self.encoded.endings[number]
-            answer = np.concatenate([self.encoded.answers[number], np.array(end, np.int32)])
-            room = L + 1 - len(ending) - len(answer)
-            places = self.encoded.places(number)
-            first, after = window(len(document), room, places[0], float(shares[row]))
-            tokens[row], at = prompt_row(document[first:after], ending, answer, L, self.codec.pad)
-            begin = L + 1 - len(answer) - len(ending) - (after - first)
-            learnt = begin if training and self.task.learn == "everything" else at - 1
-            labels[row, learnt:] = tokens[row, learnt + 1 :]
-            last = max(a for a, b in places if first <= a and b <= after)
-            gap = at - 1 - (begin + last - first) + 1
-            slices["gap"][row] = 1 << (gap - 1).bit_length()
-            slices["key"][row] = self.keys.index(question.key)
-            slices["site"][row] = self.site_of[question.document]
-            slices["seen"][row] = (question.key, question.answer.casefold()) in self.learnt
+            document = self.encoded.documents[self.questions[number].document]
+            shown, prompts = self._shown(number, asked[row], float(shares[row]), L, end)
+            first, after = shown
+            ending = np.concatenate([part for prompt in prompts.values() for part in prompt])
+            tokens[row], at = prompt_row(document[first:after], ending, (), L, self.codec.pad)
+            at -= len(ending)
+            begin = at - (after - first)
+            if training and self.task.learn == "everything":
+                labels[row, begin:] = tokens[row, begin + 1 :]
+            for other, (prompt, answer) in prompts.items():
+                question = self.questions[other]
+                here = slice(at + len(prompt) - 1, at + len(prompt) + len(answer) - 1)
+                labels[row, here] = answer
+                last = max(a for a, b in self.encoded.places(other) if first <= a and b <= after)
+                gap = at + len(prompt) - (begin + last - first)
+                slices["gap"][row, here] = 1 << (gap - 1).bit_length()
+                slices["key"][row, here] = self.keys.index(question.key)
+                slices["site"][row, here] = self.site_of[question.document]
+                slices["seen"][row, here] = (
+                    question.key,
+                    question.answer.casefold(),
+                ) in self.learnt
+                at += len(prompt) + len(answer)
         return Examples(
             torch.from_numpy(tokens[:, :-1].astype(np.int64)),
             torch.from_numpy(labels),
             {name: torch.from_numpy(values) for name, values in slices.items()},
         )
+
+    def _shown(
+        self, number: int, asked: list[int], share: float, length: int, end: list[int]
+    ) -> tuple[Range, dict[int, tuple[Tokens, Tokens]]]:
+        """What a row keeps of a document, and the questions that it asks, each with its prompt and
+        its answer: those ``asked`` whose answers are kept, or ``number`` alone where too little
+        room is left beside them."""
+        prompts = {
+            other: (
+                self.encoded.endings[other],
+                np.concatenate([self.encoded.answers[other], np.array(end, np.int32)]),
+            )
+            for other in asked
+        }
+        place = self.encoded.places(number)[0]
+        size = len(self.encoded.documents[self.questions[number].document])
+        room = length + 1 - sum(len(a) + len(b) for a, b in prompts.values())
+        if room < place[1] - place[0]:
+            return self._shown(number, [number], share, length, end)
+        first, after = window(size, room, place, share)
+        kept = {
+            other: prompt
+            for other, prompt in prompts.items()
+            if any(first <= a and b <= after for a, b in self.encoded.places(other))
+        }
+        return (first, after), kept
 
 
 @lru_cache(maxsize=4)

@@ -8,12 +8,15 @@ The prompt is the published one (Based, 2402.18668; see `recall_bench.documents.
 are the answer's tokens, fed back as they would be in decoding; in training the end of the line
 follows, so that a model learns where answers end. A document that is too long is cut so that the
 answer lies in the middle of what is kept, as published; ``truncation=random`` puts it anywhere in
-the training rows, and keeps a model from learning where to look.
+the training rows, and keeps a model from learning where to look. With ``ask=all`` a training row
+goes on with the other questions whose answers it shows, all in an order drawn anew: five times the
+answers to learn from in the same tokens where a page has five attributes.
 
 Shapes: B rows, L length.
 """
 
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -30,6 +33,7 @@ from recall_bench.tasks.base import (
     BLOCK,
     IGNORE,
     Examples,
+    Role,
     Segment,
     Span,
     Split,
@@ -46,12 +50,17 @@ Lengths = Annotated[
 
 
 def prompt_spans(inputs: Tensor, labels: Tensor, pad: int) -> list[Span]:
-    """Padding, what comes before the answer, and the answer's labels: (L,) inputs and labels."""
-    start, asked = int((inputs != pad).nonzero()[0]), int((labels != IGNORE).nonzero()[0])
+    """Padding, what comes before the answer, and the answer's labels: (L,) inputs and labels.
+    Where a row asks on, the next question and its answer follow."""
+    start = int((inputs != pad).nonzero()[0])
     spans = [Span(0, start, "filler")] if start else []
-    if asked > start:
-        spans.append(Span(start, asked, "other", name="document"))
-    return [*spans, Span(asked, len(inputs), "query", name="answer")]
+    name = "document"
+    for asked, run in groupby(range(start, len(inputs)), lambda at: bool(labels[at] != IGNORE)):
+        places = list(run)
+        kind: Role = "query" if asked else "other"
+        spans.append(Span(places[0], places[-1] + 1, kind, name="answer" if asked else name))
+        name = "question"
+    return spans
 
 
 class QuestionSegment(Segment):
@@ -80,7 +89,10 @@ class QuestionTask(DataTask):
     learn: Literal["answer", "everything"] = Field(
         "answer", description="labels in training: the answers, or every token of the row"
     )
-    train_questions: int | None = Field(None, ge=1, description="at most so many of a split")
+    ask: Literal["one", "all"] = Field(
+        "one", description="in a training row: one question, or all whose answers it shows"
+    )
+    train_questions: int | None = Field(None, ge=1, description="at most so many training rows")
     test_questions: int | None = Field(
         None, ge=1, description="at most so many a segment of test and validation"
     )
@@ -148,7 +160,12 @@ class QuestionTask(DataTask):
         draw = np.random.default_rng(block_seed(seed, split, index, block + 1))
         centred = split != "train" or self.truncation == "centred"
         shares = np.full(BLOCK, 0.5) if centred else draw.random(BLOCK)
-        made = mine.rows(chosen, shares, segment.length, split == "train")
+        training = split == "train"
+        asked = [
+            mine.together(int(number), draw) if training and self.ask == "all" else [int(number)]
+            for number in chosen
+        ]
+        made = mine.rows(chosen, asked, shares, segment.length, training)
         return replace(made, slices={**made.slices, "held_out": segment.held_out})
 
     def describe(self, segment: Segment, inputs: Tensor, labels: Tensor) -> list[Span]:

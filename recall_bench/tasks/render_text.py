@@ -1,5 +1,7 @@
 """An example whose tokens are text, for a person to read."""
 
+from itertools import groupby
+
 from rich.text import Text
 from torch import Tensor
 
@@ -11,21 +13,33 @@ LINES = 12
 
 
 def text_lines(codec: Codec, inputs: Tensor, labels: Tensor) -> list[Text]:
-    """The text of an example, (length,) inputs and labels, without padding; then the answer.
+    """The text of an example, (length,) inputs and labels, without padding; then the answer, and
+    further questions with theirs where there are any.
 
     The middle of a long one is left out. Where nearly everything is asked there is no answer.
     """
-    asked = labels != IGNORE
+    asked = (labels != IGNORE).tolist()
     shown = inputs[inputs != codec.pad]
-    answer = ""
-    if 2 * int(asked.sum()) < len(shown):
-        first = int(asked.nonzero()[0])
-        shown = inputs[: first + 1]
-        answer = codec.decode(labels[asked].tolist()).strip()
-    lines = codec.decode(shown[shown != codec.pad].tolist()).split("\n")
+    if 2 * sum(asked) >= len(shown):
+        return _folded(codec.decode(shown.tolist()))
+    begin = len(inputs) - len(shown)
+    lines: list[Text] = []
+    for is_answer, run in groupby(range(begin, len(inputs)), lambda at: asked[at]):
+        places = list(run)
+        if is_answer:
+            answer = codec.decode(labels[places].tolist()).strip()
+            lines.append(Text.assemble(("answer ", "dim"), (answer, "bold cyan")))
+            begin = places[-1] + 1  # this input was the last label
+        else:
+            text = codec.decode(inputs[begin : places[-1] + 2].tolist())
+            lines += [Text(text.strip())] if lines else _folded(text)
+    return lines
+
+
+def _folded(text: str) -> list[Text]:
+    """The lines of a text, those in the middle of a long one left out."""
+    lines = [Text(line) for line in text.split("\n")]
     left_out = len(lines) - 2 * LINES
-    texts = [Text(line) for line in lines]
     if left_out > 1:
-        fold = Text(f"… {left_out} lines", style="dim")
-        texts = [*texts[:LINES], fold, *texts[-LINES:]]
-    return [*texts, Text.assemble(("answer ", "dim"), (answer, "bold cyan"))] if answer else texts
+        lines[LINES:-LINES] = [Text(f"… {left_out} lines", style="dim")]
+    return lines

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 from document_data import values, write_squad, write_swde
+from torch import Tensor
 
 from recall_bench.config import RunConfig
 from recall_bench.documents.cache import VARIABLE
@@ -110,17 +111,59 @@ def test_training_may_learn_every_token_and_tests_never_ask_more_than_answers(si
         assert all(len(answer) < 20 for _, answer in texts(asked, part))
 
 
+def questions(task: QuestionTask, inputs: Tensor, labels: Tensor) -> tuple[str, dict[str, str]]:
+    """The document of a training row, and its questions: key -> answer, in order."""
+    row = torch.cat([inputs, labels[-1:]])
+    text = task.codec().decode(row[row != task.codec().pad].tolist())
+    ends = task.codec().decode(labels[labels != IGNORE].tolist())
+    document, asked = text, {}
+    for answer in reversed(ends.splitlines()):
+        document, _, key = document.removesuffix(f"{answer}\n").removesuffix(":").rpartition(". ")
+        asked[key] = answer.strip()
+    return document, dict(reversed(asked.items()))
+
+
+def test_a_training_row_may_ask_everything_that_it_shows(site: Path) -> None:
+    task = swde(site, length=256, ask="all")
+    made = generate(task, "train", 0, 0)
+    orders = set()
+    for inputs, labels in zip(made.inputs, made.labels, strict=True):
+        document, asked = questions(task, inputs, labels)
+        assert {*asked} == {"maker", "price", "title"}
+        assert all(answer in document for answer in asked.values())
+        orders.add(tuple(asked))
+        spans = task.describe(task.segments("train")[0], inputs, labels)
+        names = [span.name for span in spans if span.role != "filler"]
+        assert names == ["document", "answer", "question", "answer", "question", "answer"]
+    assert len(orders) == 6
+    for split in ("validation", "test"):
+        one = generate(swde(site, length=256), split, 0, 0)
+        assert torch.equal(generate(task, split, 0, 0).inputs, one.inputs)
+
+
+def test_a_cut_training_row_asks_what_is_left_of_the_page(site: Path) -> None:
+    task = swde(site, length=80, ask="all", truncation="random", tokenizer="bytes")
+    made = generate(task, "train", 0, 0)
+    counts = set()
+    for inputs, labels in zip(made.inputs, made.labels, strict=True):
+        document, asked = questions(task, inputs, labels)
+        assert all(answer in document for answer in asked.values())
+        counts.add(len(asked))
+    assert {1, 2} <= counts
+
+
 def test_seen_answers_and_the_gap_are_told(site: Path) -> None:
     task = swde(site, length=256)
     mine = prepared(task)
     made = generate(task, "test", 1, 0)
     assert (made.slices["seen"] == 0).all(), "no article of one site is in the other"
-    assert (generate(task, "train", 0, 0).slices["seen"] == 1).all()
+    learnt = generate(task, "train", 0, 0)
+    assert (learnt.slices["seen"][learnt.labels != IGNORE] == 1).all()
     # The price stands last in the page, the title first: its last place is the heading.
     gaps = {}
     for row in range(len(made.inputs)):
-        key = mine.keys[int(made.slices["key"][row, 0])]
-        gaps.setdefault(key, set()).add(int(made.slices["gap"][row, 0]))
+        key = mine.keys[int(made.slices["key"][row, -1])]
+        gaps.setdefault(key, set()).add(int(made.slices["gap"][row, -1]))
     assert max(gaps["price"]) < min(gaps["title"])
 
 
