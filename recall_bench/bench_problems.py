@@ -12,6 +12,7 @@ from recall_bench.kernels.attention_at import reference as at_reference
 from recall_bench.kernels.selective_scan import reference as scan_reference
 from recall_bench.kernels.short_conv import reference as conv_reference
 from recall_bench.kernels.sliding_window_attention import reference as window_reference
+from recall_bench.kernels.swiglu import reference as swiglu_reference
 from recall_bench.kernels.taylor_attention import TaylorState, packed_size
 from recall_bench.kernels.taylor_attention import reference as taylor_reference
 
@@ -85,6 +86,7 @@ def problems(ceilings: Ceilings) -> list[Problem]:
             found += [_training_window(ceilings, length, w, dtype) for w in TRAINING_WINDOWS]
             found.append(_conv(ceilings, 256, length, 256, dtype))
         found += [_training_attention_at(ceilings, *n, dtype) for n in TRAINING_QUERIES]
+        found.append(_training_swiglu(ceilings, 128, 2048, dtype))
     return found
 
 
@@ -314,6 +316,32 @@ def _training_attention_at(
         [sizes(3)],
         graph=True,
         tf32=dtype == torch.float32,
+        training=True,
+    )
+
+
+def _training_swiglu(ceilings: Ceilings, length: int, hidden: int, dtype: torch.dtype) -> Problem:
+    from recall_bench.kernels.swiglu import triton
+
+    def sizes(batch: int, hidden: int) -> list[Tensor]:
+        return [_random(batch, length, 2 * hidden, dtype=dtype)]
+
+    exact = swiglu_reference.swiglu
+    moved = TRAINING_BATCH * length * hidden * dtype.itemsize
+    return Problem(
+        f"swiglu, {str(dtype).removeprefix('torch.')}",
+        f"({TRAINING_BATCH},{length},{2 * hidden})",
+        sizes(TRAINING_BATCH, hidden),
+        [
+            Contender(OURS, triton.swiglu, exact),
+            Contender("recall-bench reference", exact, exact),
+        ],
+        {
+            "forward": ceilings.floor(3 * moved, 0),
+            "forward+backward": ceilings.floor((3 + 5) * moved, 0),
+        },
+        [sizes(3, hidden), sizes(3, 100)],
+        graph=True,
         training=True,
     )
 

@@ -17,6 +17,7 @@ from recall_bench.config import ModelConfig, RunConfig
 from recall_bench.kernels.add_norm import add_norm
 from recall_bench.kernels.embedding import TokenOrder, embedding
 from recall_bench.kernels.rows_at import rows_at
+from recall_bench.kernels.swiglu import swiglu
 from recall_bench.readout import SequenceReadout
 
 INIT_STD = 0.02
@@ -32,8 +33,7 @@ class MLP(nn.Module):
         self.down = Linear(hidden, width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        gate, value = self.up.halves(x)
-        return self.down(F.silu(gate) * value)
+        return self.down(swiglu(self.up(x)))
 
 
 class Layer(nn.Module):

@@ -14,6 +14,7 @@ from recall_bench.kernels.add_norm import triton as norm
 from recall_bench.kernels.attention_at import triton as attention_at
 from recall_bench.kernels.selective_scan import triton as scan
 from recall_bench.kernels.short_conv import triton as conv
+from recall_bench.kernels.swiglu import triton as swiglu
 from recall_bench.kernels.triton_rows import _add_rows_kernel
 from recall_bench.kernels.triton_sums import _column_sum_kernel, _sum_parts_kernel
 
@@ -95,6 +96,11 @@ def build_norm(everything: bool, narrow: tuple[str, ...]) -> None:
     build(norm._backward_kernel, narrow, 4, TOTAL=everything, SPLIT=everything, **shape)
 
 
+def build_swiglu(narrow: tuple[str, ...]) -> None:
+    for kernel in (swiglu._forward_kernel, swiglu._backward_kernel):
+        build(kernel, narrow, 4, R=2, C=1024)
+
+
 def build_attention_at(dtype: tl.dtype, narrow: tuple[str, ...]) -> None:
     shape = {"d": 48, "D": 64, "M": 16, "N": 32, "DTYPE": dtype, "PRECISION": "tf32"}
     build(attention_at.forward_kernel, narrow, 4, **shape)
@@ -108,6 +114,8 @@ if __name__ == "__main__":
     build_norm(True, NARROW)
     build(_sum_parts_kernel, (), 4, COUNT=24, UNROLL=16, C=1024)
     build(_column_sum_kernel, (), 4, R=512, C=8)
+    build_swiglu(NARROW)
+    build_swiglu(())
     build_attention_at(tl.bfloat16, NARROW)
     build_attention_at(tl.float32, ())
     build(_add_rows_kernel, ("out", "rows"), N=128, R=8, C=128)

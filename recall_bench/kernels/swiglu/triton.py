@@ -1,0 +1,132 @@
+"""The gate of SwiGLU in Triton: each direction reads and writes once, in float32 between.
+
+Dimensions: M rows of H gates and H values; tiles of R rows and C columns. Backward computes the
+sigmoid again from the gates, which it reads anyway.
+"""
+# mypy: disable-error-code="no-untyped-def"
+
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from recall_bench.kernels.triton_support import differentiable, rows_contiguous, unavailable_for
+
+
+@triton.jit
+def _place(M, H, R: tl.constexpr, C: tl.constexpr):
+    """A program's rows (R, 1), its columns (1, C), and which of them there are (R, C)."""
+    rows = (tl.program_id(0) * R + tl.arange(0, R))[:, None]
+    columns = (tl.program_id(1) * C + tl.arange(0, C))[None, :]
+    return rows.to(tl.int64), columns, (rows < M) & (columns < H)
+
+
+@triton.jit
+def _load(x, at, inside):
+    return tl.load(x + at, mask=inside, other=0.0).to(tl.float32)
+
+
+@triton.jit
+def _store(x, at, value, inside):
+    tl.store(x + at, value.to(x.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def _sigmoid(x):
+    """Of no number is the exponential too large."""
+    small = tl.exp(-tl.abs(x))
+    return tl.where(x < 0, small, 1.0) / (1.0 + small)
+
+
+@triton.jit
+def _forward_kernel(x, y, x_m, M, H, R: tl.constexpr, C: tl.constexpr):
+    rows, columns, inside = _place(M, H, R, C)
+    gate = _load(x, rows * x_m + columns, inside)
+    value = _load(x + H, rows * x_m + columns, inside)
+    _store(y, rows * H + columns, gate * _sigmoid(gate) * value, inside)
+
+
+@triton.jit
+def _backward_kernel(x, dy, dx, x_m, dy_m, M, H, R: tl.constexpr, C: tl.constexpr):
+    rows, columns, inside = _place(M, H, R, C)
+    gate = _load(x, rows * x_m + columns, inside)
+    value = _load(x + H, rows * x_m + columns, inside)
+    slope = _load(dy, rows * dy_m + columns, inside)
+    share = _sigmoid(gate)
+    d_gate = slope * value * share * (1.0 + gate * (1.0 - share))
+    at = rows * (2 * H) + columns
+    _store(dx, at, d_gate, inside)
+    _store(dx + H, at, slope * gate * share, inside)
+
+
+TILE = 2048  # elements
+COLUMNS = 1024
+
+
+def unavailable(op: str, tensor: Tensor) -> str | None:
+    """Why these kernels cannot run on an x like ``tensor``; None where they can."""
+    return unavailable_for(tensor)
+
+
+def swiglu(x: Tensor) -> Tensor:
+    """See `recall_bench.kernels.swiglu.swiglu`."""
+    y: Tensor = _swiglu(x)
+    return y
+
+
+def _rows(x: Tensor) -> Tensor:
+    return rows_contiguous(x.reshape(-1, x.shape[-1]))
+
+
+def _launch_on(M: int, H: int) -> tuple[tuple[int, int], dict[str, int]]:
+    """The grid, and the tiles of its programs."""
+    C = min(triton.next_power_of_2(H), COLUMNS)
+    R = TILE // C
+    return (triton.cdiv(M, R), triton.cdiv(H, C)), {"R": R, "C": C, "num_warps": 4}
+
+
+def _forward(x: Tensor) -> Tensor:
+    y = _shapes(x)
+    if y.numel() == 0:
+        return y
+    rows, H = _rows(x), y.shape[-1]
+    grid, tiles = _launch_on(len(rows), H)
+    _forward_kernel[grid](rows, y, rows.stride(0), len(rows), H, **tiles)
+    return y
+
+
+def _shapes(x: Tensor) -> Tensor:
+    return x.new_empty(*x.shape[:-1], x.shape[-1] // 2)
+
+
+@torch.library.custom_op("recall_bench::swiglu_backward", mutates_args=())
+def _backward(x: Tensor, dy: Tensor) -> Tensor:
+    dx = _backward_shapes(x, dy)
+    if dx.numel() == 0:
+        return dx
+    rows, slopes = _rows(x), _rows(dy)
+    M, H = slopes.shape
+    grid, tiles = _launch_on(M, H)
+    _backward_kernel[grid](rows, slopes, dx, rows.stride(0), slopes.stride(0), M, H, **tiles)
+    return dx
+
+
+@_backward.register_fake
+def _backward_shapes(x: Tensor, dy: Tensor) -> Tensor:
+    return x.new_empty(x.shape)
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _differentiate(ctx: Any, dy: Tensor) -> tuple[Tensor]:
+    return (_backward(*ctx.saved_tensors, dy),)
+
+
+_swiglu_op = torch.library.custom_op("recall_bench::swiglu", _forward, mutates_args=())
+_swiglu_op.register_fake(_shapes)
+_swiglu_op.register_autograd(_differentiate, setup_context=_save)
+_swiglu = differentiable(_swiglu_op, _forward, _save, _differentiate)
