@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from recall_bench.kernels.attention_at import reference as at_reference
+from recall_bench.kernels.rotary import reference as rotary_reference
 from recall_bench.kernels.selective_scan import reference as scan_reference
 from recall_bench.kernels.short_conv import reference as conv_reference
 from recall_bench.kernels.sliding_window_attention import reference as window_reference
@@ -87,6 +88,7 @@ def problems(ceilings: Ceilings) -> list[Problem]:
             found.append(_conv(ceilings, 256, length, 256, dtype))
         found += [_training_attention_at(ceilings, *n, dtype) for n in TRAINING_QUERIES]
         found.append(_training_swiglu(ceilings, 128, 2048, dtype))
+        found += [_training_rotary(ceilings, 128, heads, 768 // heads, dtype) for heads in (1, 12)]
     return found
 
 
@@ -341,6 +343,37 @@ def _training_swiglu(ceilings: Ceilings, length: int, hidden: int, dtype: torch.
             "forward+backward": ceilings.floor((3 + 5) * moved, 0),
         },
         [sizes(3, hidden), sizes(3, 100)],
+        graph=True,
+        training=True,
+    )
+
+
+def _training_rotary(
+    ceilings: Ceilings, length: int, heads: int, d: int, dtype: torch.dtype
+) -> Problem:
+    from recall_bench.kernels.rotary import triton
+
+    def turn(module: Any) -> Callable[..., Tensor]:
+        return lambda x: module.rotary(x, torch.arange(x.shape[1], device=DEVICE))
+
+    def sizes(batch: int, length: int) -> list[Tensor]:
+        return [_random(batch, length, 3, heads, d, dtype=dtype)[:, :, 0]]  # as queries come
+
+    exact = turn(rotary_reference)
+    moved = TRAINING_BATCH * length * heads * d * dtype.itemsize
+    return Problem(
+        f"rotary, {str(dtype).removeprefix('torch.')}",
+        f"({TRAINING_BATCH},{length},{heads},{d})",
+        sizes(TRAINING_BATCH, length),
+        [
+            Contender(OURS, turn(triton), exact),
+            Contender("recall-bench reference", exact, exact),
+        ],
+        {
+            "forward": ceilings.floor(2 * moved, 0),
+            "forward+backward": ceilings.floor(4 * moved, 0),
+        },
+        [sizes(3, length), sizes(1, 4097)],
         graph=True,
         training=True,
     )

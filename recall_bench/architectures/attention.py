@@ -9,9 +9,9 @@ from torch.nn import functional as F
 
 from recall_bench.architectures.base import Architecture, Mixer, State
 from recall_bench.architectures.linear import Linear
-from recall_bench.architectures.rotary import rotate
 from recall_bench.kernels.attention import attention
 from recall_bench.kernels.attention_at import attention_at
+from recall_bench.kernels.rotary import rotary
 from recall_bench.registry import register_architecture
 
 
@@ -60,7 +60,7 @@ class AttentionMixer(Mixer):
         q, kv = q.unflatten(-1, heads), kv.unflatten(-1, (2, *heads))
         if self.rotary:
             k, v = kv.unbind(-3)
-            q, kv = rotate(q, positions), torch.stack([rotate(k, self._positions(x)), v], -3)
+            q, kv = rotary(q, positions), torch.stack([rotary(k, self._positions(x)), v], -3)
         return self.out(attention_at(q, kv, positions, self.window).flatten(-2))
 
     def initial_state(self, batch_size: int) -> State:
@@ -83,7 +83,7 @@ class AttentionMixer(Mixer):
         """(…, width) -> q, k, v (…, heads, d), q and k turned by their positions if rotary."""
         q, k, v = self.qkv(x).unflatten(-1, (3, self.num_heads, self.head_dim)).unbind(-3)
         if self.rotary:
-            q, k = rotate(q, positions), rotate(k, positions)
+            q, k = rotary(q, positions), rotary(k, positions)
         return q, k, v
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:

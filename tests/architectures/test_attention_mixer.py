@@ -12,7 +12,6 @@ from recurrence import (
 )
 
 from recall_bench.architectures.attention import Attention
-from recall_bench.architectures.rotary import rotate
 from recall_bench.memory import measure_layers
 
 CONFIGS = [
@@ -55,24 +54,6 @@ def test_the_cache_owns_its_memory():
     _, state = make(Attention(d_model=8)).prefill(draw(1, 50, 8))
     for tensor in state.values():
         assert tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
-
-
-def test_rotated_products_depend_on_the_distance_alone():
-    q, k = draw(1, 1, 1, 8).expand(-1, 12, -1, -1), draw(1, 1, 1, 8, seed=2).expand(-1, 12, -1, -1)
-    t = torch.arange(12)
-    s = torch.einsum("blhd,bmhd->lm", rotate(q, t), rotate(k, t))
-    for distance in range(-5, 6):
-        diagonal = s.diagonal(distance)
-        torch.testing.assert_close(diagonal, diagonal[:1].expand_as(diagonal))
-    torch.testing.assert_close(s.diagonal(), (q * k).sum(-1).flatten())
-
-
-def test_rotation_turns_pairs_half_a_head_apart_by_their_frequency():
-    x = torch.zeros(1, 1, 4, dtype=torch.float64)
-    x[..., 1] = 1
-    angle = 3 * 10_000**-0.5
-    expected = torch.tensor([[[0, math.cos(angle), 0, math.sin(angle)]]], dtype=torch.float64)
-    torch.testing.assert_close(rotate(x, torch.tensor([3])), expected)
 
 
 def test_heads_that_do_not_divide_the_width_are_refused():

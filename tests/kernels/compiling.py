@@ -12,6 +12,7 @@ from triton.compiler import ASTSource
 
 from recall_bench.kernels.add_norm import triton as norm
 from recall_bench.kernels.attention_at import triton as attention_at
+from recall_bench.kernels.rotary import triton as rotary
 from recall_bench.kernels.selective_scan import triton as scan
 from recall_bench.kernels.short_conv import triton as conv
 from recall_bench.kernels.swiglu import triton as swiglu
@@ -101,6 +102,10 @@ def build_swiglu(narrow: tuple[str, ...]) -> None:
         build(kernel, narrow, 4, R=2, C=1024)
 
 
+def build_rotary(back: bool, narrow: tuple[str, ...]) -> None:
+    build(rotary._kernel, narrow, 4, BACK=back, HALF=24, R=32, C=32)
+
+
 def build_attention_at(dtype: tl.dtype, narrow: tuple[str, ...]) -> None:
     shape = {"d": 48, "D": 64, "M": 16, "N": 32, "DTYPE": dtype, "PRECISION": "tf32"}
     build(attention_at.forward_kernel, narrow, 4, **shape)
@@ -116,6 +121,8 @@ if __name__ == "__main__":
     build(_column_sum_kernel, (), 4, R=512, C=8)
     build_swiglu(NARROW)
     build_swiglu(())
+    build_rotary(False, NARROW)
+    build_rotary(True, ())
     build_attention_at(tl.bfloat16, NARROW)
     build_attention_at(tl.float32, ())
     build(_add_rows_kernel, ("out", "rows"), N=128, R=8, C=128)

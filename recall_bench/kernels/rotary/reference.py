@@ -1,4 +1,4 @@
-"""Rotary position embedding (RoFormer, arXiv 2104.09864, section 3.2)."""
+"""Rotary position embedding in plain PyTorch, on any device; also the training path on CPU."""
 
 import torch
 from torch import Tensor
@@ -6,12 +6,8 @@ from torch import Tensor
 BASE = 10_000.0
 
 
-def rotate(x: Tensor, positions: Tensor) -> Tensor:
-    """Turn each pair (x_i, x_{i+d/2}) by the angle position * BASE^(-2i/d), in at least float32.
-
-    x is (…, heads, d) with d even; ``positions`` broadcasts with what precedes heads: (length,)
-    for x (batch, length, heads, d), (batch,) for x (batch, heads, d).
-    """
+def rotary(x: Tensor, positions: Tensor) -> Tensor:
+    """See `recall_bench.kernels.rotary.rotary`; the angles are in at least float32."""
     half = x.shape[-1] // 2
     dtype = torch.promote_types(x.dtype, torch.float32)
     frequencies = BASE ** (-torch.arange(half, device=x.device, dtype=dtype) / half)
