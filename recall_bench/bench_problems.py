@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from recall_bench.kernels.attention_at import reference as at_reference
 from recall_bench.kernels.rotary import reference as rotary_reference
+from recall_bench.kernels.s4d_kernel import reference as s4d_reference
 from recall_bench.kernels.selective_scan import reference as scan_reference
 from recall_bench.kernels.short_conv import reference as conv_reference
 from recall_bench.kernels.sliding_window_attention import reference as window_reference
@@ -80,6 +81,7 @@ def problems(ceilings: Ceilings) -> list[Problem]:
     found += [_taylor_step(ceilings, batch) for batch in (128, 256, 512)]
     found += [_window(ceilings), _scan(ceilings, 32, 1024, 512, 16)]
     found += [_scan(ceilings, 256, length, 256, 16) for length in TRAINING_LENGTHS]
+    found += [_s4d(ceilings, 128, length, 16) for length in TRAINING_LENGTHS]
     found.append(_conv(ceilings, 32, 2048, 1024, torch.bfloat16))
     for dtype in (torch.bfloat16, torch.float32):
         for length in TRAINING_LENGTHS:
@@ -424,6 +426,37 @@ def _scan(ceilings: Ceilings, batch: int, length: int, width: int, n: int) -> Pr
         [sizes(2, 200, 64, n)],
         graph=batch == TRAINING_BATCH,
         training=batch == TRAINING_BATCH,
+    )
+
+
+def _s4d(ceilings: Ceilings, heads: int, length: int, modes: int) -> Problem:
+    from recall_bench.kernels.s4d_kernel import triton
+
+    def sizes() -> list[Tensor]:
+        def random(*shape: int) -> Tensor:
+            return _random(*shape, dtype=torch.float32)
+
+        steps, pairs = random(heads, 1) - 4, (random(heads, modes, 2) for _ in range(2))
+        return [steps, random(heads, modes), 9 * random(heads, modes), *pairs, random(heads)]
+
+    def kernel(module: Any) -> Callable[..., Tensor]:
+        return lambda *x: module.s4d_kernel(*x, length)
+
+    exact = kernel(s4d_reference)
+    parameters = heads * (6 * modes + 2)
+    forward = ceilings.floor(4 * (parameters + heads * length), 0)
+    return Problem(
+        "s4d_kernel, float32",
+        f"({heads},{length},{modes})",
+        sizes(),
+        [Contender(OURS, kernel(triton), exact), Contender("recall-bench reference", exact, exact)],
+        {
+            "forward": forward,
+            "forward+backward": forward + ceilings.floor(4 * (2 * parameters + heads * length), 0),
+        },
+        [sizes()],
+        graph=True,
+        training=True,
     )
 
 

@@ -11,6 +11,7 @@ from recall_bench.architectures.base import Architecture, Mixer, State, exempt_f
 from recall_bench.architectures.linear import Linear
 from recall_bench.kernels.precision import without_autocast
 from recall_bench.kernels.rows_at import rows_at
+from recall_bench.kernels.s4d_kernel import discretise, powers, s4d_kernel
 from recall_bench.registry import register_architecture
 
 DIRECT = 512
@@ -77,7 +78,7 @@ class H3Mixer(Mixer):
         keys = torch.cat([state["shift"], self.k_proj(x)[:, None]], 1)  # (B, N, d)
         shifted = (keys * self._taps().flip(-1).t()).sum(1)
         kv = self._outer(shifted, self.v_proj(x))  # (B, H, p, p)
-        A, B, C = (value[:, None, None] for value in self._discrete())  # (H, 1, 1, N/2)
+        A, B, C = (value[:, None, None] for value in discretise(*self._modes()))  # (H, 1, 1, N/2)
         h = A * state["diagonal"] + B * kv[..., None]
         y = 2 * (C * h).sum(-1).real + self.D[:, None, None] * kv
         y = self._contract(self.q_proj(x), y).to(x.dtype)
@@ -85,8 +86,8 @@ class H3Mixer(Mixer):
 
     def prefill(self, x: Tensor) -> tuple[Tensor, State]:
         y, keys, kv = self._parallel(x)
-        A, B, _ = self._discrete()
-        decays = _powers(A, x.shape[1]).flip(-1).mT  # (H, L, N/2)
+        A, B, _ = discretise(*self._modes())
+        decays = powers(A, x.shape[1]).flip(-1).mT  # (H, L, N/2)
         h = kv.flatten(2, 3).to(A.dtype) @ decays * B[:, None]  # (B, H, p p, N/2)
         tail = self.shift_C.shape[1] - 1
         return self.out_proj(y), {
@@ -98,9 +99,7 @@ class H3Mixer(Mixer):
         """What the output is projected from, the keys (B, L, d), and k v (B, H, p, p, L)."""
         q, k, v = self.q_proj(x), self.k_proj(x), self.v_proj(x)
         kv = self._outer(_causal_convolution(k.mT, self._taps()), v.mT)
-        A, B, C = self._discrete()
-        kernel = 2 * ((B * C)[:, None] @ _powers(A, x.shape[1])).real.squeeze(1)  # (H, L)
-        kernel = kernel + F.pad(self.D[:, None], (0, x.shape[1] - 1))
+        kernel = s4d_kernel(*self._modes(), self.D, x.shape[1])  # (H, L)
         y = _causal_convolution(kv, kernel)
         return self._contract(q.mT, y).mT.to(x.dtype), k, kv
 
@@ -118,24 +117,12 @@ class H3Mixer(Mixer):
         taps = self.shift_C + F.pad(self.shift_D[:, None], (0, self.shift_C.shape[1] - 1))
         return taps.to(self._dtype)
 
-    def _discrete(self) -> tuple[Tensor, Tensor, Tensor]:
-        """A and B after the bilinear rule, and C: (H, N/2), complex."""
-        names = (self.log_dt, self.log_A_real, self.A_imag, self.B, self.C)
-        log_dt, log_A_real, A_imag, B, C = (value.to(self._dtype) for value in names)
-        dt = torch.exp(log_dt)
-        half = dt / 2 * torch.complex(-torch.exp(log_A_real), A_imag)
-        B, C = torch.view_as_complex(B), torch.view_as_complex(C)
-        return (1 + half) / (1 - half), B * dt / (1 - half), C
+    def _modes(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        return self.log_dt, self.log_A_real, self.A_imag, self.B, self.C
 
     @property
     def _dtype(self) -> torch.dtype:
         return torch.promote_types(self.D.dtype, torch.float32)
-
-
-def _powers(base: Tensor, length: int) -> Tensor:
-    """base^0 … base^(length-1): (…) -> (…, length)."""
-    exponents = torch.arange(length, device=base.device, dtype=base.real.dtype)
-    return torch.exp(base.log()[..., None] * exponents)
 
 
 def _causal_convolution(x: Tensor, kernel: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from triton.compiler import ASTSource
 from recall_bench.kernels.add_norm import triton as norm
 from recall_bench.kernels.attention_at import triton as attention_at
 from recall_bench.kernels.rotary import triton as rotary
+from recall_bench.kernels.s4d_kernel import triton as s4d
 from recall_bench.kernels.selective_scan import triton as scan
 from recall_bench.kernels.short_conv import triton as conv
 from recall_bench.kernels.swiglu import triton as swiglu
@@ -31,7 +32,8 @@ def build(
 ) -> None:
     """Pointers are float32, or bfloat16 where ``narrow``; what is neither is an int."""
     kinds = {}
-    pointers = POINTERS if "A" in kernel.arg_names else POINTERS - {"D"}  # elsewhere a width
+    skips = {"A", "A_imag"} & set(kernel.arg_names)
+    pointers = POINTERS if skips else POINTERS - {"D"}  # elsewhere a width
     for name in kernel.arg_names:
         if name in constants:
             kinds[name] = "constexpr"
@@ -50,7 +52,8 @@ POINTERS = {
     "u", "delta", "A", "B", "C", "D", "z", "bias", "h0", "y", "h_last", "starts", "dy", "dh_last",
     "du", "d_delta", "dz", "dA", "dBC", "dD_bias", "dh0", "parts", "total", "x", "weight",
     "initial", "gate", "dx", "d_gate", "d_initial", "residual", "normed", "d_normed", "d_total",
-    "d_residual", "q", "kv", "lse", "dq", "dkv", "out", "rows", "sums",
+    "d_residual", "q", "kv", "lse", "dq", "dkv", "out", "rows", "sums", "log_dt", "log_A_real",
+    "A_imag", "kernel", "d_kernel", "d_log_dt", "d_log_A_real", "d_A_imag", "dB", "dC", "dD",
 }  # fmt: skip
 NARROW = (
     "u",
@@ -125,5 +128,8 @@ if __name__ == "__main__":
     build_rotary(True, ())
     build_attention_at(tl.bfloat16, NARROW)
     build_attention_at(tl.float32, ())
+    for modes in (2, 16):
+        build(s4d._forward_kernel, (), 4, M=modes, LOG_T=s4d.LOG_T)
+        build(s4d._backward_kernel, ("C", "dC"), 4, M=modes, LOG_T=s4d.LOG_T)
     build(_add_rows_kernel, ("out", "rows"), N=128, R=8, C=128)
     print("compiled")
