@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from recall_bench.kernels.attention_at import reference as at_reference
 from recall_bench.kernels.rotary import reference as rotary_reference
+from recall_bench.kernels.long_conv import reference as long_reference
 from recall_bench.kernels.s4d_kernel import reference as s4d_reference
 from recall_bench.kernels.selective_scan import reference as scan_reference
 from recall_bench.kernels.short_conv import reference as conv_reference
@@ -82,6 +83,7 @@ def problems(ceilings: Ceilings) -> list[Problem]:
     found += [_window(ceilings), _scan(ceilings, 32, 1024, 512, 16)]
     found += [_scan(ceilings, 256, length, 256, 16) for length in TRAINING_LENGTHS]
     found += [_s4d(ceilings, 128, length, 16) for length in TRAINING_LENGTHS]
+    found += [_long_conv(ceilings, TRAINING_BATCH, length, 128) for length in TRAINING_LENGTHS]
     found.append(_conv(ceilings, 32, 2048, 1024, torch.bfloat16))
     for dtype in (torch.bfloat16, torch.float32):
         for length in TRAINING_LENGTHS:
@@ -456,6 +458,32 @@ def _s4d(ceilings: Ceilings, heads: int, length: int, modes: int) -> Problem:
         },
         [sizes()],
         graph=True,
+        training=True,
+    )
+
+
+def _long_conv(ceilings: Ceilings, batch: int, length: int, width: int) -> Problem:
+    from recall_bench.kernels.long_conv import triton
+
+    def sizes(batch: int) -> list[Tensor]:
+        shapes = (batch, length, width), (width, length)
+        return [_random(*shape, dtype=torch.float32) for shape in shapes]
+
+    def conv(module: Any) -> Callable[..., Tensor]:
+        return lambda x, kernel: module.long_conv(x.mT, kernel).mT
+
+    exact = conv(long_reference)
+    moved = 4 * batch * length * width
+    forward = ceilings.floor(2 * moved, 0)
+    return Problem(
+        "long_conv, TF32",
+        f"({batch},{length},{width})",
+        sizes(batch),
+        [Contender(OURS, conv(triton), exact), Contender("torch, by the FFT", exact, exact)],
+        {"forward": forward, "forward+backward": forward + ceilings.floor(3 * moved, 0)},
+        [sizes(3)],
+        graph=True,
+        tf32=True,
         training=True,
     )
 

@@ -9,13 +9,10 @@ from torch.nn import functional as F
 
 from recall_bench.architectures.base import Architecture, Mixer, State, exempt_from_decay
 from recall_bench.architectures.linear import Linear
-from recall_bench.kernels.precision import without_autocast
+from recall_bench.kernels.long_conv import long_conv
 from recall_bench.kernels.rows_at import rows_at
 from recall_bench.kernels.s4d_kernel import discretise, powers, s4d_kernel
 from recall_bench.registry import register_architecture
-
-DIRECT = 512
-"""On a GPU, sequences up to this length are convolved by a matrix product instead of the FFT."""
 
 DT_MIN, DT_MAX = 1e-3, 1e-1
 """Range of the step sizes at the start, drawn uniformly in log space."""
@@ -98,9 +95,9 @@ class H3Mixer(Mixer):
     def _parallel(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What the output is projected from, the keys (B, L, d), and k v (B, H, p, p, L)."""
         q, k, v = self.q_proj(x), self.k_proj(x), self.v_proj(x)
-        kv = self._outer(_causal_convolution(k.mT, self._taps()), v.mT)
+        kv = self._outer(long_conv(k.mT, self._taps()), v.mT)
         kernel = s4d_kernel(*self._modes(), self.D, x.shape[1])  # (H, L)
-        y = _causal_convolution(kv, kernel)
+        y = long_conv(kv, kernel)
         return self._contract(q.mT, y).mT.to(x.dtype), k, kv
 
     def _outer(self, k: Tensor, v: Tensor) -> Tensor:
@@ -110,6 +107,8 @@ class H3Mixer(Mixer):
 
     def _contract(self, q: Tensor, y: Tensor) -> Tensor:
         """q (B, d, …), y (B, H, p, p, …) -> (B, d, …)."""
+        if self.head_dim == 1:
+            return q * y.flatten(1, 3)
         return (q.unflatten(1, (-1, self.head_dim))[:, :, :, None] * y).sum(2).flatten(1, 2)
 
     def _taps(self) -> Tensor:
@@ -123,33 +122,6 @@ class H3Mixer(Mixer):
     @property
     def _dtype(self) -> torch.dtype:
         return torch.promote_types(self.D.dtype, torch.float32)
-
-
-def _causal_convolution(x: Tensor, kernel: Tensor) -> Tensor:
-    """x (B, H, …, L) with a kernel for each H, (H, M); in the dtype of the kernel."""
-    x, kernel = x.to(kernel.dtype), kernel[:, : x.shape[-1]]
-    if x.is_cuda and 0 < x.shape[-1] <= DIRECT:
-        return convolve_by_product(x, kernel)
-    return convolve_by_fft(x, kernel)
-
-
-def convolve_by_fft(x: Tensor, kernel: Tensor) -> Tensor:
-    """x (B, H, …, L), kernel (H, M) with M <= L -> (B, H, …, L)."""
-    length, taps = x.shape[-1], kernel.shape[-1]
-    size = max(1, length + taps)
-    kernel = kernel.view(-1, *[1] * (x.dim() - 3), taps)
-    product = torch.fft.rfft(x, size) * torch.fft.rfft(kernel, size)
-    return torch.fft.irfft(product, size)[..., :length]
-
-
-def convolve_by_product(x: Tensor, kernel: Tensor) -> Tensor:
-    """The same for L > 0, by the matrix whose row t holds the taps of output t."""
-    length, taps = x.shape[-1], kernel.shape[-1]
-    backwards = F.pad(kernel, (length - 1, length - taps)).flip(-1)  # (H, 2 L - 1)
-    matrix = backwards.unfold(-1, length, 1).flip(-2)  # kernel[t - s] at (t, s)
-    with without_autocast(x.device):
-        y = x.transpose(0, 1).flatten(1, -2) @ matrix.mT  # (H, B …, L)
-    return y.view(x.shape[1], x.shape[0], *x.shape[2:]).transpose(0, 1)
 
 
 @register_architecture("h3")

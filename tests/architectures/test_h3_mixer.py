@@ -5,7 +5,7 @@ import torch
 from pydantic import ValidationError
 from recurrence import draw, scan
 
-from recall_bench.architectures.h3 import H3, H3Mixer, convolve_by_fft, convolve_by_product
+from recall_bench.architectures.h3 import H3, H3Mixer
 from recall_bench.memory import state_bytes
 
 LENGTHS = [1, 2, 17, 63, 130]
@@ -136,21 +136,3 @@ def test_sizes_that_do_not_fit_are_refused_with_the_value_given() -> None:
         H3(d_state=7)
     with pytest.raises(ValidationError, match=r"must divide d_model=64. Got head_dim=3"):
         H3(head_dim=3)
-
-
-@pytest.mark.parametrize("length", [1, 2, 17, 64])
-@pytest.mark.parametrize("taps", [1, 5, 64])
-@pytest.mark.parametrize("inner", [(), (2, 2)])
-def test_a_convolution_by_a_product_is_the_one_by_the_fft(
-    length: int, taps: int, inner: tuple[int, ...]
-) -> None:
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(3, 4, *inner, length, generator=generator, dtype=torch.float64)
-    kernel = torch.randn(4, min(taps, length), generator=generator, dtype=torch.float64)
-    tensors = x.requires_grad_(), kernel.requires_grad_()
-    found = []
-    for convolve in (convolve_by_product, convolve_by_fft):
-        y = convolve(*tensors)
-        found.append((y, *torch.autograd.grad(y.sin().sum(), tensors)))
-    for ours, theirs in zip(*found, strict=True):
-        torch.testing.assert_close(ours, theirs)

@@ -13,6 +13,7 @@ from triton.compiler import ASTSource
 from recall_bench.kernels.add_norm import triton as norm
 from recall_bench.kernels.attention_at import triton as attention_at
 from recall_bench.kernels.rotary import triton as rotary
+from recall_bench.kernels.long_conv import triton as long_conv
 from recall_bench.kernels.s4d_kernel import triton as s4d
 from recall_bench.kernels.selective_scan import triton as scan
 from recall_bench.kernels.short_conv import triton as conv
@@ -54,6 +55,7 @@ POINTERS = {
     "initial", "gate", "dx", "d_gate", "d_initial", "residual", "normed", "d_normed", "d_total",
     "d_residual", "q", "kv", "lse", "dq", "dkv", "out", "rows", "sums", "log_dt", "log_A_real",
     "A_imag", "kernel", "d_kernel", "d_log_dt", "d_log_A_real", "d_A_imag", "dB", "dC", "dD",
+    "matrix",
 }  # fmt: skip
 NARROW = (
     "u",
@@ -131,5 +133,7 @@ if __name__ == "__main__":
     for modes in (2, 16):
         build(s4d._forward_kernel, (), 4, M=modes, LOG_T=s4d.LOG_T)
         build(s4d._backward_kernel, ("C", "dC"), 4, M=modes, LOG_T=s4d.LOG_T)
+    build(long_conv._matrix_kernel, (), 4, **long_conv.TILE)
+    build(long_conv._diagonals_kernel, (), 4, **long_conv.TILE)
     build(_add_rows_kernel, ("out", "rows"), N=128, R=8, C=128)
     print("compiled")
