@@ -12,7 +12,11 @@ from recall_bench.architectures.linear import Linear
 from recall_bench.kernels.long_conv import long_conv
 from recall_bench.kernels.rows_at import rows_at
 from recall_bench.kernels.s4d_kernel import discretise, powers, s4d_kernel
+from recall_bench.kernels.short_conv import short_conv
 from recall_bench.registry import register_architecture
+
+SHORT = 8
+"""Up to this many taps the sum over them is the fastest convolution, on any device."""
 
 DT_MIN, DT_MAX = 1e-3, 1e-1
 """Range of the step sizes at the start, drawn uniformly in log space."""
@@ -95,10 +99,17 @@ class H3Mixer(Mixer):
     def _parallel(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What the output is projected from, the keys (B, L, d), and k v (B, H, p, p, L)."""
         q, k, v = self.q_proj(x), self.k_proj(x), self.v_proj(x)
-        kv = self._outer(long_conv(k.mT, self._taps()), v.mT)
+        kv = self._outer(self._shift(k), v.mT)
         kernel = s4d_kernel(*self._modes(), self.D, x.shape[1])  # (H, L)
         y = long_conv(kv, kernel)
         return self._contract(q.mT, y).mT.to(x.dtype), k, kv
+
+    def _shift(self, k: Tensor) -> Tensor:
+        """The shift SSM: (B, L, d) -> (B, d, L)."""
+        taps = self._taps()
+        if taps.shape[1] <= SHORT:
+            return short_conv(k, taps.flip(-1)).mT
+        return long_conv(k.mT, taps)
 
     def _outer(self, k: Tensor, v: Tensor) -> Tensor:
         """k, v (B, d, …) -> (B, H, p, p, …) with p = head_dim."""
