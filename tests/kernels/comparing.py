@@ -95,6 +95,13 @@ def draw_positions(B: int, Q: int, T: int) -> Tensor:
 
 def check_replay(step: Callable[[], Any], positions: Tensor, T: int, names: Sequence[str]) -> None:
     """A CUDA graph of ``step`` gives what it gives, at other ``positions`` below T as well."""
+    check_replay_after(lambda: positions.copy_((positions + 37) % T), step, names)
+
+
+def check_replay_after(
+    change: Callable[[], Any], step: Callable[[], Any], names: Sequence[str]
+) -> None:
+    """A CUDA graph of ``step`` gives what it gives once ``change`` has changed its inputs."""
     stream = torch.cuda.Stream()
     with torch.cuda.stream(stream):
         step()
@@ -102,7 +109,7 @@ def check_replay(step: Callable[[], Any], positions: Tensor, T: int, names: Sequ
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         replayed = step()
-    positions.copy_((positions + 37) % T)
+    change()
     with poisoned_memory():
         graph.replay()
     for name, got, expected in zip(names, replayed, step(), strict=True):

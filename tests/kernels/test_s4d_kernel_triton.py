@@ -2,7 +2,15 @@ import math
 
 import pytest
 import torch
-from comparing import TOLERANCE, assert_close, check, on_gpu, poisoned_memory, random
+from comparing import (
+    TOLERANCE,
+    assert_close,
+    check,
+    check_replay_after,
+    on_gpu,
+    poisoned_memory,
+    random,
+)
 
 pytest.importorskip("triton")
 
@@ -135,17 +143,9 @@ def test_a_cuda_graph_replays_new_parameters():
         kernel = triton.s4d_kernel(*tensors, 200)
         return kernel.detach(), *torch.autograd.grad(kernel.sin().sum(), tensors)
 
-    stream = torch.cuda.Stream()
-    with torch.cuda.stream(stream):
-        step()
-    torch.cuda.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        replayed = step()
-    with torch.no_grad():
+    @torch.no_grad()
+    def change():
         for x in tensors:
             x.mul_(0.9)
-    with poisoned_memory():
-        graph.replay()
-    for name, got, expected in zip(("kernel", *NAMES), replayed, step(), strict=True):
-        assert_close(name, got, expected, 1e-30)
+
+    check_replay_after(change, step, ("kernel", *NAMES))
