@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from recall_bench.kernels.attention_at import reference as at_reference
-from recall_bench.kernels.rotary import reference as rotary_reference
 from recall_bench.kernels.long_conv import reference as long_reference
+from recall_bench.kernels.rotary import reference as rotary_reference
 from recall_bench.kernels.s4d_kernel import reference as s4d_reference
 from recall_bench.kernels.selective_scan import reference as scan_reference
 from recall_bench.kernels.short_conv import reference as conv_reference

@@ -12,8 +12,8 @@ from triton.compiler import ASTSource
 
 from recall_bench.kernels.add_norm import triton as norm
 from recall_bench.kernels.attention_at import triton as attention_at
-from recall_bench.kernels.rotary import triton as rotary
 from recall_bench.kernels.long_conv import triton as long_conv
+from recall_bench.kernels.rotary import triton as rotary
 from recall_bench.kernels.s4d_kernel import triton as s4d
 from recall_bench.kernels.selective_scan import triton as scan
 from recall_bench.kernels.short_conv import triton as conv
