@@ -9,12 +9,9 @@ from torch.nn import functional as F
 
 from recall_bench.architectures.base import Architecture, Mixer, State, exempt_from_decay
 from recall_bench.architectures.linear import Linear
-from recall_bench.kernels.precision import without_autocast
 from recall_bench.kernels.rows_at import rows_at
+from recall_bench.kernels.wkv import wkv
 from recall_bench.registry import register_architecture
-
-CHUNK = 64
-"""Tokens whose scores are computed directly; a power of two."""
 
 NORM_EPS = 64e-5
 """The released code divides by 8 before a normalisation with eps 1e-5."""
@@ -59,12 +56,12 @@ class RWKV5Mixer(Mixer):
 
     def forward(self, x: Tensor) -> Tensor:
         r, k, v, g = self._project(x, _shift(x))
-        y, _ = chunked_wkv(r, k, v, self._log_decay(), self.bonus)
+        y, _ = wkv(r, k, v, self._log_decay(), self.bonus)
         return self._finish(y, g)
 
     def at(self, x: Tensor, positions: Tensor) -> Tensor:
         r, k, v, g = self._project(x, _shift(x))
-        y, _ = chunked_wkv(r, k, v, self._log_decay(), self.bonus)
+        y, _ = wkv(r, k, v, self._log_decay(), self.bonus)
         return self._finish(rows_at(y, positions), rows_at(g, positions))
 
     def initial_state(self, batch_size: int) -> State:
@@ -86,7 +83,7 @@ class RWKV5Mixer(Mixer):
 
     def prefill(self, x: Tensor) -> tuple[Tensor, State]:
         r, k, v, g = self._project(x, _shift(x))
-        y, S = chunked_wkv(r, k, v, self._log_decay(), self.bonus)
+        y, S = wkv(r, k, v, self._log_decay(), self.bonus)
         return self._finish(y, g), {"token": F.pad(x, (0, 0, 1, 0))[:, -1].clone(), "wkv": S}
 
     def _project(self, x: Tensor, previous: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -103,50 +100,6 @@ class RWKV5Mixer(Mixer):
         """y (B, …, H, head_dim), g (B, …, d) -> (B, …, d)."""
         y = F.layer_norm(y, y.shape[-1:], eps=NORM_EPS).flatten(-2).to(g.dtype)
         return self.out_proj(torch.addcmul(self.norm_bias, y, self.norm_weight) * g)
-
-
-def chunked_wkv(
-    r: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, bonus: Tensor
-) -> tuple[Tensor, Tensor]:
-    """The outputs (B, L, H, d_v) and the last state (B, H, d, d_v) of RWKV-5's recurrence.
-
-    r, k (B, L, H, d), v (B, L, H, d_v); log_decay, negative, and bonus (H, d). Scores inside a
-    chunk, the state between chunks. Every decay is w to a power that is not negative, so nothing
-    overflows however fast a channel forgets.
-    """
-    dtype = log_decay.dtype
-    r, k, v = (value.to(dtype).transpose(1, 2) for value in (r, k, v))  # (B, H, L, ·)
-    exponents = torch.arange(CHUNK + 1, dtype=dtype, device=r.device)
-    w = torch.exp(log_decay[:, None] * exponents[:, None])  # (H, CHUNK + 1, d): w^0, w^1, …
-    S = r.new_zeros(*k.shape[:2], k.shape[-1], v.shape[-1])
-    outputs: list[Tensor] = []
-    with without_autocast(r.device):
-        for R, K, V in zip(*(value.split(CHUNK, 2) for value in (r, k, v)), strict=True):
-            n = R.shape[2]
-            y = _scores(R, K, w, bonus.to(dtype)) @ V
-            outputs.append(y + (R * w[:, :n]) @ S if outputs else y)
-            S = w[:, n, :, None] * S + (K * w[:, :n].flip(1)).mT @ V
-    return torch.cat(outputs, 2).transpose(1, 2), S
-
-
-def _scores(r: Tensor, k: Tensor, w: Tensor, bonus: Tensor) -> Tensor:
-    """r_i diag(w^(i-1-j)) k_j for j < i, r_i diag(u) k_i for j = i: (B, H, n, d) -> (B, H, n, n).
-
-    Grown from blocks of one token by joining neighbours: between a block of s tokens and the next
-    one, the decay splits at their border into w^(0 … s-1) on either side.
-    """
-    n, s = r.shape[2], 1
-    padding = (0, 0, 0, 2 ** (n - 1).bit_length() - n)
-    r, k = F.pad(r, padding), F.pad(k, padding)
-    scores = (r * k * bonus[:, None]).sum(-1)[..., None, None]  # (B, H, blocks, s, s)
-    while s < n:
-        later = r.unflatten(2, (-1, 2, s))[:, :, :, 1] * w[:, None, :s]
-        earlier = k.unflatten(2, (-1, 2, s))[:, :, :, 0] * w[:, None, :s].flip(2)
-        first, second = scores.unflatten(2, (-1, 2)).unbind(3)
-        below = torch.cat([later @ earlier.mT, second], -1)
-        scores = torch.cat([F.pad(first, (0, s)), below], -2)
-        s *= 2
-    return scores[:, :, 0, :n, :n]
 
 
 def _shift(x: Tensor) -> Tensor:
