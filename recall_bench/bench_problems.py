@@ -18,6 +18,7 @@ from recall_bench.kernels.sliding_window_attention import reference as window_re
 from recall_bench.kernels.swiglu import reference as swiglu_reference
 from recall_bench.kernels.taylor_attention import TaylorState, packed_size
 from recall_bench.kernels.taylor_attention import reference as taylor_reference
+from recall_bench.kernels.wkv import reference as wkv_reference
 
 OURS = "recall-bench"
 DEVICE = "cuda"
@@ -90,6 +91,7 @@ def problems(ceilings: Ceilings) -> list[Problem]:
             found += [_training_taylor(ceilings, length, *n, dtype) for n in TRAINING_TAYLOR]
             found += [_training_window(ceilings, length, w, dtype) for w in TRAINING_WINDOWS]
             found.append(_conv(ceilings, 256, length, 256, dtype))
+            found.append(_wkv(ceilings, length, dtype))
         found += [_training_attention_at(ceilings, *n, dtype) for n in TRAINING_QUERIES]
         found.append(_training_swiglu(ceilings, 128, 2048, dtype))
         found += [_training_rotary(ceilings, 128, heads, 768 // heads, dtype) for heads in (1, 12)]
@@ -515,4 +517,33 @@ def _conv(ceilings: Ceilings, batch: int, length: int, width: int, dtype: torch.
         [sizes(2, 300, 64, kind) for kind in (dtype, torch.float32)],
         graph=batch == TRAINING_BATCH,
         training=batch == TRAINING_BATCH,
+    )
+
+
+def _wkv(
+    ceilings: Ceilings, length: int, dtype: torch.dtype, heads: int = 2, d: int = 64
+) -> Problem:
+    from recall_bench.kernels.wkv import triton
+
+    def sizes(batch: int) -> list[Tensor]:
+        rates = -torch.linspace(-6, -1, heads * d, device=DEVICE).exp().view(heads, d)
+        bonus = _random(heads, d, dtype=torch.float32)
+        return [*(_random(batch, length, heads, d, dtype=dtype) for _ in range(3)), rates, bonus]
+
+    exact: Any = wkv_reference.wkv
+    elements = TRAINING_BATCH * length * heads * d
+    forward = ceilings.floor((3 * dtype.itemsize + 4) * elements, 0)
+    return Problem(
+        f"wkv, {_precision_name(dtype)}",
+        f"({TRAINING_BATCH},{heads},{length},{d})",
+        sizes(TRAINING_BATCH),
+        [Contender(OURS, triton.wkv, exact), Contender("recall-bench reference", exact, exact)],
+        {
+            "forward": forward,
+            "forward+backward": forward + ceilings.floor((6 * dtype.itemsize + 4) * elements, 0),
+        },
+        [sizes(3)],
+        graph=True,
+        tf32=dtype == torch.float32,
+        training=True,
     )

@@ -20,6 +20,7 @@ from recall_bench.kernels.short_conv import triton as conv
 from recall_bench.kernels.swiglu import triton as swiglu
 from recall_bench.kernels.triton_rows import _add_rows_kernel
 from recall_bench.kernels.triton_sums import _column_sum_kernel, _sum_parts_kernel
+from recall_bench.kernels.wkv import triton as wkv
 
 HOPPER = GPUTarget("cuda", 90, 32)
 
@@ -56,6 +57,8 @@ POINTERS = {
     "d_residual", "q", "kv", "lse", "dq", "dkv", "out", "rows", "sums", "log_dt", "log_A_real",
     "A_imag", "kernel", "d_kernel", "d_log_dt", "d_log_A_real", "d_A_imag", "dB", "dC", "dD",
     "matrix",
+    "d_residual", "q", "kv", "lse", "dq", "dkv", "out", "rows", "sums", "r", "k", "v", "log_decay",
+    "bonus", "last", "d_last", "dr", "dk", "d_v",
 }  # fmt: skip
 NARROW = (
     "u",
@@ -73,6 +76,12 @@ NARROW = (
     "gate",
     "q",
     "kv",
+    "r",
+    "k",
+    "v",
+    "dr",
+    "dk",
+    "d_v",
 )
 
 
@@ -117,6 +126,15 @@ def build_attention_at(dtype: tl.dtype, narrow: tuple[str, ...]) -> None:
     build(attention_at.backward_kernel, narrow, 4, **shape)
 
 
+def build_wkv(width: int, dtype: tl.dtype, precision: str, narrow: tuple[str, ...]) -> None:
+    sizes = {"d": width, "dv": width, "D": width, "E": width}
+    shape = {**sizes, "DTYPE": dtype, "PRECISION": precision}
+    warps, registers = width // 16, None if precision == "tf32x3" else 128
+    build(wkv.forward_kernel, narrow, warps, registers, **shape)
+    shape.update(M=max(16, width // 2), GIVEN=width == 64)
+    build(wkv.backward_kernel, narrow, warps, registers and 168, **shape)
+
+
 if __name__ == "__main__":
     build_scan(16, True, NARROW)
     build_scan(8, False, ())
@@ -136,4 +154,7 @@ if __name__ == "__main__":
     build(long_conv._matrix_kernel, (), 4, **long_conv.TILE)
     build(long_conv._diagonals_kernel, (), 4, **long_conv.TILE)
     build(_add_rows_kernel, ("out", "rows"), N=128, R=8, C=128)
+    build_wkv(64, tl.bfloat16, "tf32", tuple(name for name in NARROW if name not in ("y", "dy")))
+    build_wkv(64, tl.float32, "tf32", ())
+    build_wkv(16, tl.float32, "tf32x3", ())
     print("compiled")
