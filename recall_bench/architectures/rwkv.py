@@ -1,5 +1,6 @@
 """RWKV-5: linear attention with a matrix state a head and a learned decay a channel."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -10,6 +11,7 @@ from torch.nn import functional as F
 from recall_bench.architectures.base import Architecture, Mixer, State, exempt_from_decay
 from recall_bench.architectures.linear import Linear
 from recall_bench.kernels.rows_at import rows_at
+from recall_bench.kernels.token_mix import token_mix
 from recall_bench.kernels.wkv import wkv
 from recall_bench.registry import register_architecture
 
@@ -55,12 +57,12 @@ class RWKV5Mixer(Mixer):
         exempt_from_decay(*free)
 
     def forward(self, x: Tensor) -> Tensor:
-        r, k, v, g = self._project(x, _shift(x))
+        r, k, v, g = self._project(token_mix(x, self.mix))
         y, _ = wkv(r, k, v, self._log_decay(), self.bonus)
         return self._finish(y, g)
 
     def at(self, x: Tensor, positions: Tensor) -> Tensor:
-        r, k, v, g = self._project(x, _shift(x))
+        r, k, v, g = self._project(token_mix(x, self.mix))
         y, _ = wkv(r, k, v, self._log_decay(), self.bonus)
         return self._finish(rows_at(y, positions), rows_at(g, positions))
 
@@ -73,7 +75,8 @@ class RWKV5Mixer(Mixer):
         }
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        r, k, v, g = self._project(x, state["token"])  # (B, H, head_dim); g (B, d)
+        mixed = [torch.lerp(state["token"], x, mix) for mix in self.mix.to(x.dtype)]
+        r, k, v, g = self._project(mixed)  # (B, H, head_dim); g (B, d)
         S = state["wkv"]
         r, k, v, u = (value.to(S.dtype) for value in (r, k, v, self.bonus))
         kv = k[..., None] * v[..., None, :]
@@ -82,13 +85,13 @@ class RWKV5Mixer(Mixer):
         return self._finish(y, g), {"token": x.clone(), "wkv": S}
 
     def prefill(self, x: Tensor) -> tuple[Tensor, State]:
-        r, k, v, g = self._project(x, _shift(x))
+        r, k, v, g = self._project(token_mix(x, self.mix))
         y, S = wkv(r, k, v, self._log_decay(), self.bonus)
         return self._finish(y, g), {"token": F.pad(x, (0, 0, 1, 0))[:, -1].clone(), "wkv": S}
 
-    def _project(self, x: Tensor, previous: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """r, k, v (B, …, H, head_dim) and g (B, …, d) from the tokens and those before them."""
-        xr, xk, xv, xg = (torch.lerp(previous, x, mix) for mix in self.mix.to(x.dtype))
+    def _project(self, mixed: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """r, k, v (B, …, H, head_dim) and g (B, …, d) from the tokens mixed for each."""
+        xr, xk, xv, xg = mixed
         r, k, v = self.r_proj(xr), self.k_proj(xk), self.v_proj(xv)
         r, k, v = (value.unflatten(-1, self.decay.shape) for value in (r, k, v))
         return r, k, v, F.silu(self.g_proj(xg))
@@ -100,11 +103,6 @@ class RWKV5Mixer(Mixer):
         """y (B, …, H, head_dim), g (B, …, d) -> (B, …, d)."""
         y = F.layer_norm(y, y.shape[-1:], eps=NORM_EPS).flatten(-2).to(g.dtype)
         return self.out_proj(torch.addcmul(self.norm_bias, y, self.norm_weight) * g)
-
-
-def _shift(x: Tensor) -> Tensor:
-    """Each token's predecessor, zero for the first: (B, L, d) -> (B, L, d)."""
-    return F.pad(x, (0, 0, 1, 0))[:, :-1]
 
 
 @register_architecture("rwkv")

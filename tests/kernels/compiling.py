@@ -18,6 +18,7 @@ from recall_bench.kernels.s4d_kernel import triton as s4d
 from recall_bench.kernels.selective_scan import triton as scan
 from recall_bench.kernels.short_conv import triton as conv
 from recall_bench.kernels.swiglu import triton as swiglu
+from recall_bench.kernels.token_mix import triton as token_mix
 from recall_bench.kernels.triton_rows import _add_rows_kernel
 from recall_bench.kernels.triton_sums import _column_sum_kernel, _sum_parts_kernel
 from recall_bench.kernels.wkv import triton as wkv
@@ -56,9 +57,8 @@ POINTERS = {
     "initial", "gate", "dx", "d_gate", "d_initial", "residual", "normed", "d_normed", "d_total",
     "d_residual", "q", "kv", "lse", "dq", "dkv", "out", "rows", "sums", "log_dt", "log_A_real",
     "A_imag", "kernel", "d_kernel", "d_log_dt", "d_log_A_real", "d_A_imag", "dB", "dC", "dD",
-    "matrix",
-    "d_residual", "q", "kv", "lse", "dq", "dkv", "out", "rows", "sums", "r", "k", "v", "log_decay",
-    "bonus", "last", "d_last", "dr", "dk", "d_v",
+    "matrix", "r", "k", "v", "log_decay", "bonus", "last", "d_last", "dr",
+    "dk", "d_v", "mix", "dy0", "dy1", "dy2", "dy3",
 }  # fmt: skip
 NARROW = (
     "u",
@@ -157,4 +157,7 @@ if __name__ == "__main__":
     build_wkv(64, tl.bfloat16, "tf32", tuple(name for name in NARROW if name not in ("y", "dy")))
     build_wkv(64, tl.float32, "tf32", ())
     build_wkv(16, tl.float32, "tf32x3", ())
+    tiles = {"N": 4, "R": token_mix.ROWS, "C": token_mix.COLUMNS}
+    build(token_mix.forward_kernel, ("x", "out"), 4, **tiles)
+    build(token_mix.backward_kernel, ("x", "dx", "dy0", "dy1", "dy2", "dy3"), 4, **tiles)
     print("compiled")
