@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from recall_bench.architectures.base import Architecture, Mixer, State, exempt_from_decay
 from recall_bench.architectures.linear import Linear
+from recall_bench.kernels.head_norm import head_norm
 from recall_bench.kernels.rows_at import rows_at
 from recall_bench.kernels.token_mix import token_mix
 from recall_bench.kernels.wkv import wkv
@@ -94,15 +95,14 @@ class RWKV5Mixer(Mixer):
         xr, xk, xv, xg = mixed
         r, k, v = self.r_proj(xr), self.k_proj(xk), self.v_proj(xv)
         r, k, v = (value.unflatten(-1, self.decay.shape) for value in (r, k, v))
-        return r, k, v, F.silu(self.g_proj(xg))
+        return r, k, v, self.g_proj(xg)
 
     def _log_decay(self) -> Tensor:
         return -torch.exp(self.decay.to(torch.promote_types(self.decay.dtype, torch.float32)))
 
     def _finish(self, y: Tensor, g: Tensor) -> Tensor:
         """y (B, …, H, head_dim), g (B, …, d) -> (B, …, d)."""
-        y = F.layer_norm(y, y.shape[-1:], eps=NORM_EPS).flatten(-2).to(g.dtype)
-        return self.out_proj(torch.addcmul(self.norm_bias, y, self.norm_weight) * g)
+        return self.out_proj(head_norm(y, g, self.norm_weight, self.norm_bias, NORM_EPS))
 
 
 @register_architecture("rwkv")

@@ -1,14 +1,30 @@
-"""Loads, stores and products of tiles, shared by the Triton kernels."""
+"""Loads, stores, products and sigmoids of tiles, shared by the Triton kernels."""
 # mypy: disable-error-code="no-untyped-def"
+
+import math
 
 import triton
 import triton.language as tl
+
+LOG2_E = tl.constexpr(math.log2(math.e))
 
 
 @triton.jit
 def dot(a, b, DTYPE: tl.constexpr, PRECISION: tl.constexpr):
     """The matrix product of a and b, both rounded to DTYPE, in float32."""
     return tl.dot(a.to(DTYPE), b.to(DTYPE), input_precision=PRECISION)
+
+
+@triton.jit
+def reciprocal(x):
+    """1 / x for x > 0 in two instructions, where a division takes eight."""
+    root = tl.rsqrt(x)
+    return root * root
+
+
+@triton.jit
+def sigmoid(x):
+    return reciprocal(1.0 + tl.exp2(tl.minimum(-x * LOG2_E, 126.0)))  # below overflow
 
 
 @triton.jit

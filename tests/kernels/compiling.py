@@ -12,6 +12,7 @@ from triton.compiler import ASTSource
 
 from recall_bench.kernels.add_norm import triton as norm
 from recall_bench.kernels.attention_at import triton as attention_at
+from recall_bench.kernels.head_norm import triton as head_norm
 from recall_bench.kernels.long_conv import triton as long_conv
 from recall_bench.kernels.rotary import triton as rotary
 from recall_bench.kernels.s4d_kernel import triton as s4d
@@ -58,7 +59,7 @@ POINTERS = {
     "d_residual", "q", "kv", "lse", "dq", "dkv", "out", "rows", "sums", "log_dt", "log_A_real",
     "A_imag", "kernel", "d_kernel", "d_log_dt", "d_log_A_real", "d_A_imag", "dB", "dC", "dD",
     "matrix", "r", "k", "v", "log_decay", "bonus", "last", "d_last", "dr",
-    "dk", "d_v", "mix", "dy0", "dy1", "dy2", "dy3",
+    "dk", "d_v", "mix", "dy0", "dy1", "dy2", "dy3", "d_out",
 }  # fmt: skip
 NARROW = (
     "u",
@@ -160,4 +161,7 @@ if __name__ == "__main__":
     tiles = {"N": 4, "R": token_mix.ROWS, "C": token_mix.COLUMNS}
     build(token_mix.forward_kernel, ("x", "out"), 4, **tiles)
     build(token_mix.backward_kernel, ("x", "dx", "dy0", "dy1", "dy2", "dy3"), 4, **tiles)
+    tiles = {"R": 4, "HT": 16, "DT": 32}
+    build(head_norm.forward_kernel, ("gate", "out"), 4, **tiles)
+    build(head_norm.backward_kernel, ("gate", "d_out", "d_gate"), 4, **tiles)
     print("compiled")

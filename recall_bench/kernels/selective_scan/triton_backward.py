@@ -5,13 +5,11 @@ import triton
 import triton.language as tl
 
 from recall_bench.kernels.selective_scan.triton_tile import (
-    LOG2_E,
     LOG_2,
     by_channel,
     by_state,
     load,
     offsets,
-    sigmoid,
     step_size,
     store,
     sum_over_channels,
@@ -19,6 +17,7 @@ from recall_bench.kernels.selective_scan.triton_tile import (
     token,
     unmoved,
 )
+from recall_bench.kernels.triton_tiles import LOG2_E, sigmoid
 
 
 @triton.jit

@@ -5,18 +5,17 @@ import triton
 import triton.language as tl
 
 from recall_bench.kernels.selective_scan.triton_tile import (
-    LOG2_E,
     by_channel,
     by_state,
     load,
     offsets,
-    sigmoid,
     step_size,
     store,
     sum_over_states,
     token,
     unmoved,
 )
+from recall_bench.kernels.triton_tiles import LOG2_E, sigmoid
 
 
 @triton.jit(do_not_specialize=["L", "chunks", "zero"])

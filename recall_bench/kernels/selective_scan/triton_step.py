@@ -5,10 +5,9 @@ import triton
 import triton.language as tl
 
 from recall_bench.kernels.selective_scan.triton_tile import (
-    LOG2_E,
-    sigmoid,
     softplus,
 )
+from recall_bench.kernels.triton_tiles import LOG2_E, sigmoid
 
 
 @triton.jit

@@ -12,20 +12,9 @@ within a thread.
 import triton
 import triton.language as tl
 
-LOG2_E: tl.constexpr = tl.constexpr(1.4426950408889634)
+from recall_bench.kernels.triton_tiles import LOG2_E, reciprocal
+
 LOG_2: tl.constexpr = tl.constexpr(0.6931471805599453)
-
-
-@triton.jit
-def reciprocal(x):
-    """1 / x for positive x: two instructions, where a division takes eight."""
-    root = tl.rsqrt(x)
-    return root * root
-
-
-@triton.jit
-def sigmoid(x):
-    return reciprocal(1.0 + tl.exp2(-x * LOG2_E))
 
 
 @triton.jit

@@ -21,12 +21,7 @@ from recall_bench.kernels.triton_support import (
     rows_contiguous,
     unavailable_for,
 )
-
-
-@triton.jit
-def _sigmoid(x):
-    root = tl.rsqrt(1.0 + tl.exp2(-x * 1.4426950408889634))
-    return root * root  # two instructions, where a division takes eight
+from recall_bench.kernels.triton_tiles import sigmoid
 
 
 @triton.jit
@@ -129,7 +124,7 @@ def _forward_kernel(
     tile = _load(x, t, c, L, W, x_t, zero)
     out = _convolve(tile, x, initial, weight, bias, start, c, L, W, x_t, zero, K, INITIAL, BIAS, T)
     if SILU:
-        out *= _sigmoid(out)
+        out *= sigmoid(out)
     if GATE:
         out *= _load(gate + b * gate_b, t, c, L, W, gate_t, zero)
     if RESIDUAL:
@@ -157,7 +152,7 @@ def _slopes(
         )
         active = out
         if SILU:
-            half = _sigmoid(out)
+            half = sigmoid(out)
             active = out * half
             slope *= half * (1.0 + out * (1.0 - half))
         if GATE and STORE:

@@ -13,6 +13,7 @@ import triton.language as tl
 from torch import Tensor
 
 from recall_bench.kernels.triton_support import differentiable, rows_contiguous, unavailable_for
+from recall_bench.kernels.triton_tiles import sigmoid
 
 
 @triton.jit
@@ -34,18 +35,11 @@ def _store(x, at, value, inside):
 
 
 @triton.jit
-def _sigmoid(x):
-    """Of no number is the exponential too large."""
-    small = tl.exp(-tl.abs(x))
-    return tl.where(x < 0, small, 1.0) / (1.0 + small)
-
-
-@triton.jit
 def _forward_kernel(x, y, x_m, M, H, R: tl.constexpr, C: tl.constexpr):
     rows, columns, inside = _place(M, H, R, C)
     gate = _load(x, rows * x_m + columns, inside)
     value = _load(x + H, rows * x_m + columns, inside)
-    _store(y, rows * H + columns, gate * _sigmoid(gate) * value, inside)
+    _store(y, rows * H + columns, gate * sigmoid(gate) * value, inside)
 
 
 @triton.jit
@@ -54,7 +48,7 @@ def _backward_kernel(x, dy, dx, x_m, dy_m, M, H, R: tl.constexpr, C: tl.constexp
     gate = _load(x, rows * x_m + columns, inside)
     value = _load(x + H, rows * x_m + columns, inside)
     slope = _load(dy, rows * dy_m + columns, inside)
-    share = _sigmoid(gate)
+    share = sigmoid(gate)
     d_gate = slope * value * share * (1.0 + gate * (1.0 - share))
     at = rows * (2 * H) + columns
     _store(dx, at, d_gate, inside)

@@ -105,7 +105,10 @@ def wkv(r: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, bonus: Tensor) -> tu
 def _constants(r: Tensor, v: Tensor) -> dict[str, Any]:
     d, dv = r.shape[-1], v.shape[-1]
     D, E = (max(16, triton.next_power_of_2(width)) for width in (d, dv))
-    return {"d": d, "dv": dv, "D": D, "E": E, **dot_constants(r.dtype)}
+    products = dot_constants(r.dtype)
+    if D == E == 16:  # too few channels for bfloat16's errors to cancel
+        products["DTYPE"] = tl.float32
+    return {"d": d, "dv": dv, "D": D, "E": E, **products}
 
 
 def _options(constants: dict[str, Any], registers: int) -> dict[str, Any]:
