@@ -3,10 +3,10 @@
 The prompt is read in parallel (`Mixer.prefill`), then every token goes through `Mixer.step` alone:
 what decoding carries is the state that a record measures.
 
-Shapes: B batch, P prompt length, D width, V vocabulary, N prompts.
+Shapes: B batch, L length of a row, P prompt length, D width, V vocabulary, N prompts.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -30,8 +30,7 @@ def greedy(model: Model, prompts: Tensor, max_tokens: int, stop: Collection[int]
     """Continue prompts (B, P) by the likeliest token, again and again: (B, at most max_tokens).
 
     A row ends before the first of its tokens that is in ``stop``, and holds `IGNORE` from there
-    on. Prompts of one batch have one length: shorter ones begin with the padding that the model
-    was trained with. Raises `ValueError` for empty prompts.
+    on. Raises `ValueError` for empty prompts.
     """
     if not prompts.shape[1]:
         raise ValueError("greedy decoding needs prompts of at least one token")
@@ -56,25 +55,33 @@ def greedy(model: Model, prompts: Tensor, max_tokens: int, stop: Collection[int]
 
 @dataclass(frozen=True)
 class Prompts:
-    """What is shown and what should come next: tokens (N, P), and the answer's tokens of each."""
+    """What is shown and what should come next: the tokens of each prompt, and of its answer."""
 
-    tokens: Tensor
+    tokens: list[Tensor]
     answers: list[list[int]]
 
     @staticmethod
-    def of(examples: Examples, pad: int) -> "Prompts":
-        """The part of each example up to its first label, shifted to end at one position.
+    def of(examples: Examples) -> "Prompts":
+        """The part of each example up to its first label, exactly as a test reads it.
 
         The labels must run from there to the end of the row, or of its answer.
         """
         asked = examples.labels != IGNORE  # (N, L)
-        ends = asked.int().argmax(1) + 1  # (N,) tokens of each prompt
-        P = int(ends.max()) if len(ends) else 0
-        tokens = torch.full((len(ends), P), pad)
-        for row, end in enumerate(ends.tolist()):
-            tokens[row, P - end :] = examples.inputs[row, :end]
+        ends = (asked.int().argmax(1) + 1).tolist()
+        tokens = [row[:end] for row, end in zip(examples.inputs, ends, strict=True)]
         rows = zip(examples.labels, asked, strict=True)
         return Prompts(tokens, [labels[here].tolist() for labels, here in rows])
+
+    def batches(self, size: int) -> Iterator[tuple[list[int], Tensor]]:
+        """At most ``size`` prompts of one length at a time, so that none is padded beyond what the
+        task does, which a model may not have met in training: their numbers, and tokens (B, P)."""
+        by_length: dict[int, list[int]] = {}
+        for number, prompt in enumerate(self.tokens):
+            by_length.setdefault(len(prompt), []).append(number)
+        for numbers in by_length.values():
+            for first in range(0, len(numbers), size):
+                chosen = numbers[first : first + size]
+                yield chosen, torch.stack([self.tokens[number] for number in chosen])
 
 
 def contains(generated: str, answer: str) -> bool:
@@ -91,14 +98,13 @@ def score(
     scores = []
     for index, segment in enumerate(task.segments("test")):
         examples = generate(task, "test", index, seed)
-        prompts = Prompts.of(examples, codec.pad)
-        longest = max(map(len, prompts.answers)) + 1
-        generated: list[str] = []
-        for rows in prompts.tokens.split(batch_size):
-            tokens = greedy(model, rows.to(device), max(MAX_TOKENS, longest), codec.stops)
-            generated += [
-                codec.decode(token for token in row if token != IGNORE) for row in tokens.tolist()
-            ]
+        prompts = Prompts.of(examples)
+        most = max(MAX_TOKENS, max(map(len, prompts.answers)) + 1)
+        generated = [""] * len(prompts.answers)
+        for numbers, rows in prompts.batches(batch_size):
+            made = greedy(model, rows.to(device), most, codec.stops)
+            for number, row in zip(numbers, made.tolist(), strict=True):
+                generated[number] = codec.decode(token for token in row if token != IGNORE)
         scores.append(_score(segment, examples, prompts, generated, codec))
     return scores
 

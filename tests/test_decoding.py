@@ -74,6 +74,18 @@ class Speaker:
         return hidden
 
 
+class Replier(Speaker):
+    """A model that has a reply to every prompt."""
+
+    def __init__(self, replies: dict[tuple[int, ...], list[int]]):
+        super().__init__([])
+        self.replies = replies
+
+    def prefill(self, inputs: Tensor) -> tuple[Tensor, Any]:
+        self.said = [self.replies[tuple(prompt)] for prompt in inputs.tolist()]
+        return super().prefill(inputs)
+
+
 def test_a_row_ends_before_its_stop_and_all_end_with_the_last() -> None:
     model: Any = Speaker([[5, 6, 0], [0], [7, 8, 9, 1]])
     made = greedy(model, torch.ones(3, 2, dtype=torch.int64), 40, stop={0, 1})
@@ -98,9 +110,37 @@ def test_no_more_tokens_are_made_than_asked_for_and_empty_prompts_are_refused() 
 def test_prompts_end_where_the_first_answer_is_asked() -> None:
     inputs = torch.tensor([[9, 9, 1, 2, 3, 4], [9, 1, 2, 3, 4, 5]])
     labels = torch.tensor([[-100, -100, -100, -100, 4, 7], [-100, 2, 3, 4, 5, 6]])
-    prompts = Prompts.of(Examples(inputs, labels), pad=9)
-    assert prompts.tokens.tolist() == [[9, 9, 1, 2, 3], [9, 9, 9, 9, 1]]
+    prompts = Prompts.of(Examples(inputs, labels))
+    assert [prompt.tolist() for prompt in prompts.tokens] == [[9, 9, 1, 2, 3], [9, 1]]
     assert prompts.answers == [[4, 7], [2, 3, 4, 5, 6]]
+
+
+def test_prompts_of_one_length_share_a_batch() -> None:
+    tokens = [torch.full((length,), number) for number, length in enumerate((3, 2, 3, 3, 2))]
+    batches = Prompts(tokens, [[0]] * 5).batches(2)
+    assert [(numbers, rows.tolist()) for numbers, rows in batches] == [
+        ([0, 2], [[0] * 3, [2] * 3]),
+        ([3], [[3] * 3]),
+        ([1, 4], [[1] * 2, [4] * 2]),
+    ]
+
+
+def test_what_is_said_begins_as_the_test_would_have_it() -> None:
+    """Greedy decoding and the answer fed back agree on the first token of every answer."""
+    task = Documents(**{key: value for key, value in TASK.items() if key != "name"})
+    config = RunConfig(task=TASK, architecture={"name": "attention", "d_model": 16})
+    model = build_model(config).double().eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(3)
+    examples = decoding.generate(task, "test", 0, 0)
+    first = (examples.labels != IGNORE).int().argmax(1)
+    assert len(first.unique()) > 1, "answers of one length test nothing"
+    with torch.no_grad():
+        hidden = model(examples.inputs)[torch.arange(len(first)), first]
+        expected = model.logits(hidden).argmax(-1)
+    for numbers, rows in Prompts.of(examples).batches(8):
+        assert torch.equal(greedy(model, rows, 1)[:, 0], expected[numbers])
 
 
 def test_contains_is_a_substring_in_any_case() -> None:
@@ -112,15 +152,15 @@ def test_scores_count_what_is_said_by_segment_and_slice(monkeypatch: pytest.Monk
     task = Documents(**{key: value for key, value in TASK.items() if key != "name"})
     codec = Bytes()
     examples = decoding.generate(task, "test", 0, 3)
-    answers = Prompts.of(examples, codec.pad).answers
-    said = []
-    for row, answer in enumerate(answers):
+    prompts = Prompts.of(examples)
+    replies = {}
+    for row, (prompt, answer) in enumerate(zip(prompts.tokens, prompts.answers, strict=True)):
         text = codec.decode(answer).strip()
         reply = (text.upper(), f"It is {text}", "no", "")[row % 4]
-        said.append([*codec.encode(f" {reply}"), ord("\n")])
+        replies[tuple(prompt.tolist())] = [*codec.encode(f" {reply}"), ord("\n")]
     monkeypatch.setattr(Documents, "segments", lambda self, split: (task.test[0],), raising=True)
-    model: Any = Speaker(said)
-    (found,) = score(model, task, 3, torch.device("cpu"), batch_size=len(said))
+    model: Any = Replier(replies)
+    (found,) = score(model, task, 3, torch.device("cpu"), batch_size=3)
     assert (found.prompts, found.contains, found.exact) == (24, 0.5, 0.25)
     assert found.samples[1].generated == f"It is {found.samples[1].answer}"
     kinds = [part for part in found.slices if part.name == "kind"]
