@@ -88,5 +88,5 @@ def _pack(encoded: Encoded) -> bytes:
         part: Ragged = getattr(encoded, name)
         arrays[name], arrays[f"{name}_ends"] = part.flat, part.ends
     buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
+    np.savez_compressed(buffer, **arrays)
     return buffer.getvalue()

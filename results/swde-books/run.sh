@@ -35,7 +35,7 @@ swde() {
     count="$1"
     shift
     recall-bench sweep --task swde --data "${SWDE:-$data/swde}" --store "$store/swde" \
-        --length 1024 --test-questions 1000 --learn "${LEARN:-answer}" --ask all --truncation random \
+        --length 1024 --vocab-size 1024 --test-questions 1000 --learn "${LEARN:-answer}" --ask all --truncation random \
         --d-model 384 --mlp-ratio 2 --norm rmsnorm --precision bf16 --gradient-clip 1 \
         --batch-size 16 --epochs "${EPOCHS:-8}" --evaluation-batch-size 200 \
         --learning-rates "$rates" --seeds "$count" --seeds-at-best-rate \
