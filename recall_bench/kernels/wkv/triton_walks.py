@@ -19,11 +19,10 @@ program of the second walk takes D of the channels, from ``c0`` on.
 import triton
 import triton.language as tl
 
-from recall_bench.kernels.triton_tiles import dot
+from recall_bench.kernels.triton_tiles import LOG2_E, dot
 
 C: tl.constexpr = tl.constexpr(16)
 LEVELS: tl.constexpr = tl.constexpr(4)
-LOG2_E: tl.constexpr = tl.constexpr(1.4426950408889634)
 
 
 @triton.jit
