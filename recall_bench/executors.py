@@ -29,8 +29,8 @@ class LocalExecutor:
     """A pool of worker processes, each with its share of the cores; a context manager.
 
     ``processes`` defaults to a few for each GPU where they can share it and one where they cannot,
-    and to one a core where there is no GPU or the device is the CPU; ``threads`` to the cores that
-    there are for each.
+    and to one a core where there is no GPU or the device is the CPU, or a few more for a number of
+    runs that would leave cores idle at the end; ``threads`` to the cores that there are for each.
     ``train`` names a function like `recall_bench.training.train`, as "module:function"; its module
     also has the `Interrupted` that the function raises once ``stop`` says so. ``keep_weights``
     leaves the weights of finished runs in the store.
@@ -48,6 +48,7 @@ class LocalExecutor:
     ):
         gpus = _gpus(device)
         self.processes = processes or gpus * (RUNS_PER_GPU if can_share() else 1) or cores()
+        self._by_cores = not (processes or gpus)
         self._sharing = shared_gpu if 0 < gpus < self.processes and can_share() else None
         self._entered = contextlib.ExitStack()
         self._variables: dict[str, str] = {}
@@ -72,6 +73,12 @@ class LocalExecutor:
     ) -> None:
         with self._entered:
             self.close()
+
+    def share_out(self, runs: int) -> int:
+        """Settle how many processes do so many runs, unless that was given; returns it."""
+        if self._by_cores:
+            self.processes = at_a_time(runs, cores())
+        return self.processes
 
     def run(
         self, configs: Sequence[RunConfig], store: ResultStore, retry_failed: bool = False
@@ -226,6 +233,20 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def at_a_time(runs: int, cores: int) -> int:
+    """How many of so many equally long runs to do at once, so that the last ends soonest.
+
+    One a core, or up to half as many more where the last few would leave cores idle: three runs on
+    two cores take a run's time and a half at once, and twice a run's time otherwise.
+    """
+
+    def duration(processes: int) -> float:
+        whole, rest = divmod(runs, processes)
+        return whole * processes / cores + (max(rest / cores, 1) if rest else 0)
+
+    return min(range(cores, cores + cores // 2 + 1), key=duration)
 
 
 def _gpus(device: str) -> int:

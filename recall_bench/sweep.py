@@ -121,7 +121,7 @@ def run_sweep(
     """
     check(configs)
     store.prepare()
-    board = Board(configs, executor.processes)
+    board = Board(configs)
     pending = []
     for config in board.configs.values():
         record = store.find(config.run_id)
@@ -130,6 +130,7 @@ def run_sweep(
         else:
             board.apply(Ended(config.run_id, record))
     before = len(board.records)
+    board.processes = executor.share_out(len(pending))
     board.begin()
     view = view or default_view()
     with view.showing(board), executor:

@@ -20,7 +20,7 @@ from recall_bench.worker import Ended, Event, Progressed, Skipped, Started, Warn
 class Board:
     """Where every run of a sweep stands."""
 
-    def __init__(self, configs: Sequence[RunConfig], processes: int):
+    def __init__(self, configs: Sequence[RunConfig], processes: int = 1):
         self.configs = {config.run_id: config for config in configs}
         self.processes = processes
         self.records: dict[str, Record] = {}

@@ -21,7 +21,7 @@ from sweep_training import (
 
 from recall_bench import sweep
 from recall_bench.errors import UserError
-from recall_bench.executors import LocalExecutor
+from recall_bench.executors import LocalExecutor, at_a_time
 from recall_bench.registry import load_plugin
 from recall_bench.store import ResultStore, frame
 from recall_bench.sweep import at_best_rates, check, expand, first_seed, run_sweep
@@ -207,6 +207,33 @@ def test_threads_share_the_cores_among_the_processes(store, monkeypatch):
     assert LocalExecutor(device="cuda:1").processes == 1
     run_sweep([toy_run()], store, executor(2), view=View())
     assert attempts(store, toy_run().run_id)[0].split()[1] == "4"
+
+
+@pytest.mark.parametrize(
+    ("runs", "cores", "expected"),
+    [
+        (1, 2, 2),
+        (2, 2, 2),
+        (3, 2, 3),
+        (4, 2, 2),
+        (5, 2, 3),
+        (36, 2, 2),
+        (9, 8, 9),
+        (40, 8, 8),
+        (5, 1, 1),
+        (0, 4, 4),
+    ],
+)
+def test_the_last_runs_of_a_sweep_leave_no_core_idle(runs, cores, expected):
+    assert at_a_time(runs, cores) == expected
+
+
+def test_runs_are_shared_out_over_cores_unless_processes_or_a_gpu_say_how(monkeypatch):
+    monkeypatch.setattr("recall_bench.executors.cores", lambda: 2)
+    assert LocalExecutor(device="cpu").share_out(3) == 3
+    assert LocalExecutor(2, "cpu").share_out(3) == 2
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    assert LocalExecutor(device="cuda").share_out(3) == 2
 
 
 def test_two_sweeps_on_one_store_share_the_runs_and_both_end_with_all(store, monkeypatch):

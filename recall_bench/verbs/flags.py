@@ -27,5 +27,5 @@ KeepWeights = Annotated[
 ]
 Processes = Annotated[
     int | None,
-    typer.Option("--processes", min=1, help="Runs at a time; a few a GPU, or one a core."),
+    typer.Option("--processes", min=1, help="Runs at a time; a few a GPU, or about one a core."),
 ]
