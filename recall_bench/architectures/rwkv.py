@@ -58,13 +58,11 @@ class RWKV5Mixer(Mixer):
         exempt_from_decay(*free)
 
     def forward(self, x: Tensor) -> Tensor:
-        r, k, v, g = self._project(token_mix(x, self.mix))
-        y, _ = wkv(r, k, v, self._log_decay(), self.bonus)
+        y, g, _ = self._parallel(x)
         return self._finish(y, g)
 
     def at(self, x: Tensor, positions: Tensor) -> Tensor:
-        r, k, v, g = self._project(token_mix(x, self.mix))
-        y, _ = wkv(r, k, v, self._log_decay(), self.bonus)
+        y, g, _ = self._parallel(x)
         return self._finish(rows_at(y, positions), rows_at(g, positions))
 
     def initial_state(self, batch_size: int) -> State:
@@ -86,9 +84,14 @@ class RWKV5Mixer(Mixer):
         return self._finish(y, g), {"token": x.clone(), "wkv": S}
 
     def prefill(self, x: Tensor) -> tuple[Tensor, State]:
+        y, g, S = self._parallel(x)
+        return self._finish(y, g), {"token": F.pad(x, (0, 0, 1, 0))[:, -1].clone(), "wkv": S}
+
+    def _parallel(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What the recurrence gives (B, L, H, head_dim), what gates it (B, L, d), the last S."""
         r, k, v, g = self._project(token_mix(x, self.mix))
         y, S = wkv(r, k, v, self._log_decay(), self.bonus)
-        return self._finish(y, g), {"token": F.pad(x, (0, 0, 1, 0))[:, -1].clone(), "wkv": S}
+        return y, g, S
 
     def _project(self, mixed: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """r, k, v (B, …, H, head_dim) and g (B, …, d) from the tokens mixed for each."""

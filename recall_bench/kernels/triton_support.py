@@ -32,6 +32,11 @@ def rows_contiguous(x: Tensor) -> Tensor:
     return x if x.stride(-1) == 1 or x.shape[-1] <= 1 else x.contiguous()
 
 
+def as_rows(x: Tensor) -> Tensor:
+    """(…, D) -> (M, D), each row contiguous."""
+    return rows_contiguous(x.reshape(-1, x.shape[-1]))
+
+
 def dot_constants(dtype: torch.dtype) -> dict[str, Any]:
     """DTYPE and PRECISION of the matrix products on inputs of ``dtype``.
 

@@ -28,6 +28,18 @@ def sigmoid(x):
 
 
 @triton.jit
+def load_at(x, at, inside):
+    """x[at] in float32, zeros where there is nothing inside."""
+    return tl.load(x + at, mask=inside, other=0.0).to(tl.float32)
+
+
+@triton.jit
+def store_at(x, at, value, inside):
+    """Write value to x[at], in the dtype of x."""
+    tl.store(x + at, value.to(x.dtype.element_ty), mask=inside)
+
+
+@triton.jit
 def load_tile(x, t0, T, stride, width: tl.constexpr, C: tl.constexpr, W: tl.constexpr):
     """Rows t0..t0+C of x (T, width), zeros beyond both edges: (C, W)."""
     row = (t0 + tl.arange(0, C))[:, None]

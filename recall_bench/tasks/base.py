@@ -1,8 +1,9 @@
 """The contract of a task: seeded segments of token sequences with labels."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import ClassVar, Literal, TypeAlias
 
 import torch
@@ -173,6 +174,14 @@ class Task(Component):
         """
         asked = (labels != IGNORE).nonzero().flatten().tolist()
         return [Span(at, at + 1, "query", group) for group, at in enumerate(asked)]
+
+
+def answer_runs(labels: Tensor, start: int = 0) -> Iterator[tuple[bool, int, int]]:
+    """(whether labelled, first, one after the last) of each run of positions of (L,) labels."""
+    asked = (labels != IGNORE).tolist()
+    for is_asked, run in groupby(range(start, len(asked)), lambda at: asked[at]):
+        places = list(run)
+        yield is_asked, places[0], places[-1] + 1
 
 
 BLOCK = 256

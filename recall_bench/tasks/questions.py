@@ -16,7 +16,6 @@ Shapes: B rows, L length.
 """
 
 from dataclasses import replace
-from itertools import groupby
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -31,12 +30,12 @@ from recall_bench.documents.tokens import Codec, Tokenizer, codec_size
 from recall_bench.errors import UserError
 from recall_bench.tasks.base import (
     BLOCK,
-    IGNORE,
     Examples,
     Role,
     Segment,
     Span,
     Split,
+    answer_runs,
     block_seed,
 )
 from recall_bench.tasks.data_task import DataTask
@@ -55,10 +54,9 @@ def prompt_spans(inputs: Tensor, labels: Tensor, pad: int) -> list[Span]:
     start = int((inputs != pad).nonzero()[0])
     spans = [Span(0, start, "filler")] if start else []
     name = "document"
-    for asked, run in groupby(range(start, len(inputs)), lambda at: bool(labels[at] != IGNORE)):
-        places = list(run)
+    for asked, first, after in answer_runs(labels, start):
         kind: Role = "query" if asked else "other"
-        spans.append(Span(places[0], places[-1] + 1, kind, name="answer" if asked else name))
+        spans.append(Span(first, after, kind, name="answer" if asked else name))
         name = "question"
     return spans
 

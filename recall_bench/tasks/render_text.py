@@ -1,12 +1,10 @@
 """An example whose tokens are text, for a person to read."""
 
-from itertools import groupby
-
 from rich.text import Text
 from torch import Tensor
 
 from recall_bench.documents.tokens import Codec
-from recall_bench.tasks.base import IGNORE
+from recall_bench.tasks.base import IGNORE, answer_runs
 
 LINES = 12
 """Lines shown of the beginning and of the end of an example."""
@@ -18,20 +16,18 @@ def text_lines(codec: Codec, inputs: Tensor, labels: Tensor) -> list[Text]:
 
     The middle of a long one is left out. Where nearly everything is asked there is no answer.
     """
-    asked = (labels != IGNORE).tolist()
     shown = inputs[inputs != codec.pad]
-    if 2 * sum(asked) >= len(shown):
+    if 2 * int((labels != IGNORE).sum()) >= len(shown):
         return _folded(codec.decode(shown.tolist()))
     begin = len(inputs) - len(shown)
     lines: list[Text] = []
-    for is_answer, run in groupby(range(begin, len(inputs)), lambda at: asked[at]):
-        places = list(run)
+    for is_answer, first, after in answer_runs(labels, begin):
         if is_answer:
-            answer = codec.decode(labels[places].tolist()).strip()
+            answer = codec.decode(labels[first:after].tolist()).strip()
             lines.append(Text.assemble(("answer ", "dim"), (answer, "bold cyan")))
-            begin = places[-1] + 1  # this input was the last label
+            begin = after  # this input was the last label
         else:
-            text = codec.decode(inputs[begin : places[-1] + 2].tolist())
+            text = codec.decode(inputs[begin : after + 1].tolist())
             lines += [Text(text.strip())] if lines else _folded(text)
     return lines
 

@@ -17,7 +17,7 @@ from recall_bench.kernels.rows_at.reference import rows_at as gather
 from recall_bench.kernels.rows_at.triton import rows_at
 from recall_bench.kernels.triton_rows import add_rows
 from recall_bench.kernels.triton_sums import column_sum
-from recall_bench.kernels.triton_support import differentiable, rows_contiguous, unavailable_for
+from recall_bench.kernels.triton_support import as_rows, differentiable, unavailable_for
 
 
 @triton.jit
@@ -130,10 +130,6 @@ def add_norm(
     return normed, total if total.shape == x.shape else x
 
 
-def _rows(x: Tensor) -> Tensor:
-    return rows_contiguous(x.reshape(-1, x.shape[-1]))
-
-
 def _tiles(D: int) -> dict[str, int]:
     width = triton.next_power_of_2(D)
     return {"R": max(1, TILE // width), "D_TILE": width, "num_warps": 4 if width <= TILE else 8}
@@ -152,8 +148,8 @@ def _forward(
     normed, total = _shapes(x, residual, weight, bias, eps, centre, dtype)
     if x.numel() == 0:
         return normed, total
-    rows = _rows(x)
-    other = rows if residual is None else _rows(residual)
+    rows = as_rows(x)
+    other = rows if residual is None else as_rows(residual)
     tiles, (M, D) = _tiles(x.shape[-1]), rows.shape
     _forward_kernel[(triton.cdiv(M, tiles["R"]),)](
         rows, other, weight, bias, normed, total, rows.stride(0), other.stride(0), M, D, eps,
@@ -202,8 +198,8 @@ def _backward(
     )
     if total.numel() == 0:
         return dx, d_residual, d_affine.zero_()
-    total, d_normed = _rows(total), _rows(d_normed)
-    other = total if d_total is None else _rows(d_total)
+    total, d_normed = as_rows(total), as_rows(d_normed)
+    other = total if d_total is None else as_rows(d_total)
     tiles, (M, D) = _tiles(total.shape[-1]), total.shape
     programs = min(PROGRAMS, triton.cdiv(M, tiles["R"]))
     parts = torch.empty(programs, 2, D, dtype=torch.float32, device=total.device)

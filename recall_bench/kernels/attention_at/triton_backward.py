@@ -8,7 +8,7 @@ import triton
 import triton.language as tl
 
 from recall_bench.kernels.attention_at.triton_tiles import place, reach, seen
-from recall_bench.kernels.triton_tiles import dot, load_tile, store_tile
+from recall_bench.kernels.triton_tiles import LOG2_E, dot, load_tile, store_tile
 
 
 @triton.jit(do_not_specialize=["Q", "T", "H", "window"])
@@ -37,7 +37,7 @@ def backward_kernel(
         n = n0 + tl.arange(0, N)
         k_tile = load_tile(k, n0, end, kv_t, d, N, D).to(DTYPE)
         v_tile = load_tile(k + kv_part, n0, end, kv_t, d, N, D).to(DTYPE)
-        s = dot(q_tile, tl.trans(k_tile), DTYPE, PRECISION) * (root * 1.4426950408889634)
+        s = dot(q_tile, tl.trans(k_tile), DTYPE, PRECISION) * (root * LOG2_E)
         p = tl.exp2(s - log_total[:, None])
         p = tl.where(seen(position[:, None], n[None, :], window), p, 0.0)
         dv_tile = dot(tl.trans(p), dy_tile, DTYPE, PRECISION)

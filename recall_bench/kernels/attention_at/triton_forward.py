@@ -5,7 +5,7 @@ import triton
 import triton.language as tl
 
 from recall_bench.kernels.attention_at.triton_tiles import place, reach, seen
-from recall_bench.kernels.triton_tiles import dot, load_tile, store_tile
+from recall_bench.kernels.triton_tiles import LOG2_E, dot, load_tile, store_tile
 
 
 @triton.jit(do_not_specialize=["Q", "T", "H", "window"])
@@ -20,7 +20,7 @@ def forward_kernel(
     k = kv + b * kv_b + h * kv_h
     position, first, end = reach(positions + b * Q, m0, Q, T, window, M)
     q_tile = load_tile(q + b * q_b + h * q_h, m0, Q, q_t, d, M, D).to(DTYPE)
-    scale = 1.4426950408889634 / tl.sqrt(d * 1.0)  # exp2, not exp
+    scale = LOG2_E / tl.sqrt(d * 1.0)  # exp2, not exp
     largest = tl.full((M,), -1e30, tl.float32)
     total = tl.zeros((M,), tl.float32)
     out = tl.zeros((M, D), tl.float32)

@@ -14,18 +14,8 @@ import triton.language as tl
 from torch import Tensor
 
 from recall_bench.kernels.triton_sums import column_sum
-from recall_bench.kernels.triton_support import differentiable, rows_contiguous, unavailable_for
-from recall_bench.kernels.triton_tiles import sigmoid
-
-
-@triton.jit
-def _load(x, at, inside):
-    return tl.load(x + at, mask=inside, other=0.0).to(tl.float32)
-
-
-@triton.jit
-def _store(x, at, value, inside):
-    tl.store(x + at, value.to(x.dtype.element_ty), mask=inside)
+from recall_bench.kernels.triton_support import as_rows, differentiable, unavailable_for
+from recall_bench.kernels.triton_tiles import load_at, sigmoid, store_at
 
 
 @triton.jit
@@ -52,10 +42,10 @@ def forward_kernel(
     rows = (tl.program_id(0) * R + tl.arange(0, R))[:, None, None].to(tl.int64)
     channels, there = _channels(H, d, HT, DT)
     inside = (rows < M) & there
-    normed, _ = _normalise(_load(y, rows * (H * d) + channels, inside), there, d, eps)
-    affine = normed * _load(weight, channels, there) + _load(bias, channels, there)
-    z = _load(gate, rows * gate_m + channels, inside)
-    _store(out, rows * (H * d) + channels, affine * z * sigmoid(z), inside)
+    normed, _ = _normalise(load_at(y, rows * (H * d) + channels, inside), there, d, eps)
+    affine = normed * load_at(weight, channels, there) + load_at(bias, channels, there)
+    z = load_at(gate, rows * gate_m + channels, inside)
+    store_at(out, rows * (H * d) + channels, affine * z * sigmoid(z), inside)
 
 
 @triton.jit
@@ -65,27 +55,27 @@ def backward_kernel(
 ):  # fmt: skip
     """dy and d_gate, and this program's part of d_weight and d_bias (2, H d)."""
     channels, there = _channels(H, d, HT, DT)
-    gain = _load(weight, channels, there)
-    shift = _load(bias, channels, there)
+    gain = load_at(weight, channels, there)
+    shift = load_at(bias, channels, there)
     d_weight = tl.zeros((R, HT, DT), tl.float32)
     d_bias = tl.zeros((R, HT, DT), tl.float32)
     for tile in range(tl.program_id(0), tl.cdiv(M, R), tl.num_programs(0)):
         rows = (tile * R + tl.arange(0, R))[:, None, None].to(tl.int64)
         inside = (rows < M) & there
         at = rows * (H * d) + channels
-        normed, scale = _normalise(_load(y, at, inside), there, d, eps)
-        z = _load(gate, rows * gate_m + channels, inside)
+        normed, scale = _normalise(load_at(y, at, inside), there, d, eps)
+        z = load_at(gate, rows * gate_m + channels, inside)
         share = sigmoid(z)
-        slope = _load(d_out, rows * d_out_m + channels, inside)
+        slope = load_at(d_out, rows * d_out_m + channels, inside)
         opened = slope * (normed * gain + shift)
-        _store(d_gate, at, opened * share * (1.0 + z * (1.0 - share)), inside)
+        store_at(d_gate, at, opened * share * (1.0 + z * (1.0 - share)), inside)
         slope *= z * share
         d_weight += slope * normed
         d_bias += slope
         slope *= gain
         mean = tl.sum(slope, 2, keep_dims=True) / d
         along = tl.sum(slope * normed, 2, keep_dims=True) / d
-        _store(dy, at, scale * (slope - mean - normed * along), inside)
+        store_at(dy, at, scale * (slope - mean - normed * along), inside)
     parts += tl.program_id(0) * 2 * H * d + channels
     tl.store(parts, tl.sum(d_weight, 0, keep_dims=True), mask=there)
     tl.store(parts + H * d, tl.sum(d_bias, 0, keep_dims=True), mask=there)
@@ -122,15 +112,11 @@ def _tiles(y: Tensor) -> dict[str, int]:
     return {"R": max(1, TILE // width), "HT": heads, "DT": d, "num_warps": warps}
 
 
-def _rows(x: Tensor) -> Tensor:
-    return rows_contiguous(x.reshape(-1, x.shape[-1]))
-
-
 def _forward(y: Tensor, gate: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
     out = _shapes(y, gate, weight, bias, eps)
     if y.numel() == 0:
         return out
-    (H, d), tiles, rows = y.shape[-2:], _tiles(y), _rows(gate)
+    (H, d), tiles, rows = y.shape[-2:], _tiles(y), as_rows(gate)
     forward_kernel[(triton.cdiv(len(rows), tiles["R"]),)](
         y.contiguous(), rows, weight.contiguous(), bias.contiguous(), out,
         rows.stride(0), len(rows), H, d, eps, **tiles,
@@ -150,7 +136,7 @@ def _backward(
     dy, d_gate, d_affine = _backward_shapes(y, gate, weight, bias, d_out, eps)
     if y.numel() == 0:
         return dy, d_gate, d_affine.zero_()
-    (H, d), tiles, rows, slopes = y.shape[-2:], _tiles(y), _rows(gate), _rows(d_out)
+    (H, d), tiles, rows, slopes = y.shape[-2:], _tiles(y), as_rows(gate), as_rows(d_out)
     programs = min(PROGRAMS, triton.cdiv(len(rows), tiles["R"]))
     parts = torch.empty(programs, 2, H * d, dtype=torch.float32, device=y.device)
     backward_kernel[(programs,)](

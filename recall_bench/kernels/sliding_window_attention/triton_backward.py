@@ -7,7 +7,7 @@ The probabilities are rebuilt from the log-sum-exp (Dao et al., arXiv 2205.14135
 import triton
 import triton.language as tl
 
-from recall_bench.kernels.triton_tiles import dot, load_tile, store_tile
+from recall_bench.kernels.triton_tiles import LOG2_E, dot, load_tile, store_tile
 
 
 @triton.jit(do_not_specialize=["T", "H", "window"])
@@ -66,7 +66,7 @@ def _queries(
     for n0 in range(first, tl.minimum(m0 + C, T), C):
         k_tile = load_tile(k, n0, T, k_t, d, C, D).to(DTYPE)
         v_tile = load_tile(v, n0, T, v_t, dv, C, V).to(DTYPE)
-        s = dot(q_tile, tl.trans(k_tile), DTYPE, PRECISION) * (root * 1.4426950408889634)
+        s = dot(q_tile, tl.trans(k_tile), DTYPE, PRECISION) * (root * LOG2_E)
         age = m[:, None] - (n0 + tl.arange(0, C))[None, :]
         p = tl.where((age >= 0) & (age < window), tl.exp2(s - log_total[:, None]), 0.0)
         dp = dot(dy_tile, tl.trans(v_tile), DTYPE, PRECISION)
@@ -98,7 +98,7 @@ def _keys(
         minus = tl.sum(dy_tile.to(tl.float32) * y_tile.to(tl.float32), 1)
         dy_tile = dy_tile.to(DTYPE)
         log_total = tl.load(lse + h * T + m, mask=m < T, other=0.0)
-        s_t = dot(k_tile, tl.trans(q_tile), DTYPE, PRECISION) * (root * 1.4426950408889634)
+        s_t = dot(k_tile, tl.trans(q_tile), DTYPE, PRECISION) * (root * LOG2_E)
         age = m[None, :] - n[:, None]
         seen = (age >= 0) & (age < window) & (m < T)[None, :]
         p_t = tl.where(seen, tl.exp2(s_t - log_total[None, :]), 0.0)  # (keys, queries)

@@ -4,7 +4,7 @@
 import triton
 import triton.language as tl
 
-from recall_bench.kernels.triton_tiles import dot, load_tile, store_tile
+from recall_bench.kernels.triton_tiles import LOG2_E, dot, load_tile, store_tile
 
 
 @triton.jit(do_not_specialize=["T", "H", "window"])
@@ -23,7 +23,7 @@ def forward_kernel(
     k += b * k_b + h // group * k_h
     v += b * v_b + h // group * v_h
     q_tile = load_tile(q, m0, T, q_t, d, M, D).to(DTYPE)
-    scale = 1.4426950408889634 / tl.sqrt(d * 1.0)  # exp2, not exp
+    scale = LOG2_E / tl.sqrt(d * 1.0)  # exp2, not exp
     m = m0 + tl.arange(0, M)
     largest = tl.full((M,), -1e30, tl.float32)
     total = tl.zeros((M,), tl.float32)

@@ -4,6 +4,8 @@
 import triton
 import triton.language as tl
 
+from recall_bench.kernels.triton_tiles import LOG2_E
+
 
 @triton.jit
 def step_kernel(
@@ -31,7 +33,7 @@ def step_kernel(
     ).to(tl.float32)
     own_key = tl.load(k + b * k_b + g * k_h + column, mask=column < d, other=0.0)
     own_value = tl.load(v + b * v_b + g * v_h + value_column, mask=value_column < dv, other=0.0)
-    scale = 1.4426950408889634 / tl.sqrt(d * 1.0)
+    scale = LOG2_E / tl.sqrt(d * 1.0)
     largest = tl.full((M,), -1e30, tl.float32)
     total = tl.zeros((M,), tl.float32)
     out = tl.zeros((M, V), tl.float32)

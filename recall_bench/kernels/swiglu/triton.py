@@ -12,8 +12,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from recall_bench.kernels.triton_support import differentiable, rows_contiguous, unavailable_for
-from recall_bench.kernels.triton_tiles import sigmoid
+from recall_bench.kernels.triton_support import as_rows, differentiable, unavailable_for
+from recall_bench.kernels.triton_tiles import load_at, sigmoid, store_at
 
 
 @triton.jit
@@ -25,34 +25,24 @@ def _place(M, H, R: tl.constexpr, C: tl.constexpr):
 
 
 @triton.jit
-def _load(x, at, inside):
-    return tl.load(x + at, mask=inside, other=0.0).to(tl.float32)
-
-
-@triton.jit
-def _store(x, at, value, inside):
-    tl.store(x + at, value.to(x.dtype.element_ty), mask=inside)
-
-
-@triton.jit
 def _forward_kernel(x, y, x_m, M, H, R: tl.constexpr, C: tl.constexpr):
     rows, columns, inside = _place(M, H, R, C)
-    gate = _load(x, rows * x_m + columns, inside)
-    value = _load(x + H, rows * x_m + columns, inside)
-    _store(y, rows * H + columns, gate * sigmoid(gate) * value, inside)
+    gate = load_at(x, rows * x_m + columns, inside)
+    value = load_at(x + H, rows * x_m + columns, inside)
+    store_at(y, rows * H + columns, gate * sigmoid(gate) * value, inside)
 
 
 @triton.jit
 def _backward_kernel(x, dy, dx, x_m, dy_m, M, H, R: tl.constexpr, C: tl.constexpr):
     rows, columns, inside = _place(M, H, R, C)
-    gate = _load(x, rows * x_m + columns, inside)
-    value = _load(x + H, rows * x_m + columns, inside)
-    slope = _load(dy, rows * dy_m + columns, inside)
+    gate = load_at(x, rows * x_m + columns, inside)
+    value = load_at(x + H, rows * x_m + columns, inside)
+    slope = load_at(dy, rows * dy_m + columns, inside)
     share = sigmoid(gate)
     d_gate = slope * value * share * (1.0 + gate * (1.0 - share))
     at = rows * (2 * H) + columns
-    _store(dx, at, d_gate, inside)
-    _store(dx + H, at, slope * gate * share, inside)
+    store_at(dx, at, d_gate, inside)
+    store_at(dx + H, at, slope * gate * share, inside)
 
 
 TILE = 2048  # elements
@@ -70,10 +60,6 @@ def swiglu(x: Tensor) -> Tensor:
     return y
 
 
-def _rows(x: Tensor) -> Tensor:
-    return rows_contiguous(x.reshape(-1, x.shape[-1]))
-
-
 def _launch_on(M: int, H: int) -> tuple[tuple[int, int], dict[str, int]]:
     """The grid, and the tiles of its programs."""
     C = min(triton.next_power_of_2(H), COLUMNS)
@@ -85,7 +71,7 @@ def _forward(x: Tensor) -> Tensor:
     y = _shapes(x)
     if y.numel() == 0:
         return y
-    rows, H = _rows(x), y.shape[-1]
+    rows, H = as_rows(x), y.shape[-1]
     grid, tiles = _launch_on(len(rows), H)
     _forward_kernel[grid](rows, y, rows.stride(0), len(rows), H, **tiles)
     return y
@@ -100,7 +86,7 @@ def _backward(x: Tensor, dy: Tensor) -> Tensor:
     dx = _backward_shapes(x, dy)
     if dx.numel() == 0:
         return dx
-    rows, slopes = _rows(x), _rows(dy)
+    rows, slopes = as_rows(x), as_rows(dy)
     M, H = slopes.shape
     grid, tiles = _launch_on(M, H)
     _backward_kernel[grid](rows, slopes, dx, rows.stride(0), slopes.stride(0), M, H, **tiles)
