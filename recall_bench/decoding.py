@@ -6,7 +6,7 @@ what decoding carries is the state that a record measures.
 Shapes: B batch, L length of a row, P prompt length, D width, V vocabulary, N prompts.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -75,13 +75,18 @@ class Prompts:
     def batches(self, size: int) -> Iterator[tuple[list[int], Tensor]]:
         """At most ``size`` prompts of one length at a time, so that none is padded beyond what the
         task does, which a model may not have met in training: their numbers, and tokens (B, P)."""
-        by_length: dict[int, list[int]] = {}
-        for number, prompt in enumerate(self.tokens):
-            by_length.setdefault(len(prompt), []).append(number)
-        for numbers in by_length.values():
-            for first in range(0, len(numbers), size):
-                chosen = numbers[first : first + size]
-                yield chosen, torch.stack([self.tokens[number] for number in chosen])
+        for numbers in alike(map(len, self.tokens), size):
+            yield numbers, torch.stack([self.tokens[number] for number in numbers])
+
+
+def alike(keys: Iterable[Hashable], size: int) -> Iterator[list[int]]:
+    """The numbers of equal keys, at most ``size`` at a time, in the order of their first."""
+    found: dict[Hashable, list[int]] = {}
+    for number, key in enumerate(keys):
+        found.setdefault(key, []).append(number)
+    for numbers in found.values():
+        for first in range(0, len(numbers), size):
+            yield numbers[first : first + size]
 
 
 def contains(generated: str, answer: str) -> bool:

@@ -14,7 +14,7 @@ from lm_eval.api.model import TemplateLM
 from lm_eval.api.registry import register_model
 from torch.nn import functional as F
 
-from recall_bench.decoding import greedy
+from recall_bench.decoding import alike, greedy
 from recall_bench.device import resolve_device
 from recall_bench.documents.tokens import Codec
 from recall_bench.errors import UserError
@@ -67,7 +67,8 @@ class CheckpointLM(TemplateLM):
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """Greedy continuations up to the first of each request's stops."""
         said: dict[int, str] = {}
-        alike: dict[tuple[int, int, str], list[tuple[int, list[int]]]] = {}
+        prompts: list[list[int]] = []
+        keys: list[tuple[int, int, str]] = []
         asked = [dict(request.args[1]) for request in requests]
         for number, request in enumerate(requests):
             _check_greedy(asked[number])
@@ -76,13 +77,13 @@ class CheckpointLM(TemplateLM):
             if self.max_length is not None:
                 prompt = prompt[-(self.max_length - most) :]
             stops = repr(asked[number].get("until"))
-            alike.setdefault((len(prompt), most, stops), []).append((number, prompt))
-        for (_, most, _), prompts in alike.items():
-            until = _listed(asked[prompts[0][0]].get("until"))
-            for first in range(0, len(prompts), self.batch_size):
-                batch = prompts[first : first + self.batch_size]
-                texts = self._continue([prompt for _, prompt in batch], most, until)
-                said.update(zip([number for number, _ in batch], texts, strict=True))
+            prompts.append(prompt)
+            keys.append((len(prompt), most, stops))
+        for numbers in alike(keys, self.batch_size):
+            _, most, _ = keys[numbers[0]]
+            until = _listed(asked[numbers[0]].get("until"))
+            texts = self._continue([prompts[number] for number in numbers], most, until)
+            said.update(zip(numbers, texts, strict=True))
         return [said[number] for number in range(len(requests))]
 
     def _continue(self, prompts: list[list[int]], most: int, until: list[str]) -> list[str]:
