@@ -1,10 +1,12 @@
 """Triton kernels run in Triton's interpreter where there is no GPU; each test must compare."""
 
+import contextlib
 from collections.abc import Callable, Iterator
 
 import comparing
 import pytest
 import torch
+from memory_bounds import checked_memory
 
 
 @pytest.fixture
@@ -19,6 +21,12 @@ def matmul_precision() -> Iterator[Callable[[str], None]]:
 def tf32(matmul_precision: Callable[[str], None]) -> None:
     """Single TF32 products for float32 inputs."""
     matmul_precision("high")
+
+
+@pytest.fixture(autouse=True)
+def _kernels_stay_within_their_tensors() -> Iterator[None]:
+    with checked_memory() if comparing.DEVICE == "cpu" else contextlib.nullcontext():
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ HERE = Path(__file__).parent
 
 
 def _run(folder: Path, body: str) -> subprocess.CompletedProcess[str]:
-    for name in ("conftest.py", "comparing.py"):
+    for name in ("conftest.py", "comparing.py", "memory_bounds.py"):
         shutil.copy(HERE / name, folder)
     (folder / "test_example_triton.py").write_text(body)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(folder)]
