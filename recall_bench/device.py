@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 
 from recall_bench.config import Precision
-from recall_bench.errors import UserError
+from recall_bench.errors import DeviceLost, UserError
 
 
 def resolve_device(name: str) -> torch.device:
@@ -49,3 +49,26 @@ def precision_of(precision: Precision, device: torch.device) -> Iterator[None]:
             yield
     finally:
         torch.set_float32_matmul_precision(before)
+
+
+@contextmanager
+def lost_device_told(device: torch.device) -> Iterator[None]:
+    """Raises `DeviceLost` for an error in the block after which the GPU answers no more.
+
+    After some errors, such as an access to memory that is not mapped, every later call fails in
+    the process, and in all the processes that share the GPU with it.
+    """
+    try:
+        yield
+    except Exception as error:
+        if device.type == "cuda" and not _answers(device):
+            raise DeviceLost(f"{type(error).__name__}: {error}") from error
+        raise
+
+
+def _answers(device: torch.device) -> bool:
+    try:
+        torch.cuda.synchronize(device)
+    except RuntimeError:
+        return False
+    return True

@@ -12,6 +12,10 @@ class UserError(Exception):
     """
 
 
+class DeviceLost(RuntimeError):
+    """The GPU answers this process no more, whatever it asks for: only a fresh one can go on."""
+
+
 def nearest(name: str, valid: Iterable[str]) -> str:
     """A sentence that helps after an unknown name: "Did you mean 'based'? Available: …"."""
     names = sorted(valid)

@@ -15,7 +15,7 @@ import torch
 from recall_bench import decoding, environment
 from recall_bench.config import RunConfig, TrainingConfig
 from recall_bench.data import SegmentData, load_split
-from recall_bench.device import precision_of, resolve_device
+from recall_bench.device import lost_device_told, precision_of, resolve_device
 from recall_bench.evaluation import Evaluation, evaluate, with_limits
 from recall_bench.files import write_file
 from recall_bench.kernels import dispatch
@@ -82,10 +82,15 @@ def train(
     With a ``directory``, a checkpoint is kept there and continued from: the record is that of an
     uninterrupted run. When ``stop`` returns True the checkpoint is written and `Interrupted`
     raised. A run whose loss is no longer finite ends with a record of status "diverged".
-    ``keep`` leaves the weights of a finished run in the directory (`recall_bench.weights`).
+    ``keep`` leaves the weights of a finished run in the directory (`recall_bench.weights`). Raises
+    `DeviceLost` where the process can use its GPU no more.
     """
     place = resolve_device(device)
-    with isolated_rng(config.seed, place), precision_of(config.training.precision, place):
+    with (
+        lost_device_told(place),
+        isolated_rng(config.seed, place),
+        precision_of(config.training.precision, place),
+    ):
         run = _Run(config, directory, place, on_progress, stop)
         record = run.execute()
         if keep and directory and record.status == "finished":

@@ -9,6 +9,7 @@ import errno
 import importlib
 import os
 import queue
+import sys
 import threading
 import traceback
 import warnings
@@ -20,7 +21,7 @@ from typing import Any
 from recall_bench import registry
 from recall_bench.claims import Claim
 from recall_bench.config import RunConfig
-from recall_bench.errors import UserError
+from recall_bench.errors import DeviceLost, UserError
 from recall_bench.files import explained
 from recall_bench.record import Record, now
 from recall_bench.store import ResultStore
@@ -161,7 +162,10 @@ class _Worker:
         return Ended(config.run_id, record)
 
     def _train(self, config: RunConfig, claim: Claim) -> Record | None:
-        """The record of a run, failed ones included; None where it was interrupted."""
+        """The record of a run, failed ones included; None where it was interrupted.
+
+        Ends the process where it has lost its GPU: a fresh one continues the run.
+        """
         started = now()
         directory = self.store.directory(config.run_id)
         try:
@@ -176,6 +180,8 @@ class _Worker:
             return record
         except (self.training.Interrupted, KeyboardInterrupt):
             return None
+        except DeviceLost as error:
+            sys.exit(f"The GPU failed. {describe(error)}")
         except UserError:
             raise  # no fault of the run: the device, the precision on it, or the store
         except Exception as error:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from recall_bench.config import RunConfig, TrainingConfig
+from recall_bench.errors import DeviceLost
 from recall_bench.record import CurvePoint, LayerState, Memory, Record, Status, Timing
 from recall_bench.registry import load_plugin
 
@@ -74,7 +75,7 @@ def toy_record(config: RunConfig, status: Status = "finished", accuracy: float =
     )
 
 
-FAILS, DIES, DIES_ONCE, FILLS_THE_DISK, DIVERGES, HANGS, WARNS = range(11, 18)
+FAILS, DIES, DIES_ONCE, FILLS_THE_DISK, DIVERGES, HANGS, WARNS, LOSES_ITS_GPU = range(11, 19)
 """Windows at which the toy trainer misbehaves."""
 
 
@@ -126,6 +127,8 @@ def train(
             time.sleep(60)
         case 17:
             warnings.warn("this run warns", stacklevel=1)
+        case 18 if first:
+            raise DeviceLost("an illegal memory access was encountered")
     step, score = json.loads(checkpoint.read_text()) if checkpoint.exists() else (0, config.seed)
     while step < steps:
         time.sleep(0.03)

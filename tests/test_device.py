@@ -1,7 +1,10 @@
+import subprocess
+import sys
+
 import pytest
 import torch
 
-from recall_bench.device import precision_of
+from recall_bench.device import lost_device_told, precision_of
 from recall_bench.errors import UserError
 
 
@@ -19,6 +22,24 @@ def test_on_a_cpu_float32_stays_exact_and_bf16_is_autocast() -> None:
     assert torch.get_float32_matmul_precision() == before
     with pytest.raises(UserError, match="precision=tf32 needs a CUDA device"):
         products("tf32", "cpu")
+
+
+def test_an_error_that_the_device_survives_stays_what_it_is() -> None:
+    with pytest.raises(ValueError, match="no fault"), lost_device_told(torch.device("cpu")):
+        raise ValueError("no fault of the device")
+
+
+@pytest.mark.gpu
+def test_an_access_that_breaks_the_gpu_for_the_process_is_told() -> None:
+    code = (
+        "import torch\n"
+        "from recall_bench.device import lost_device_told\n"
+        "device = torch.device('cuda')\n"
+        "with lost_device_told(device):\n"
+        "    torch.ones(2, device=device)[torch.tensor([10**6], device=device)].item()\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "DeviceLost: " in run.stderr
 
 
 @pytest.mark.gpu

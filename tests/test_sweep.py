@@ -11,6 +11,7 @@ from sweep_training import (
     DIVERGES,
     FAILS,
     FILLS_THE_DISK,
+    LOSES_ITS_GPU,
     PLUGIN,
     WARNS,
     Progress,
@@ -176,6 +177,16 @@ def test_a_run_whose_process_dies_is_continued_once_and_then_failed(store):
     assert summary.finished == 2
     assert [len(attempts(store, config.run_id)) for config in configs] == [2, 2, 1]
     assert witness.kinds().count(Warned) == 2
+
+
+def test_a_run_that_lost_its_gpu_is_continued_by_a_fresh_process(store):
+    config, witness = toy_run(window=LOSES_ITS_GPU), Witness()
+    summary = run_sweep([config, toy_run()], store, executor(), view=witness)
+    assert summary.finished == 2
+    first, second = attempts(store, config.run_id)
+    assert first != second
+    (warned,) = [event for event in witness.events if isinstance(event, Warned)]
+    assert "The GPU failed. DeviceLost: an illegal memory access" in warned.message
 
 
 def test_workers_that_do_not_start_are_an_error_and_not_failed_runs(store, monkeypatch):
