@@ -14,7 +14,7 @@
 # H200, and 15 s each to begin and to be tested; 28 runs on text of a hundredth of that. A row asks for
 # every attribute that it shows. Preparing the pages takes a minute of CPU, once.
 #
-# All models are 384 wide with SwiGLU MLPs, 13 to 18 million parameters, in stacks of eight mixers,
+# All models are 384 wide with SwiGLU MLPs, 10 to 15 million parameters, in stacks of eight mixers,
 # nine for Based. They train on four fifths of the pages of Books-A-Million, validate and test on a
 # tenth each, and test on Christianbook, no page of which they have seen.
 set -eu
