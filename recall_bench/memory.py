@@ -9,7 +9,12 @@ import torch
 from torch import Tensor
 
 from recall_bench.architectures import Architecture, Mixer, State
+from recall_bench.model import isolated_rng
 from recall_bench.record import LayerState
+
+FEW = 2**16
+"""Up to so many inputs real numbers are faster than the meta device, for whose products PyTorch
+imports its compiler: a second in every process."""
 
 
 def tensors(state: Any) -> Iterator[Tensor]:
@@ -36,28 +41,31 @@ def measure_layers(
 ) -> list[LayerState]:
     """Bytes that each layer carries for one sequence after ``length`` tokens.
 
-    The layers prefill ``length`` tokens on the meta device, so that shapes and dtypes are those of
-    the real thing and nothing is computed; a mixer that needs real numbers gets them on the CPU.
+    The layers prefill ``length`` tokens: a few as zeros on the CPU, many on the meta device, where
+    shapes and dtypes are those of the real thing and nothing is computed. A mixer that needs real
+    numbers gets them in any case.
     """
-    with torch.device("meta"):
+    place = torch.device("cpu" if length * architecture.d_model <= FEW else "meta")
+    with isolated_rng(0), place:
         stack = architecture.stack()
+    x = torch.zeros(1, length, architecture.d_model, dtype=dtype, device=place)
     return [
-        LayerState(layer=f"{index}.{name}", bytes=_measure(mixer, architecture, length, dtype))
+        LayerState(layer=f"{index}.{name}", bytes=_measure(mixer.to(dtype), x))
         for index, (name, mixer) in enumerate(stack)
     ]
 
 
-def _measure(mixer: Mixer, architecture: Architecture, length: int, dtype: torch.dtype) -> int:
-    shape = (1, length, architecture.d_model)
+@torch.no_grad()
+def _measure(mixer: Mixer, x: Tensor) -> int:
     try:
-        with torch.no_grad():
-            _, state = mixer.to(dtype).prefill(torch.empty(shape, dtype=dtype, device="meta"))
+        _, state = mixer.prefill(x)
     except (NotImplementedError, RuntimeError):
+        if x.device.type != "meta":
+            raise
         real = mixer.to_empty(device="cpu")
         for parameter in real.parameters():
-            torch.nn.init.zeros_(parameter)
-        with torch.no_grad():
-            _, state = real.prefill(torch.zeros(shape, dtype=dtype))
+            parameter.zero_()
+        _, state = real.prefill(torch.zeros_like(x, device="cpu"))
     return state_bytes(state)
 
 

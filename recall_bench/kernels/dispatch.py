@@ -14,9 +14,8 @@ import os
 import pkgutil
 import sys
 from collections.abc import Callable
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
-import torch
 from torch import Tensor
 
 from recall_bench import kernels
@@ -35,6 +34,8 @@ NOT_WRITTEN = "nobody has written it"
 VARIABLE = "RECALL_BENCH_KERNELS"
 """The environment variable that names the backend "auto" stands for, in the operations that have
 it; the others choose as if it were not set."""
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 _used: dict[str, set[str]] = {}
 _problems: dict[str, str | None] = {}
@@ -111,7 +112,17 @@ def _module(op: str, backend: str) -> str:
     return f"{kernels.__name__}.{op.removesuffix('_step')}.{backend.replace('-', '_')}"
 
 
-@torch.compiler.assume_constant_result  # the compiler cannot trace an import
+def constant_to_compiler(function: Function) -> Function:
+    """Have torch.compile take the function's result as constant instead of tracing it.
+
+    This is `torch.compiler.assume_constant_result` without its import of the compiler, which takes
+    every process a second, whether it compiles or not.
+    """
+    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    return function
+
+
+@constant_to_compiler  # which cannot trace an import
 def _import_problem(name: str) -> str | None:
     """Imports the module; the reason where that is not possible, which is not tried again."""
     if name not in _problems:

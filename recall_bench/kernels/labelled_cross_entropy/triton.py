@@ -19,6 +19,7 @@ import torch
 import triton
 from torch import Tensor
 
+from recall_bench.kernels.dispatch import constant_to_compiler
 from recall_bench.kernels.labelled_cross_entropy.reference import IGNORE
 from recall_bench.kernels.labelled_cross_entropy.triton_backward import finish_kernel, weight_kernel
 from recall_bench.kernels.labelled_cross_entropy.triton_forward import (
@@ -72,7 +73,7 @@ def _precision(hidden: Tensor, weight: Tensor) -> str:
     return "tf32" if dtype == torch.float32 and _tf32() else str(dtype).removeprefix("torch.")
 
 
-@torch.compiler.assume_constant_result  # the compiler cannot trace it, but guards what it reads
+@constant_to_compiler  # which cannot trace it, but guards what it reads
 def _tf32() -> bool:
     return torch.get_float32_matmul_precision() != "highest"
 
