@@ -25,6 +25,13 @@ DEATHS = 2
 """How often the process of a run may die, in one sweep, before the run counts as failed."""
 
 
+KEEP_FREED_MEMORY = {
+    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
+}
+"""Has glibc reuse the memory of a freed tensor; else it is fetched page by page in every step."""
+
+
 class LocalExecutor:
     """A pool of worker processes, each with its share of the cores; a context manager.
 
@@ -181,7 +188,7 @@ class _Process:
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-c", command],
-                env={**os.environ, **count, **path, **variables},
+                env={**KEEP_FREED_MEMORY, **os.environ, **count, **path, **variables},
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=self._output,

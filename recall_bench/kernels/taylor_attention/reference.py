@@ -4,6 +4,7 @@ B batch, L length, H heads, d feature dimension, dv value dimension, P packed fe
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -74,14 +75,14 @@ def taylor_attention(
     """
     with without_autocast(q.device):
         dtype = torch.promote_types(q.dtype, torch.float32)
-        Q, K, V = (x.to(dtype).transpose(1, 2).split(CHUNK, 2) for x in (q, k, v))
+        Q, K, V = (_pieces(x.to(dtype).transpose(1, 2), CHUNK) for x in (q, k, v))
         outputs: list[Tensor] = []
         state = initial_state
         for i, chunk in enumerate(zip(Q, K, V, strict=True)):  # (B, H, C, ·)
             outputs.append(_attend(*chunk, state))
             if return_state or i + 1 < len(Q):
                 state = _update(*chunk[1:], state)
-        y = torch.cat(outputs, 2).transpose(1, 2).to(v.dtype)
+        y = _joined(outputs).transpose(1, 2).to(v.dtype)
     if not return_state:
         return y
     assert state is not None  # an empty sequence still is one, empty, chunk
@@ -117,18 +118,27 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, state: TaylorState | None) -> Tenso
     """One chunk after ``state``: q, k (B, H, C, d), v (B, H, C, dv) -> (B, H, C, dv)."""
     numerators, denominators = [], []
     half = q.new_full((), 0.5)
-    for i, rows in enumerate((q * q.shape[-1] ** -0.5).split(ROWS, 2)):
+    for i, rows in enumerate(_pieces(q * (2 * q.shape[-1]) ** -0.5, ROWS)):
         seen = i * ROWS + rows.shape[2]
-        t = 1 + rows @ k[:, :, :seen].transpose(-1, -2)  # 1 + s, (B, H, R, seen)
-        weights = torch.addcmul(half, t, t, value=0.5).tril(i * ROWS)  # 1 + s + s^2/2
+        t = 0.5**0.5 + rows @ k[:, :, :seen].transpose(-1, -2)  # (1 + s) / sqrt 2: (B, H, R, seen)
+        weights = torch.addcmul(half, t, t).tril_(i * ROWS)  # 1 + s + s^2/2
         numerators.append(weights @ v[:, :, :seen])
         denominators.append(weights.sum(-1, keepdim=True))
-    numerator, denominator = torch.cat(numerators, 2), torch.cat(denominators, 2)
+    numerator, denominator = _joined(numerators), _joined(denominators)
     if state is not None:
         phi_q = feature_map(q)
         numerator = numerator + phi_q @ state.kv
         denominator = denominator + phi_q @ state.z[..., None]
     return numerator / (denominator + EPS)
+
+
+def _pieces(x: Tensor, size: int) -> Sequence[Tensor]:
+    """x (B, H, L, ·) split along L; a single piece is x itself, which spares a copy each way."""
+    return x.split(size, 2) if x.shape[2] > size else (x,)
+
+
+def _joined(pieces: Sequence[Tensor]) -> Tensor:
+    return torch.cat(tuple(pieces), 2) if len(pieces) > 1 else pieces[0]
 
 
 def _update(k: Tensor, v: Tensor, state: TaylorState | None) -> TaylorState:
