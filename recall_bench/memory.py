@@ -12,10 +12,6 @@ from recall_bench.architectures import Architecture, Mixer, State
 from recall_bench.model import isolated_rng
 from recall_bench.record import LayerState
 
-FEW = 2**16
-"""Up to so many inputs real numbers are faster than the meta device, for whose products PyTorch
-imports its compiler: a second in every process."""
-
 
 def tensors(state: Any) -> Iterator[Tensor]:
     """Every tensor in a nest of dicts, lists and tuples."""
@@ -37,16 +33,19 @@ def state_bytes(state: State) -> int:
 
 
 def measure_layers(
-    architecture: Architecture, length: int, dtype: torch.dtype = torch.float32
+    architecture: Architecture,
+    length: int,
+    dtype: torch.dtype = torch.float32,
+    place: str | torch.device = "meta",
 ) -> list[LayerState]:
     """Bytes that each layer carries for one sequence after ``length`` tokens.
 
-    The layers prefill ``length`` tokens: a few as zeros on the CPU, many on the meta device, where
-    shapes and dtypes are those of the real thing and nothing is computed. A mixer that needs real
-    numbers gets them in any case.
+    The layers prefill ``length`` tokens. On the meta device shapes and dtypes are those of the real
+    thing, and nothing is computed; a mixer that needs real numbers gets them on the CPU. A process
+    that trains on the CPU is quicker with real numbers at once: for products on the meta device
+    PyTorch imports its compiler, which takes a second.
     """
-    place = torch.device("cpu" if length * architecture.d_model <= FEW else "meta")
-    with isolated_rng(0), place:
+    with isolated_rng(0), torch.device(place):
         stack = architecture.stack()
     x = torch.zeros(1, length, architecture.d_model, dtype=dtype, device=place)
     return [

@@ -358,7 +358,8 @@ class _Run:
 
     def _memory(self) -> Memory:
         length = max(part.segment.length for part in self.data["test"])
-        layers = measure_layers(self.config.architecture, length)
+        place = "cpu" if self.device.type == "cpu" else "meta"
+        layers = measure_layers(self.config.architecture, length, place=place)
         return Memory(
             state_bytes=sum(layer.bytes for layer in layers),
             state_length=length,

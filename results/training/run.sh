@@ -3,3 +3,5 @@
 set -eu
 recall-bench bench training --precision tf32 --output results/training/tf32
 recall-bench bench training --precision bf16 --output results/training/bf16 --no-run
+recall-bench bench training --precision tf32 --output results/training/others --no-run \
+    --arch h3,rwkv,mamba
