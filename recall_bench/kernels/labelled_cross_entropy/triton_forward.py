@@ -4,9 +4,8 @@
 import triton
 import triton.language as tl
 
-from recall_bench.kernels.triton_tiles import LOG2_E
+from recall_bench.kernels.triton_tiles import LN_2, LOG2_E
 
-LN_2: tl.constexpr = tl.constexpr(0.6931471805599453)
 PARTS: tl.constexpr = tl.constexpr(128)
 """Programs that look for the largest element of a tensor."""
 

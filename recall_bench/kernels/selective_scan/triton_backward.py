@@ -5,19 +5,16 @@ import triton
 import triton.language as tl
 
 from recall_bench.kernels.selective_scan.triton_tile import (
-    LOG_2,
     by_channel,
     by_state,
-    load,
     offsets,
     step_size,
-    store,
     sum_over_channels,
     sum_over_states,
     token,
     unmoved,
 )
-from recall_bench.kernels.triton_tiles import LOG2_E, sigmoid
+from recall_bench.kernels.triton_tiles import LN_2, LOG2_E, load_at, sigmoid, store_at
 
 
 @triton.jit
@@ -35,10 +32,10 @@ def after_chunk(
     if not WHOLE:
         in_c = (t < left) & (c < W)
         in_n = (t < left) & (n < n_state)
-    x = load(u, t_wide * u_t + c, in_c)
-    raw = unmoved(load(delta, t_wide * delta_t + c, in_c), x)
+    x = load_at(u, t_wide * u_t + c, in_c)
+    raw = unmoved(load_at(delta, t_wide * delta_t + c, in_c), x)
     step, _ = step_size(raw, shift, in_c, SOFTPLUS)
-    B_tile = load(B, t_wide * B_t + n, in_n)
+    B_tile = load_at(B, t_wide * B_t + n, in_n)
     decay = tl.exp2(by_channel(step, T, S, J, V, P, Q) * rate)
     B_all = by_state(B_tile, T, S, J, V, P, Q)
     added = by_channel(step * x, T, S, J, V, P, Q) * B_all
@@ -120,14 +117,14 @@ def backward_kernel(
             if not WHOLE:
                 in_c = (t < left) & (c < W)
                 in_n = (t < left) & (n < n_state)
-            x = load(u, t_wide * u_t + c, in_c)
-            raw = unmoved(load(delta, t_wide * delta_t + c, in_c), x)
+            x = load_at(u, t_wide * u_t + c, in_c)
+            raw = unmoved(load_at(delta, t_wide * delta_t + c, in_c), x)
             step, slope = step_size(raw, shift, in_c, SOFTPLUS)
-            B_tile = load(B, t_wide * B_t + n, in_n)
-            C_tile = load(C, t_wide * C_t + n, in_n)
-            dout = unmoved(load(dy, t_wide * dy_t + c, in_c), x)
+            B_tile = load_at(B, t_wide * B_t + n, in_n)
+            C_tile = load_at(C, t_wide * C_t + n, in_n)
+            dout = unmoved(load_at(dy, t_wide * dy_t + c, in_c), x)
             if GATE:
-                gate = load(z, t_wide * z_t + c, in_c)
+                gate = load_at(z, t_wide * z_t + c, in_c)
                 half = sigmoid(gate)
                 d_gate = dout * half * (1.0 + gate * (1.0 - half))
                 dout *= gate * half
@@ -148,12 +145,12 @@ def backward_kernel(
                 dC_part = tl.where(time_summed == k, dC_k, dC_part)
                 if GATE:
                     out = tl.where(time_summed == k, tl.sum(h * token(C_all, time, k), 1), out)
-            store(dC, t * n_state + n, sum_over_channels(dC_part, HALVES), in_n)
+            store_at(dC, t * n_state + n, sum_over_channels(dC_part, HALVES), in_n)
             if GATE:
                 ungated = sum_over_states(out, HALVES)
                 if SKIP:
                     ungated += skip * x
-                store(dz, t * W + c, d_gate * ungated, in_c)
+                store_at(dz, t * W + c, d_gate * ungated, in_c)
             dB_part = tl.zeros((T, S, V, P, Q), tl.float32)
             d_added_part = tl.zeros((T, J, V, P, Q), tl.float32)
             d_step_part = tl.zeros((T, J, V, P, Q), tl.float32)
@@ -168,16 +165,16 @@ def backward_kernel(
                 d_added_k = tl.sum(g * token(B_all, time, T - 1 - m), 1)
                 d_added_part = tl.where(here, d_added_k, d_added_part)
                 d_step_part = tl.where(here, tl.sum(d_exponent * rate, 1), d_step_part)
-            store(dB, t * n_state + n, sum_over_channels(dB_part, HALVES), in_n)
+            store_at(dB, t * n_state + n, sum_over_channels(dB_part, HALVES), in_n)
             d_added = sum_over_states(d_added_part, HALVES)  # of delta_t u_t
-            d_step = d_added * x + LOG_2 * sum_over_states(d_step_part, HALVES)
+            d_step = d_added * x + LN_2 * sum_over_states(d_step_part, HALVES)
             dx = d_added * step
             if SKIP:
                 dx += dout * skip
                 dD_sum += dout * x
-            store(du, t * W + c, dx, in_c)
+            store_at(du, t * W + c, dx, in_c)
             d_step *= slope
-            store(d_delta, t * W + c, d_step, in_c)
+            store_at(d_delta, t * W + c, d_step, in_c)
             if BIAS:
                 d_bias_sum += tl.where(in_c, d_step, 0.0)
             u -= u_t * T

@@ -7,15 +7,13 @@ import triton.language as tl
 from recall_bench.kernels.selective_scan.triton_tile import (
     by_channel,
     by_state,
-    load,
     offsets,
     step_size,
-    store,
     sum_over_states,
     token,
     unmoved,
 )
-from recall_bench.kernels.triton_tiles import LOG2_E, sigmoid
+from recall_bench.kernels.triton_tiles import LOG2_E, load_at, sigmoid, store_at
 
 
 @triton.jit(do_not_specialize=["L", "chunks", "zero"])
@@ -67,11 +65,11 @@ def forward_kernel(
             keep = keep if WHOLE else exists & keep
             tl.store(starts + kept, h.to(starts.dtype.element_ty), mask=keep)
             starts += tl.where(i % EVERY == EVERY - 1, start_size, 0)
-        x = load(u, t_wide * u_t + c, in_c)
-        raw = unmoved(load(delta, t_wide * delta_t + c, in_c), x)
+        x = load_at(u, t_wide * u_t + c, in_c)
+        raw = unmoved(load_at(delta, t_wide * delta_t + c, in_c), x)
         step, _ = step_size(raw, shift, in_c, SOFTPLUS)
-        B_tile = load(B, t_wide * B_t + n, in_n)
-        C_tile = load(C, t_wide * C_t + n, in_n)
+        B_tile = load_at(B, t_wide * B_t + n, in_n)
+        C_tile = load_at(C, t_wide * C_t + n, in_n)
         B_all = by_state(B_tile, T, S, J, V, P, Q)
         C_all = by_state(C_tile, T, S, J, V, P, Q)
         decay = tl.exp2(by_channel(step, T, S, J, V, P, Q) * rate)
@@ -84,9 +82,9 @@ def forward_kernel(
         if SKIP:
             y_tile += skip * x
         if GATE:
-            gate = load(z, t_wide * z_t + c, in_c)
+            gate = load_at(z, t_wide * z_t + c, in_c)
             y_tile *= gate * sigmoid(gate)
-        store(y, t * W + c, y_tile, in_c)
+        store_at(y, t * W + c, y_tile, in_c)
         u += u_t * T
         delta += delta_t * T
         B += B_t * T

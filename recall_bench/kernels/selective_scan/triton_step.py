@@ -4,9 +4,7 @@
 import triton
 import triton.language as tl
 
-from recall_bench.kernels.selective_scan.triton_tile import (
-    softplus,
-)
+from recall_bench.kernels.selective_scan.triton_tile import softplus
 from recall_bench.kernels.triton_tiles import LOG2_E, sigmoid
 
 

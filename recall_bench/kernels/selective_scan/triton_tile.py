@@ -14,8 +14,6 @@ import triton.language as tl
 
 from recall_bench.kernels.triton_tiles import LOG2_E, reciprocal
 
-LOG_2: tl.constexpr = tl.constexpr(0.6931471805599453)
-
 
 @triton.jit
 def softplus(x):
@@ -33,16 +31,6 @@ def softplus(x):
     series = square * series + 1.0
     r = reciprocal(1.0 + e)
     return tl.maximum(x, 0.0) + 2.0 * s * series, tl.where(x < 0.0, e * r, r)
-
-
-@triton.jit
-def load(x, at, inside):
-    return tl.load(x + at, mask=inside, other=0.0).to(tl.float32)
-
-
-@triton.jit
-def store(x, at, value, inside):
-    tl.store(x + at, value.to(x.dtype.element_ty), mask=inside)
 
 
 @triton.jit

@@ -137,8 +137,8 @@ def _pieces(x: Tensor, size: int) -> Sequence[Tensor]:
     return x.split(size, 2) if x.shape[2] > size else (x,)
 
 
-def _joined(pieces: Sequence[Tensor]) -> Tensor:
-    return torch.cat(tuple(pieces), 2) if len(pieces) > 1 else pieces[0]
+def _joined(pieces: list[Tensor]) -> Tensor:
+    return torch.cat(pieces, 2) if len(pieces) > 1 else pieces[0]
 
 
 def _update(k: Tensor, v: Tensor, state: TaylorState | None) -> TaylorState:
