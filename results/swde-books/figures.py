@@ -4,8 +4,8 @@ synthetic ordering predicts the real one.
     python results/swde-books/figures.py MQAR.jsonl
 
 reads swde.jsonl and text.jsonl beside this file, and writes contains.png and ordering.png there. A
-point is the seeds' mean at the learning rate best on validation, of those with the most seeds. For
-the ordering it is paired with the best point of MQAR of the same architecture and the same knobs of
+point is the seeds' mean at the learning rate that `recall_bench.frontier.points` chooses. For the
+ordering it is paired with the best point of MQAR of the same architecture and the same knobs of
 the state (USED below); width and depth differ. Rank correlations are Spearman's. MQAR.jsonl is an
 exported store.
 """
@@ -20,6 +20,8 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import pandas as pd
+
+from recall_bench import frontier, store
 
 HERE = Path(__file__).parent
 USED = {
@@ -47,9 +49,6 @@ def row(record: dict[str, Any]) -> dict[str, Any]:
     return {
         "architecture": name,
         "knobs": " ".join(f"{knob}={architecture[knob]}" for knob in USED.get(name, ())),
-        "width": architecture["d_model"],
-        "seed": record["config"]["seed"],
-        "rate": record["config"]["training"]["learning_rate"],
         "validation": record["validation_accuracy"],
         "accuracy": record["test_accuracy"],
         "loss": record["test_loss"],
@@ -63,20 +62,21 @@ def row(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def points(file: Path) -> pd.DataFrame:
-    """One row a point of an exported store, the best width where there are several."""
-    records = map(json.loads, file.read_text().splitlines())
-    frame = pd.DataFrame([row(record) for record in records if record["status"] == "finished"])
-    point, kept = ["architecture", "knobs", "width"], ["rate", "seed"]
-    numbers = [name for name in frame if name not in point + kept]
-    frame = frame.astype(dict.fromkeys(numbers, float))
-    runs = frame.groupby([*point, "rate"])
-    rates = runs[numbers].mean()
-    rates["seeds"] = runs["seed"].nunique()
-    for score in SCORES:
-        rates[f"{score}_low"], rates[f"{score}_high"] = runs[score].min(), runs[score].max()
-    rates = rates.reset_index().sort_values(["seeds", "validation"])
-    best = rates.groupby(point).tail(1).sort_values("validation")
-    return best.groupby(["architecture", "knobs"]).tail(1).sort_values(["architecture", "bytes"])
+    """One row a point of an exported store, the best width where there are several.
+
+    Numbers are means over seeds, with the lowest and highest as ``…_low`` and ``…_high``.
+    """
+    runs, _ = store.load(file)
+    runs = runs[runs["status"] == "finished"]
+    texts = dict(zip(runs["run_id"], runs["record"], strict=True))
+    rows, point = [], ["architecture", "knobs"]
+    for ids in frontier.points(runs)["run_ids"]:
+        seeds = pd.DataFrame([row(json.loads(texts[run_id])) for run_id in ids])
+        names, numbers = seeds[point].iloc[0], seeds.drop(columns=point).astype(float)
+        edges = numbers.min().add_suffix("_low"), numbers.max().add_suffix("_high")
+        rows.append(pd.concat([names, numbers.mean(), *edges, pd.Series({"seeds": len(ids)})]))
+    best = pd.DataFrame(rows).sort_values("validation").groupby(point).tail(1)
+    return best.sort_values(["architecture", "bytes"])
 
 
 def draw(pairs: pd.DataFrame, x: str, label: str, logarithmic: bool, file: Path) -> None:
