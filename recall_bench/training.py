@@ -322,6 +322,8 @@ class _Run:
         self, test: Evaluation | None, reason: str | None, generation: list[GenerationScore]
     ) -> Record:
         at, validation = self.at, self.validation if test else None
+        # Before memory is measured, by operations that the run itself need not have used.
+        ran = environment.describe(self.config, self.device) | {"step": self.steps.how}
         return Record(
             run_id=self.run_id,
             status="finished" if test else "diverged",
@@ -351,7 +353,7 @@ class _Run:
                 tokens_per_second=at.tokens / max(at.train_seconds, 1e-9),
                 resumed=at.resumed,
             ),
-            environment=environment.describe(self.config, self.device) | {"step": self.steps.how},
+            environment=ran,
             started=self.started,
             finished=now(),
         )

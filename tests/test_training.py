@@ -56,6 +56,12 @@ def test_a_run_is_recorded_with_scores_curve_memory_and_hashes() -> None:
     assert record.environment["kernels"]
 
 
+def test_a_record_names_the_kernels_of_the_run_and_none_that_only_measured_its_state() -> None:
+    kernels = train(run(), device="cpu").environment["kernels"]
+    assert "attention_at" in kernels  # what the last layer runs where something is asked
+    assert "attention" not in kernels  # what prefill runs
+
+
 def test_equal_configs_give_equal_scores_and_other_seeds_other_data() -> None:
     first, again, other = train(run(), device="cpu"), train(run(), device="cpu"), train(run(seed=1))
     assert scores(first) == scores(again)
