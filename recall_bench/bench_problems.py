@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from recall_bench.kernels.attention_at import reference as at_reference
 from recall_bench.kernels.long_conv import reference as long_reference
+from recall_bench.kernels.outer import reference as outer_reference
 from recall_bench.kernels.rotary import reference as rotary_reference
 from recall_bench.kernels.s4d_kernel import reference as s4d_reference
 from recall_bench.kernels.selective_scan import reference as scan_reference
@@ -85,6 +86,7 @@ def problems(ceilings: Ceilings) -> list[Problem]:
     found += [_scan(ceilings, 256, length, 256, 16) for length in TRAINING_LENGTHS]
     found += [_s4d(ceilings, 128, length, 16) for length in TRAINING_LENGTHS]
     found += [_long_conv(ceilings, TRAINING_BATCH, length, 128) for length in TRAINING_LENGTHS]
+    found += [_outer(ceilings, TRAINING_BATCH, length, 64, 2) for length in TRAINING_LENGTHS]
     found.append(_conv(ceilings, 32, 2048, 1024, torch.bfloat16))
     for dtype in (torch.bfloat16, torch.float32):
         for length in TRAINING_LENGTHS:
@@ -486,6 +488,36 @@ def _long_conv(ceilings: Ceilings, batch: int, length: int, width: int) -> Probl
         [sizes(3)],
         graph=True,
         tf32=True,
+        training=True,
+    )
+
+
+def _outer(ceilings: Ceilings, batch: int, length: int, heads: int, p: int) -> Problem:
+    """Both operations, each of which goes through memory once in each direction."""
+    from recall_bench.kernels.outer import triton
+
+    def sizes(batch: int, length: int) -> list[Tensor]:
+        q, v = (_random(batch, length, heads, p, dtype=torch.float32) for _ in range(2))
+        k = _random(heads, p, batch, length, dtype=torch.float32)
+        return [q, k.permute(2, 3, 0, 1), v]  # as projections and a long convolution give them
+
+    def both(module: Any) -> Callable[..., Tensor]:
+        return lambda q, k, v: module.contract(q, module.outer(k, v))
+
+    exact = both(outer_reference)
+    moved = 4 * batch * length * heads * p
+    forward = ceilings.floor((4 + 2 * p) * moved, 0)
+    return Problem(
+        "outer and contract, float32",
+        f"({batch},{length},{heads},{p})",
+        sizes(batch, length),
+        [Contender(OURS, both(triton), exact), Contender("recall-bench reference", exact, exact)],
+        {
+            "forward": forward,
+            "forward+backward": forward + ceilings.floor((7 + 3 * p) * moved, 0),
+        },
+        [sizes(3, length), sizes(3, 50)],
+        graph=True,
         training=True,
     )
 

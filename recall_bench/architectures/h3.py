@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from recall_bench.architectures.base import Architecture, Mixer, State, exempt_from_decay
 from recall_bench.architectures.linear import Linear
 from recall_bench.kernels.long_conv import long_conv
+from recall_bench.kernels.outer import contract, outer
 from recall_bench.kernels.rows_at import rows_at
 from recall_bench.kernels.s4d_kernel import discretise, powers, s4d_kernel
 from recall_bench.kernels.short_conv import short_conv
@@ -78,11 +79,11 @@ class H3Mixer(Mixer):
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         keys = torch.cat([state["shift"], self.k_proj(x)[:, None]], 1)  # (B, N, d)
         shifted = (keys * self._taps().flip(-1).t()).sum(1)
-        kv = self._outer(shifted, self.v_proj(x))  # (B, H, p, p)
+        kv = self._heads(shifted)[..., None] * self._heads(self.v_proj(x))[..., None, :]
         A, B, C = (value[:, None, None] for value in discretise(*self._modes()))  # (H, 1, 1, N/2)
-        h = A * state["diagonal"] + B * kv[..., None]
+        h = A * state["diagonal"] + B * kv[..., None]  # (B, H, p, p, N/2)
         y = 2 * (C * h).sum(-1).real + self.D[:, None, None] * kv
-        y = self._contract(self.q_proj(x), y).to(x.dtype)
+        y = (self._heads(self.q_proj(x))[..., None] * y).sum(-2).flatten(-2).to(x.dtype)
         return self.out_proj(y), {"shift": keys[:, 1:].clone(), "diagonal": h}
 
     def prefill(self, x: Tensor) -> tuple[Tensor, State]:
@@ -99,28 +100,21 @@ class H3Mixer(Mixer):
     def _parallel(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What the output is projected from, the keys (B, L, d), and k v (B, H, p, p, L)."""
         q, k, v = self.q_proj(x), self.k_proj(x), self.v_proj(x)
-        kv = self._outer(self._shift(k), v.mT)
+        kv = outer(self._heads(self._shift(k)), self._heads(v))
         kernel = s4d_kernel(*self._modes(), self.D, x.shape[1])  # (H, L)
         y = long_conv(kv, kernel)
-        return self._contract(q.mT, y).mT.to(x.dtype), k, kv
+        return contract(self._heads(q), y).flatten(-2), k, kv
 
     def _shift(self, k: Tensor) -> Tensor:
-        """The shift SSM: (B, L, d) -> (B, d, L)."""
+        """The shift SSM: (B, L, d) -> the same."""
         taps = self._taps()
         if taps.shape[1] <= SHORT:
-            return short_conv(k, taps.flip(-1)).mT
-        return long_conv(k.mT, taps)
+            return short_conv(k, taps.flip(-1))
+        return long_conv(k.mT, taps).mT
 
-    def _outer(self, k: Tensor, v: Tensor) -> Tensor:
-        """k, v (B, d, …) -> (B, H, p, p, …) with p = head_dim."""
-        k, v = (value.unflatten(1, (-1, self.head_dim)) for value in (k, v))
-        return k[:, :, :, None] * v[:, :, None]
-
-    def _contract(self, q: Tensor, y: Tensor) -> Tensor:
-        """q (B, d, …), y (B, H, p, p, …) -> (B, d, …)."""
-        if self.head_dim == 1:
-            return q * y.flatten(1, 3)
-        return (q.unflatten(1, (-1, self.head_dim))[:, :, :, None] * y).sum(2).flatten(1, 2)
+    def _heads(self, x: Tensor) -> Tensor:
+        """(…, d) -> (…, H, p) with p = head_dim."""
+        return x.unflatten(-1, (-1, self.head_dim))
 
     def _taps(self) -> Tensor:
         """The kernel of the shift SSM with its skip (d, N), the current token first."""

@@ -14,6 +14,7 @@ from recall_bench.kernels.add_norm import triton as norm
 from recall_bench.kernels.attention_at import triton as attention_at
 from recall_bench.kernels.head_norm import triton as head_norm
 from recall_bench.kernels.long_conv import triton as long_conv
+from recall_bench.kernels.outer import triton as outer
 from recall_bench.kernels.rotary import triton as rotary
 from recall_bench.kernels.s4d_kernel import triton as s4d
 from recall_bench.kernels.selective_scan import triton as scan
@@ -60,6 +61,7 @@ POINTERS = {
     "A_imag", "kernel", "d_kernel", "d_log_dt", "d_log_A_real", "d_A_imag", "dB", "dC", "dD",
     "matrix", "r", "k", "v", "log_decay", "bonus", "last", "d_last", "dr",
     "dk", "d_v", "mix", "dy0", "dy1", "dy2", "dy3", "d_out",
+    "d_kv", "dv",
 }  # fmt: skip
 NARROW = (
     "u",
@@ -121,6 +123,17 @@ def build_rotary(back: bool, narrow: tuple[str, ...]) -> None:
     build(rotary._kernel, narrow, 4, BACK=back, HALF=24, R=32, C=32)
 
 
+def build_outer(head_dim: int, narrow: tuple[str, ...]) -> None:
+    heads, tokens = outer.CHANNELS // head_dim, outer.TILE // (outer.CHANNELS * head_dim)
+    for kernel in (
+        outer.outer_kernel,
+        outer.outer_backward_kernel,
+        outer.contract_kernel,
+        outer.contract_backward_kernel,
+    ):
+        build(kernel, narrow, 4, P=head_dim, HT=heads, T=tokens)
+
+
 def build_attention_at(dtype: tl.dtype, narrow: tuple[str, ...]) -> None:
     shape = {"d": 48, "D": 64, "M": 16, "N": 32, "DTYPE": dtype, "PRECISION": "tf32"}
     build(attention_at.forward_kernel, narrow, 4, **shape)
@@ -154,6 +167,9 @@ if __name__ == "__main__":
         build(s4d._backward_kernel, ("C", "dC"), 4, M=modes, LOG_T=s4d.LOG_T)
     build(long_conv._matrix_kernel, (), 4, **long_conv.TILE)
     build(long_conv._diagonals_kernel, (), 4, **long_conv.TILE)
+    build_outer(1, ())
+    build_outer(2, ("q", "v", "out", "d_out", "dq", "dv"))
+    build_outer(8, ())
     build(_add_rows_kernel, ("out", "rows"), N=128, R=8, C=128)
     build_wkv(64, tl.bfloat16, "tf32", tuple(name for name in NARROW if name not in ("y", "dy")))
     build_wkv(64, tl.float32, "tf32", ())

@@ -11,7 +11,7 @@ pytest.importorskip("triton")
 from recall_bench.architectures.h3 import H3
 from recall_bench.kernels import dispatch
 
-OPERATIONS = {"long_conv": "triton", "s4d_kernel": "triton"}
+OPERATIONS = {"long_conv": "triton", "outer": "triton", "s4d_kernel": "triton"}
 
 
 @pytest.fixture(autouse=True)
