@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from recall_bench.config import TrainingConfig
 from recall_bench.data import Batch, SegmentData
 from recall_bench.kernels.embedding import TokenOrder, token_order
+from recall_bench.kernels.side import Side, beside
 from recall_bench.model import Model
 from recall_bench.optimizer import AdamW
 from recall_bench.scoring import query_loss
@@ -50,6 +51,7 @@ class Steps:
     """How the steps run, for the record."""
     graphs = False
     """Whether they are CUDA graphs."""
+    _side: Side | None = None
 
     def __init__(
         self,
@@ -72,7 +74,8 @@ class Steps:
         """The detached mean loss over the queries of the batch, before the step."""
         loss = query_loss(self.model, batch)
         self.optimizer.zero_grad()
-        loss.backward()
+        with beside(self._side):
+            loss.backward()
         if self.recipe.gradient_clip:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.gradient_clip)
         self.optimizer.step()
@@ -105,9 +108,10 @@ class GraphSteps(Steps):
         self._row = torch.zeros(len(data), dtype=torch.int64, device=self.loss.device)
         self._next = [0] * len(data)  # what the counters on the device will be
         self._pool = torch.cuda.graph_pool_handle()
+        branch = None if os.environ.get("RECALL_BENCH_SIDE") == "0" else Side(self.loss.device)
         start = _Snapshot(model, optimizer, [self.loss, self._row])
         try:
-            self._graphs = [self._capture(index, start) for index in range(len(data))]
+            self._graphs = [self._capture(index, start, branch) for index in range(len(data))]
         except (RuntimeError, NotImplementedError) as error:
             raise CannotCapture(str(error).split("\n")[0]) from error
         finally:
@@ -122,7 +126,7 @@ class GraphSteps(Steps):
         self._next[index] = row + 1
         return inputs.shape[1] * min(self.recipe.batch_size, len(inputs) - start)
 
-    def _capture(self, index: int, start: "_Snapshot") -> torch.cuda.CUDAGraph:
+    def _capture(self, index: int, start: "_Snapshot", branch: Side | None) -> torch.cuda.CUDAGraph:
         """The graph of a step on the next batch of a segment."""
 
         def trials(step: Callable[[], Tensor]) -> tuple[list[float], list[Tensor]]:
@@ -140,8 +144,11 @@ class GraphSteps(Steps):
 
         stream = torch.cuda.Stream(self.loss.device)
         stream.wait_stream(torch.cuda.current_stream(self.loss.device))
+        self._side = None
         with torch.cuda.stream(stream):
             expected, means = trials(lambda: self._take_next(index))
+            self._side = branch
+            trials(lambda: self._take_next(index))  # libraries allocate for a stream's first use
         torch.cuda.current_stream(self.loss.device).wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self._pool, stream=stream):

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from recall_bench.kernels.precision import product_dtype
+from recall_bench.kernels.side import aside
 from recall_bench.kernels.triton_sums import column_sum
 from recall_bench.kernels.triton_support import differentiable, unavailable_for
 
@@ -58,37 +59,44 @@ def _backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of x, of the weight in its ``dtype``, and of the bias, in float32, empty without
     one."""
-    d_weight = torch.empty_like(factor, dtype=dtype)
-    dx, sums = gradients(dy, x, factor, d_weight, bias)
-    return dx, d_weight, sums
+    d_weight, d_bias = parameter_gradients(factor, dtype, bias)
+    return gradients(dy, x, factor, d_weight, d_bias), d_weight, d_bias
 
 
-def gradients(
-    dy: Tensor, x: Tensor, factor: Tensor, d_weight: Tensor, bias: bool
-) -> tuple[Tensor, Tensor]:
-    """Of x and the bias, in float32, empty without one; that of the weight goes to d_weight."""
+def parameter_gradients(factor: Tensor, dtype: torch.dtype, bias: bool) -> tuple[Tensor, Tensor]:
+    """New ones of the weight and, in float32, of the bias, empty without one."""
+    sums = torch.empty(len(factor) if bias else 0, dtype=torch.float32, device=factor.device)
+    return torch.empty_like(factor, dtype=dtype), sums
+
+
+def gradients(dy: Tensor, x: Tensor, factor: Tensor, d_weight: Tensor, d_bias: Tensor) -> Tensor:
+    """That of x; those of the weight and, where it is not empty, of the bias go to the others."""
     rows, inputs = dy.reshape(-1, dy.shape[-1]), x.reshape(-1, x.shape[-1])
-    _weight_gradient(rows, inputs, d_weight)
-    sums = column_sum(rows) if bias else dy.new_empty(0, dtype=torch.float32)
-    return (rows @ factor).view(x.shape), sums
+    fill(rows, inputs, d_weight, d_bias)
+    return (rows @ factor).view(x.shape)
 
 
-def _weight_gradient(rows: Tensor, inputs: Tensor, d_weight: Tensor) -> None:
-    """d_weight = rows^T inputs, summed in its own precision."""
-    if rows.dtype == d_weight.dtype:
-        torch.mm(rows.t(), inputs, out=d_weight)
-    elif rows.is_cuda:
-        torch.mm(rows.t(), inputs, out_dtype=d_weight.dtype, out=d_weight)
-    else:
-        d_weight.copy_(rows.t() @ inputs)
+def fill(rows: Tensor, inputs: Tensor, d_weight: Tensor, d_bias: Tensor) -> None:
+    """d_weight = rows^T inputs, summed in its own precision, and d_bias = the sum of the rows."""
+
+    def work(rows: Tensor, inputs: Tensor) -> None:
+        if rows.dtype == d_weight.dtype:
+            torch.mm(rows.t(), inputs, out=d_weight)
+        elif rows.is_cuda:
+            torch.mm(rows.t(), inputs, out_dtype=d_weight.dtype, out=d_weight)
+        else:
+            d_weight.copy_(rows.t() @ inputs)
+        if len(d_bias) > 0:
+            column_sum(rows, d_bias)
+
+    aside(work, rows, inputs)
 
 
 @_backward.register_fake
 def _backward_shapes(
     dy: Tensor, x: Tensor, factor: Tensor, dtype: torch.dtype, bias: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    sums = dy.new_empty(factor.shape[0] if bias else 0, dtype=torch.float32)
-    return torch.empty_like(x), torch.empty_like(factor, dtype=dtype), sums
+    return torch.empty_like(x), *parameter_gradients(factor, dtype, bias)
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -129,22 +137,20 @@ def _save_parts(ctx: Any, inputs: tuple[Any, ...], outputs: tuple[Tensor, ...]) 
 def _differentiate_parts(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
     """Each part's product is added to the gradient of x, and gives its rows of the weight's."""
     x, factor = ctx.saved_tensors
-    inputs = x.reshape(-1, x.shape[-1])
-    dx, d_weight, sums = None, torch.empty_like(factor, dtype=ctx.dtype), []
-    for dy, part, d_part in zip(
-        gradients, factor.split(ctx.sizes), d_weight.split(ctx.sizes), strict=True
-    ):
+    inputs, dx = x.reshape(-1, x.shape[-1]), None
+    d_weight, d_bias = parameter_gradients(factor, ctx.dtype, ctx.bias_dtype is not None)
+    sums = d_bias.split(ctx.sizes) if len(d_bias) > 0 else (d_bias,) * len(ctx.sizes)
+    parts = zip(gradients, factor.split(ctx.sizes), d_weight.split(ctx.sizes), sums, strict=True)
+    for dy, part, d_part, d_some in parts:
         if dy is None:
             d_part.zero_()
-            sums.append(d_part.new_zeros(len(d_part)))
+            d_some.zero_()
             continue
         rows = dy.reshape(-1, dy.shape[-1])
+        fill(rows, inputs, d_part, d_some)
         dx = rows @ part if dx is None else dx.addmm_(rows, part)
-        _weight_gradient(rows, inputs, d_part)
-        if ctx.bias_dtype is not None:
-            sums.append(column_sum(rows))
-    d_bias = None if ctx.bias_dtype is None else torch.cat(sums).to(ctx.bias_dtype)
-    return None if dx is None else dx.view(x.shape), d_weight, None, d_bias, None
+    summed = None if ctx.bias_dtype is None else d_bias.to(ctx.bias_dtype)
+    return None if dx is None else dx.view(x.shape), d_weight, None, summed, None
 
 
 _linear_parts = differentiable(_split_linear, _forward_parts, _save_parts, _differentiate_parts)

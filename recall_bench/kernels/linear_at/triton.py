@@ -6,11 +6,10 @@ make it a tensor of zeros with a few rows, and add all of that.
 
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from recall_bench.kernels.linear.triton import cast, gradients, like, linear
+from recall_bench.kernels.linear.triton import cast, gradients, like, linear, parameter_gradients
 from recall_bench.kernels.linear_at.reference import halves
 from recall_bench.kernels.rows_at import reference, triton
 from recall_bench.kernels.triton_rows import add_rows
@@ -63,18 +62,18 @@ def _differentiate(
     ctx: Any, d_few: Tensor | None, d_rest: Tensor | None, _: None
 ) -> tuple[Tensor | None, ...]:
     x, rows, positions, factor = ctx.saved_tensors
-    d_weight, bias = torch.empty_like(factor, dtype=ctx.dtype), ctx.bias_dtype is not None
+    d_weight, d_bias = parameter_gradients(factor, ctx.dtype, ctx.bias_dtype is not None)
     few, rest = halves(factor, ctx.size)
     to_few, to_rest = halves(d_weight, ctx.size)
+    few_sums, rest_sums = halves(d_bias, ctx.size) if len(d_bias) > 0 else (d_bias, d_bias)
     if d_few is None:
         d_few = rows.new_zeros(*rows.shape[:-1], len(few))
     if d_rest is None:
         d_rest = x.new_zeros(*x.shape[:-1], len(rest))
-    dx, rest_sums = gradients(d_rest, x, rest, to_rest, bias)
-    d_rows, few_sums = gradients(d_few, rows, few, to_few, bias)
-    sums = (few_sums, rest_sums) if ctx.size >= 0 else (rest_sums, few_sums)
-    d_bias = torch.cat(sums).to(ctx.bias_dtype) if bias else None
-    return add_rows(dx, d_rows, positions), None, d_weight, None, d_bias, None
+    dx = gradients(d_rest, x, rest, to_rest, rest_sums)
+    d_rows = gradients(d_few, rows, few, to_few, few_sums)
+    summed = None if ctx.bias_dtype is None else d_bias.to(ctx.bias_dtype)
+    return add_rows(dx, d_rows, positions), None, d_weight, None, summed, None
 
 
 _linear_at = differentiable(_traced, _forward, _save, _differentiate)
