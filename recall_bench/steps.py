@@ -108,7 +108,7 @@ class GraphSteps(Steps):
         self._row = torch.zeros(len(data), dtype=torch.int64, device=self.loss.device)
         self._next = [0] * len(data)  # what the counters on the device will be
         self._pool = torch.cuda.graph_pool_handle()
-        branch = None if os.environ.get("RECALL_BENCH_SIDE") == "0" else Side(self.loss.device)
+        branch = Side(self.loss.device)
         start = _Snapshot(model, optimizer, [self.loss, self._row])
         try:
             self._graphs = [self._capture(index, start, branch) for index in range(len(data))]

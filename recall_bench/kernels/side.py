@@ -2,34 +2,53 @@
 
 A small model's kernels leave parts of a GPU idle, at their ends above all. In a CUDA graph the
 second stream becomes a branch, whose kernels run beside those of the first.
+
+Autograd never sees such a gradient, for it would read it at once wherever a parameter is used
+twice. It comes into the parameter's ``grad`` when all is done.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
 
 
 class Side:
-    """A second stream, and what its work still reads."""
+    """A second stream, what its work reads, and what it has found."""
 
     def __init__(self, device: torch.device):
         self._stream = torch.cuda.Stream(device)
-        self._read: list[tuple[Tensor, ...]] = []
+        self._read: list[tuple[Any, ...]] = []
+        self._found: list[tuple[Tensor, Tensor]] = []
 
-    def run(self, work: Callable[..., None], *read: Tensor) -> None:
-        """``work(*read)`` once all that was asked for so far is done; `join` says when it is."""
+    def run(
+        self,
+        owners: Sequence[Tensor | None],
+        work: Callable[..., Sequence[Tensor | None]],
+        read: tuple[Any, ...],
+    ) -> None:
+        """``work(*read)`` once all that was asked for so far is done."""
         self._stream.wait_stream(torch.cuda.current_stream())
-        self._read.append(read)  # until then the first stream may not write to its memory
+        self._read.append(read)  # until the end the first stream may not write to its memory
         with torch.cuda.stream(self._stream):
-            work(*read)
+            self._keep(owners, work(*read))
 
+    def _keep(self, owners: Sequence[Tensor | None], gradients: Sequence[Tensor | None]) -> None:
+        for owner, gradient in zip(owners, gradients, strict=True):
+            if owner is not None and gradient is not None:
+                self._found.append((owner, gradient.contiguous()))
+
+    @torch.no_grad()
     def join(self) -> None:
-        """What the current stream does from now on comes after all that was run."""
+        """Add what was found to the parameters' gradients, after all that was run."""
         if self._read:
             torch.cuda.current_stream().wait_stream(self._stream)
-            self._read.clear()
+        for owner, gradient in self._found:
+            owner.grad = gradient if owner.grad is None else owner.grad.add_(gradient)
+        self._read.clear()
+        self._found.clear()
 
 
 _current: Side | None = None
@@ -37,11 +56,7 @@ _current: Side | None = None
 
 @contextmanager
 def beside(side: Side | None) -> Iterator[None]:
-    """Let `aside` use a second stream in the block, which ends when all is done.
-
-    For backward passes that begin from no gradient: a second one would be added to a parameter's
-    first while that is still written.
-    """
+    """Let `aside` use a second stream in the block; gradients are complete when it ends."""
     global _current
     _current = side
     try:
@@ -52,12 +67,18 @@ def beside(side: Side | None) -> Iterator[None]:
             side.join()
 
 
-def aside(work: Callable[..., None], *read: Tensor) -> None:
-    """Do ``work(*read)``, which writes what nobody reads before the block of `beside` ends.
+def aside(
+    owners: Sequence[Tensor | None],
+    work: Callable[..., Sequence[Tensor | None]],
+    *read: Any,
+) -> Sequence[Tensor | None]:
+    """What a backward pass returns for ``owners``: their gradients ``work(*read)``, or Nones.
 
-    It may write to tensors made before, not to those that it reads.
+    Nones where the gradients are left to the second stream of `beside`. That wants parameters:
+    others have gradients that autograd reads. Nobody may write to what is read.
     """
-    if _current is None:
-        work(*read)
-    else:
-        _current.run(work, *read)
+    given = [owner for owner in owners if owner is not None]
+    if _current is None or not all(x.is_leaf and x.requires_grad for x in given):
+        return work(*read)
+    _current.run(owners, work, read)
+    return [None] * len(owners)

@@ -37,18 +37,30 @@ def _column_sum_kernel(x, sums, N, M, x_n, R: tl.constexpr, C: tl.constexpr):
     tl.store(sums + strip * M + columns, tl.sum(total, 0), mask=columns < M)
 
 
-def column_sum(x: Tensor, total: Tensor | None = None) -> Tensor:
-    """(N, M) -> (M,), in float32, or into ``total``, contiguous."""
+@torch.library.custom_op("recall_bench::column_sum", mutates_args=())
+def column_sum(x: Tensor) -> Tensor:
+    """(N, M) -> (M,), in float32."""
+    total = _column_sum_shape(x)
+    column_sum_into(x, total)
+    return total
+
+
+@column_sum.register_fake
+def _column_sum_shape(x: Tensor) -> Tensor:
+    return torch.empty(x.shape[1], dtype=torch.float32, device=x.device)
+
+
+def column_sum_into(x: Tensor, total: Tensor) -> None:
+    """`column_sum` written to ``total``, contiguous."""
     x = rows_contiguous(x)
     N, M = x.shape
-    if total is None:
-        total = torch.empty(M, dtype=torch.float32, device=x.device)
     C = min(8 if N <= FEW else 64, triton.next_power_of_2(M))
     R = TILE // C
     strips = 1 if N <= FEW else min(STRIPS, triton.cdiv(N, R))
     sums = total if strips == 1 else torch.empty(strips, M, dtype=torch.float32, device=x.device)
     _column_sum_kernel[strips, triton.cdiv(M, C)](x, sums, N, M, x.stride(0), R=R, C=C, num_warps=4)
-    return total if strips == 1 else column_sum(sums, total)
+    if strips > 1:
+        column_sum_into(sums, total)
 
 
 UNROLLED = 16

@@ -15,6 +15,7 @@ from torch import Tensor
 from recall_bench.kernels.add_norm.reference import Kind
 from recall_bench.kernels.rows_at.reference import rows_at as gather
 from recall_bench.kernels.rows_at.triton import rows_at
+from recall_bench.kernels.side import aside
 from recall_bench.kernels.triton_rows import add_rows
 from recall_bench.kernels.triton_sums import column_sum
 from recall_bench.kernels.triton_support import as_rows, differentiable, unavailable_for
@@ -192,23 +193,22 @@ def _backward(
     x_dtype: torch.dtype,
     residual_dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of x, of the residual (empty where it is that of x), of weight and bias (2, D)."""
-    dx, d_residual, d_affine = _backward_shapes(
+    """Gradients of x, of the residual (empty where it is that of x), and parts of those of weight
+    and bias (programs, 2, D)."""
+    dx, d_residual, parts = _backward_shapes(
         total, weight, d_normed, d_total, eps, centre, x_dtype, residual_dtype
     )
     if total.numel() == 0:
-        return dx, d_residual, d_affine.zero_()
+        return dx, d_residual, parts
     total, d_normed = as_rows(total), as_rows(d_normed)
     other = total if d_total is None else as_rows(d_total)
     tiles, (M, D) = _tiles(total.shape[-1]), total.shape
-    programs = min(PROGRAMS, triton.cdiv(M, tiles["R"]))
-    parts = torch.empty(programs, 2, D, dtype=torch.float32, device=total.device)
-    _backward_kernel[(programs,)](
+    _backward_kernel[(len(parts),)](
         total, weight, d_normed, other, dx, d_residual, parts,
         total.stride(0), d_normed.stride(0), other.stride(0), M, D, eps,
         TOTAL=d_total is not None, SPLIT=x_dtype != residual_dtype, CENTRE=centre, **tiles,
     )  # fmt: skip
-    return dx, d_residual, column_sum(parts.flatten(1)).view(2, D)
+    return dx, d_residual, parts
 
 
 @_backward.register_fake
@@ -225,26 +225,28 @@ def _backward_shapes(
     second = (0,) if x_dtype == residual_dtype else total.shape
     dx = torch.empty(total.shape, dtype=x_dtype, device=total.device)
     d_residual = torch.empty(second, dtype=residual_dtype, device=total.device)
-    affine = torch.empty(2, *weight.shape, dtype=torch.float32, device=total.device)
-    return dx, d_residual, affine
+    D = total.shape[-1]
+    programs = min(PROGRAMS, triton.cdiv(total.numel() // D, _tiles(D)["R"])) if D else 0
+    parts = torch.empty(programs, 2, D, dtype=torch.float32, device=total.device)
+    return dx, d_residual, parts
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     x, residual, weight, bias, ctx.eps, ctx.centre, _ = inputs
-    ctx.x_dtype, ctx.bias_dtype = x.dtype, None if bias is None else bias.dtype
+    ctx.x_dtype = x.dtype
     ctx.residual_dtype = None if residual is None else residual.dtype
-    ctx.save_for_backward(x if residual is None else output[1], weight)
+    ctx.save_for_backward(x if residual is None else output[1], weight, bias)
 
 
 def _differentiate(
     ctx: Any, d_normed: Tensor | None, d_total: Tensor | None
 ) -> tuple[Tensor | None, ...]:
-    total, weight = ctx.saved_tensors
+    total, weight, bias = ctx.saved_tensors
     if d_total is not None and d_total.shape != total.shape:
         d_total = None  # the sum is x itself, and autograd adds its gradient
     if d_normed is None:
         d_normed = torch.zeros_like(total)
-    dx, d_residual, d_affine = _backward(
+    dx, d_residual, parts = _backward(
         total,
         weight,
         d_normed,
@@ -254,11 +256,15 @@ def _differentiate(
         ctx.x_dtype,
         ctx.residual_dtype or ctx.x_dtype,
     )
+
+    def affine(parts: Tensor) -> list[Tensor | None]:
+        d_weight, d_bias = column_sum(parts.flatten(1)).chunk(2)
+        return [d_weight.to(weight.dtype), None if bias is None else d_bias.to(bias.dtype)]
+
     return (
         dx,
         None if ctx.residual_dtype is None else d_residual if d_residual.numel() else dx,
-        d_affine[0].to(weight.dtype),
-        None if ctx.bias_dtype is None else d_affine[1].to(ctx.bias_dtype),
+        *aside([weight, bias], affine, parts),
         *(None,) * 3,
     )
 

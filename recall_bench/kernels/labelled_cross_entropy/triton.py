@@ -21,7 +21,11 @@ from torch import Tensor
 
 from recall_bench.kernels.dispatch import constant_to_compiler
 from recall_bench.kernels.labelled_cross_entropy.reference import IGNORE
-from recall_bench.kernels.labelled_cross_entropy.triton_backward import finish_kernel, weight_kernel
+from recall_bench.kernels.labelled_cross_entropy.triton_backward import (
+    finish_kernel,
+    hidden_kernel,
+    weight_kernel,
+)
 from recall_bench.kernels.labelled_cross_entropy.triton_forward import (
     PARTS,
     combine_kernel,
@@ -30,6 +34,7 @@ from recall_bench.kernels.labelled_cross_entropy.triton_forward import (
     mean_kernel,
     prepare_kernel,
 )
+from recall_bench.kernels.side import aside
 from recall_bench.kernels.triton_support import (
     differentiable,
     interpreted,
@@ -243,15 +248,33 @@ def _mean_loss_shapes(hidden: Tensor, weight: Tensor, targets: Tensor, precision
     return unit.new_empty(()), lse, answers, slope, unit.new_empty(1), h, w, unit
 
 
-@torch.library.custom_op("recall_bench::labelled_cross_entropy_backward", mutates_args=())
-def _mean_loss_backward(
-    hidden: Tensor, weight: Tensor, lse: Tensor, answers: Tensor, slope: Tensor, share: Tensor,
-    h: Tensor, w: Tensor, unit: Tensor, precision: str, d_loss: Tensor,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
-    d_hidden, d_weight = (x.new_empty(x.shape) for x in (hidden, weight))
+@torch.library.custom_op("recall_bench::labelled_cross_entropy_hidden", mutates_args=())
+def _hidden_gradient(hidden: Tensor, slope: Tensor, share: Tensor, d_loss: Tensor) -> Tensor:
+    d_hidden = _hidden_gradient_shape(hidden)
+    N, D = hidden.shape
+    if N > 0:
+        width = triton.next_power_of_2(D)
+        rows = max(1, 1024 // width)
+        hidden_kernel[(triton.cdiv(N, rows),)](
+            slope, share, d_loss, d_hidden, N, D, ROWS=rows, DP=width, num_warps=4
+        )
+    return d_hidden
+
+
+@_hidden_gradient.register_fake
+def _hidden_gradient_shape(hidden: Tensor, *others: Tensor) -> Tensor:
+    return hidden.new_empty(hidden.shape)
+
+
+@torch.library.custom_op("recall_bench::labelled_cross_entropy_weight", mutates_args=())
+def _weight_gradient(
+    hidden: Tensor, weight: Tensor, lse: Tensor, answers: Tensor, share: Tensor,
+    h: Tensor, w: Tensor, unit: Tensor, d_loss: Tensor, precision: str,
+) -> Tensor:  # fmt: skip
+    d_weight = _weight_gradient_shape(hidden, weight)
     (N, D), V = hidden.shape, weight.shape[0]
     if N == 0:
-        return d_hidden, d_weight.zero_()
+        return d_weight.zero_()
     C, CHUNKS = _columns(D, precision)
     plan = _plan(precision, C, CHUNKS, True)
     tiles, steps = triton.cdiv(V, plan.held), triton.cdiv(N, plan.streamed)
@@ -266,19 +289,16 @@ def _mean_loss_backward(
         PRECISION=_dot_precision(precision), num_warps=plan.num_warps, num_stages=plan.num_stages,
     )  # fmt: skip
     rows = _rows(h)
-    tiles = triton.cdiv(N, rows)
-    finish_kernel[(tiles + triton.cdiv(V, rows),)](
-        slope, partial, unit, share, d_loss, d_hidden, d_weight, N, V, D, splits, tiles,
+    finish_kernel[(triton.cdiv(V, rows),)](
+        partial, unit, share, d_loss, d_weight, V, D, splits,
         RAISE=lift, ROWS=rows, DP=C * CHUNKS, num_warps=4,
     )  # fmt: skip
-    return d_hidden, d_weight
+    return d_weight
 
 
-@_mean_loss_backward.register_fake
-def _mean_loss_backward_shapes(
-    hidden: Tensor, weight: Tensor, *others: Any
-) -> tuple[Tensor, Tensor]:
-    return hidden.new_empty(hidden.shape), weight.new_empty(weight.shape)
+@_weight_gradient.register_fake
+def _weight_gradient_shape(hidden: Tensor, weight: Tensor, *others: Any) -> Tensor:
+    return weight.new_empty(weight.shape)
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Results) -> None:
@@ -287,7 +307,14 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Results) -> None:
 
 
 def _differentiate(ctx: Any, d_loss: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
-    return *_mean_loss_backward(*ctx.saved_tensors, ctx.precision, d_loss), None, None
+    hidden, weight, lse, answers, slope, share, *copies = ctx.saved_tensors
+    d_hidden = _hidden_gradient(hidden, slope, share, d_loss)
+
+    def work(*read: Tensor) -> list[Tensor]:
+        return [_weight_gradient(*read, ctx.precision)]
+
+    read = hidden, weight, lse, answers, share, *copies, d_loss
+    return d_hidden, *aside([weight], work, *read), None, None
 
 
 _mean_loss_op = torch.library.custom_op(

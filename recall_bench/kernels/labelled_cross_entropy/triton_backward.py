@@ -44,28 +44,32 @@ def weight_kernel(
     tl.store(partial + at, gradient, mask=(token < V)[:, None])
 
 
-@triton.jit(do_not_specialize=["N", "V", "splits", "tiles"])
+@triton.jit(do_not_specialize=["V", "splits"])
 def finish_kernel(
-    slope, partial, unit, share, d_loss, d_hidden, d_weight, N, V, D, splits, tiles,
+    partial, unit, share, d_loss, d_weight, V, D, splits,
     RAISE: tl.constexpr, ROWS: tl.constexpr, DP: tl.constexpr,
 ):  # fmt: skip
-    """Both gradients: that of hidden (``tiles`` of ROWS rows), and of weight from its parts."""
-    tile = tl.program_id(0)
-    factor = tl.load(share) * tl.load(d_loss).to(tl.float32)
+    """The gradient of ROWS rows of weight, from its parts."""
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     d = tl.arange(0, DP)
-    if tile < tiles:
-        row = tile.to(tl.int64) * ROWS + tl.arange(0, ROWS)
-        inside = (row < N)[:, None] & (d < D)[None, :]
-        at = row[:, None] * D + d[None, :]
-        value = tl.load(slope + at, mask=inside, other=0.0) * factor
-        tl.store(d_hidden + at, value.to(d_hidden.dtype.element_ty), mask=inside)
-    else:
-        row = (tile - tiles).to(tl.int64) * ROWS + tl.arange(0, ROWS)
-        inside = (row < V)[:, None] & (d < D)[None, :]
-        value = tl.zeros((ROWS, DP), tl.float32)
-        for split in range(0, splits):
-            at = (split * V + row)[:, None] * DP + d[None, :]
-            value += tl.load(partial + at, mask=inside, other=0.0)
-        value *= factor * tl.load(unit) * (1.0 / 2.0**RAISE)
-        at = row[:, None] * D + d[None, :]
-        tl.store(d_weight + at, value.to(d_weight.dtype.element_ty), mask=inside)
+    inside = (row < V)[:, None] & (d < D)[None, :]
+    value = tl.zeros((ROWS, DP), tl.float32)
+    for split in range(0, splits):
+        at = (split * V + row)[:, None] * DP + d[None, :]
+        value += tl.load(partial + at, mask=inside, other=0.0)
+    factor = tl.load(share) * tl.load(d_loss).to(tl.float32)
+    value *= factor * tl.load(unit) * (1.0 / 2.0**RAISE)
+    at = row[:, None] * D + d[None, :]
+    tl.store(d_weight + at, value.to(d_weight.dtype.element_ty), mask=inside)
+
+
+@triton.jit(do_not_specialize=["N"])
+def hidden_kernel(slope, share, d_loss, d_hidden, N, D, ROWS: tl.constexpr, DP: tl.constexpr):
+    """The gradient of ROWS rows of hidden."""
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    d = tl.arange(0, DP)
+    inside = (row < N)[:, None] & (d < D)[None, :]
+    at = row[:, None] * D + d[None, :]
+    factor = tl.load(share) * tl.load(d_loss).to(tl.float32)
+    value = tl.load(slope + at, mask=inside, other=0.0) * factor
+    tl.store(d_hidden + at, value.to(d_hidden.dtype.element_ty), mask=inside)

@@ -3,6 +3,7 @@
 Under autocast the gradient of a weight is summed and written in float32 at once, not cast after.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,8 +12,8 @@ from torch.nn import functional as F
 
 from recall_bench.kernels.precision import product_dtype
 from recall_bench.kernels.side import aside
-from recall_bench.kernels.triton_sums import column_sum
-from recall_bench.kernels.triton_support import differentiable, unavailable_for
+from recall_bench.kernels.triton_sums import column_sum_into
+from recall_bench.kernels.triton_support import as_rows, differentiable, unavailable_for
 
 
 def unavailable(op: str, tensor: Tensor) -> str | None:
@@ -53,61 +54,60 @@ def _shapes(x: Tensor, weight: Tensor, factor: Tensor, bias: Tensor | None) -> T
     return x.new_empty(*x.shape[:-1], weight.shape[0])
 
 
-@torch.library.custom_op("recall_bench::linear_backward", mutates_args=())
-def _backward(
-    dy: Tensor, x: Tensor, factor: Tensor, dtype: torch.dtype, bias: bool
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of x, of the weight in its ``dtype``, and of the bias, in float32, empty without
-    one."""
-    d_weight, d_bias = parameter_gradients(factor, dtype, bias)
-    return gradients(dy, x, factor, d_weight, d_bias), d_weight, d_bias
-
-
-def parameter_gradients(factor: Tensor, dtype: torch.dtype, bias: bool) -> tuple[Tensor, Tensor]:
-    """New ones of the weight and, in float32, of the bias, empty without one."""
-    sums = torch.empty(len(factor) if bias else 0, dtype=torch.float32, device=factor.device)
-    return torch.empty_like(factor, dtype=dtype), sums
-
-
-def gradients(dy: Tensor, x: Tensor, factor: Tensor, d_weight: Tensor, d_bias: Tensor) -> Tensor:
-    """That of x; those of the weight and, where it is not empty, of the bias go to the others."""
-    rows, inputs = dy.reshape(-1, dy.shape[-1]), x.reshape(-1, x.shape[-1])
-    fill(rows, inputs, d_weight, d_bias)
-    return (rows @ factor).view(x.shape)
-
-
-def fill(rows: Tensor, inputs: Tensor, d_weight: Tensor, d_bias: Tensor) -> None:
-    """d_weight = rows^T inputs, summed in its own precision, and d_bias = the sum of the rows."""
-
-    def work(rows: Tensor, inputs: Tensor) -> None:
-        if rows.dtype == d_weight.dtype:
-            torch.mm(rows.t(), inputs, out=d_weight)
-        elif rows.is_cuda:
-            torch.mm(rows.t(), inputs, out_dtype=d_weight.dtype, out=d_weight)
-        else:
-            d_weight.copy_(rows.t() @ inputs)
-        if len(d_bias) > 0:
-            column_sum(rows, d_bias)
-
-    aside(work, rows, inputs)
-
-
-@_backward.register_fake
-def _backward_shapes(
-    dy: Tensor, x: Tensor, factor: Tensor, dtype: torch.dtype, bias: bool
-) -> tuple[Tensor, Tensor, Tensor]:
-    return torch.empty_like(x), *parameter_gradients(factor, dtype, bias)
-
-
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     x, weight, factor, bias = inputs
-    ctx.dtype, ctx.bias_dtype = weight.dtype, None if bias is None else bias.dtype
-    ctx.save_for_backward(x, factor)
+    ctx.save_for_backward(x, weight, factor, bias)
 
 
 def _differentiate(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-    dx, d_weight, d_bias = _backward(dy, *ctx.saved_tensors, ctx.dtype, ctx.bias_dtype is not None)
-    return dx, d_weight, None, None if ctx.bias_dtype is None else d_bias.to(ctx.bias_dtype)
+    x, weight, factor, bias = ctx.saved_tensors
+    rows, inputs = as_rows(dy), as_rows(x)
+    d_weight, d_bias = parameter_gradients(weight, bias, [rows], [inputs])
+    return (rows @ factor).view(x.shape), d_weight, None, d_bias
+
+
+def parameter_gradients(
+    weight: Tensor, bias: Tensor | None, rows: list[Tensor], inputs: list[Tensor]
+) -> Sequence[Tensor | None]:
+    """Of the weight and the bias, whose rows belong to one after the other of the products.
+
+    For each product the gradient of its outputs and its inputs, both as matrices.
+    """
+
+    def work(rows: list[Tensor], inputs: list[Tensor]) -> list[Tensor | None]:
+        d_weight, sums = _parameters(rows, inputs, weight.dtype, bias is not None)
+        return [d_weight, None if bias is None else sums.to(bias.dtype)]
+
+    return aside([weight, bias], work, rows, inputs)
+
+
+@torch.library.custom_op("recall_bench::linear_parameters", mutates_args=())
+def _parameters(
+    rows: Sequence[Tensor], inputs: Sequence[Tensor], dtype: torch.dtype, bias: bool
+) -> tuple[Tensor, Tensor]:
+    """Gradients of the weight in its ``dtype`` and of the bias in float32, empty without one."""
+    d_weight, d_bias = _parameters_shapes(rows, inputs, dtype, bias)
+    sizes = [part.shape[1] for part in rows]
+    for part, its_inputs, total in zip(rows, inputs, d_weight.split(sizes), strict=True):
+        if part.dtype == dtype:
+            torch.mm(part.t(), its_inputs, out=total)
+        elif part.is_cuda:
+            torch.mm(part.t(), its_inputs, out_dtype=dtype, out=total)
+        else:
+            total.copy_(part.t() @ its_inputs)
+    if bias:
+        for part, total in zip(rows, d_bias.split(sizes), strict=True):
+            column_sum_into(part, total)
+    return d_weight, d_bias
+
+
+@_parameters.register_fake
+def _parameters_shapes(
+    rows: Sequence[Tensor], inputs: Sequence[Tensor], dtype: torch.dtype, bias: bool
+) -> tuple[Tensor, Tensor]:
+    outputs, x = sum(part.shape[1] for part in rows), inputs[0]
+    d_weight = torch.empty(outputs, x.shape[1], dtype=dtype, device=x.device)
+    return d_weight, torch.empty(outputs if bias else 0, dtype=torch.float32, device=x.device)
 
 
 _linear_op = torch.library.custom_op("recall_bench::linear", _forward, mutates_args=())
@@ -136,21 +136,16 @@ def _save_parts(ctx: Any, inputs: tuple[Any, ...], outputs: tuple[Tensor, ...]) 
 
 def _differentiate_parts(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
     """Each part's product is added to the gradient of x, and gives its rows of the weight's."""
-    x, factor = ctx.saved_tensors
-    inputs, dx = x.reshape(-1, x.shape[-1]), None
-    d_weight, d_bias = parameter_gradients(factor, ctx.dtype, ctx.bias_dtype is not None)
-    sums = d_bias.split(ctx.sizes) if len(d_bias) > 0 else (d_bias,) * len(ctx.sizes)
-    parts = zip(gradients, factor.split(ctx.sizes), d_weight.split(ctx.sizes), sums, strict=True)
-    for dy, part, d_part, d_some in parts:
-        if dy is None:
-            d_part.zero_()
-            d_some.zero_()
-            continue
-        rows = dy.reshape(-1, dy.shape[-1])
-        fill(rows, inputs, d_part, d_some)
-        dx = rows @ part if dx is None else dx.addmm_(rows, part)
-    summed = None if ctx.bias_dtype is None else d_bias.to(ctx.bias_dtype)
-    return None if dx is None else dx.view(x.shape), d_weight, None, summed, None
+    x, weight, factor, bias = ctx.saved_tensors
+    inputs, dx = as_rows(x), None
+    rows = [
+        inputs.new_zeros(len(inputs), size) if dy is None else as_rows(dy)
+        for dy, size in zip(gradients, ctx.sizes, strict=True)
+    ]
+    d_weight, d_bias = parameter_gradients(weight, bias, rows, [inputs] * len(rows))
+    for dy, part in zip(rows, factor.split(ctx.sizes), strict=True):
+        dx = dy @ part if dx is None else dx.addmm_(dy, part)
+    return None if dx is None else dx.view(x.shape), d_weight, None, d_bias, None
 
 
 _linear_parts = differentiable(_split_linear, _forward_parts, _save_parts, _differentiate_parts)

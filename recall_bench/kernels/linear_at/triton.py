@@ -9,11 +9,11 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional as F
 
-from recall_bench.kernels.linear.triton import cast, gradients, like, linear, parameter_gradients
+from recall_bench.kernels.linear.triton import cast, like, linear, parameter_gradients
 from recall_bench.kernels.linear_at.reference import halves
 from recall_bench.kernels.rows_at import reference, triton
 from recall_bench.kernels.triton_rows import add_rows
-from recall_bench.kernels.triton_support import differentiable, unavailable_for
+from recall_bench.kernels.triton_support import as_rows, differentiable, unavailable_for
 
 
 def unavailable(op: str, tensor: Tensor) -> str | None:
@@ -54,26 +54,24 @@ def _traced(
 
 def _save(ctx: Any, inputs: tuple[Any, ...], outputs: tuple[Tensor, Tensor, Tensor]) -> None:
     x, positions, weight, factor, bias, ctx.size = inputs
-    ctx.dtype, ctx.bias_dtype = weight.dtype, None if bias is None else bias.dtype
-    ctx.save_for_backward(x, outputs[2], positions, factor)
+    ctx.save_for_backward(x, outputs[2], positions, weight, factor, bias)
 
 
 def _differentiate(
     ctx: Any, d_few: Tensor | None, d_rest: Tensor | None, _: None
 ) -> tuple[Tensor | None, ...]:
-    x, rows, positions, factor = ctx.saved_tensors
-    d_weight, d_bias = parameter_gradients(factor, ctx.dtype, ctx.bias_dtype is not None)
+    x, rows, positions, weight, factor, bias = ctx.saved_tensors
     few, rest = halves(factor, ctx.size)
-    to_few, to_rest = halves(d_weight, ctx.size)
-    few_sums, rest_sums = halves(d_bias, ctx.size) if len(d_bias) > 0 else (d_bias, d_bias)
     if d_few is None:
         d_few = rows.new_zeros(*rows.shape[:-1], len(few))
     if d_rest is None:
         d_rest = x.new_zeros(*x.shape[:-1], len(rest))
-    dx = gradients(d_rest, x, rest, to_rest, rest_sums)
-    d_rows = gradients(d_few, rows, few, to_few, few_sums)
-    summed = None if ctx.bias_dtype is None else d_bias.to(ctx.bias_dtype)
-    return add_rows(dx, d_rows, positions), None, d_weight, None, summed, None
+    products = [(as_rows(d_few), as_rows(rows)), (as_rows(d_rest), as_rows(x))]
+    in_order = products if ctx.size >= 0 else products[::-1]
+    d_weight, d_bias = parameter_gradients(weight, bias, *map(list, zip(*in_order, strict=True)))
+    d_rows, dx = products[0][0] @ few, products[1][0] @ rest
+    dx = add_rows(dx.view(x.shape), d_rows.view(rows.shape), positions)
+    return dx, None, d_weight, None, d_bias, None
 
 
 _linear_at = differentiable(_traced, _forward, _save, _differentiate)

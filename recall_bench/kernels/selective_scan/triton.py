@@ -14,6 +14,7 @@ from recall_bench.kernels.selective_scan import reference
 from recall_bench.kernels.selective_scan.triton_backward import backward_kernel
 from recall_bench.kernels.selective_scan.triton_forward import forward_kernel
 from recall_bench.kernels.selective_scan.triton_step import step_kernel
+from recall_bench.kernels.side import aside
 from recall_bench.kernels.triton_sums import column_sum, sum_parts
 from recall_bench.kernels.triton_support import (
     differentiable,
@@ -220,12 +221,12 @@ def _scan_backward(
     dy: Tensor,
     dh_last: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of u, delta, z, A, B and C together (2, batch, L, N), D and the bias together
-    (2, W), and the initial state; those of z and the initial state are empty without one."""
+    """Gradients of u, delta, z, A, B and C together (2, batch, L, N), and the initial state, those
+    of z and the initial state empty without one; and parts of D's and the bias's (batch, 2, W)."""
     shapes = _scan_backward_shapes(
         u, delta, A, B, C, D, z, delta_bias, delta_softplus, has_initial, starts, dy, dh_last
     )
-    du, d_delta, dz, dA, dBC, dD_bias, dh0 = shapes
+    du, d_delta, dz, dA, dBC, dh0, parts_D_bias = shapes
     if u.numel() == 0:
         for x in shapes:
             x.zero_()
@@ -239,7 +240,6 @@ def _scan_backward(
     parts_A = torch.empty(batch, *A.shape, **f32)
     narrow = torch.bfloat16 if B.dtype == torch.bfloat16 else torch.float32
     parts_BC = torch.empty(2, blocks, *B.shape, dtype=narrow, device=u.device)
-    parts_D_bias = torch.empty(batch, 2, width, **f32)
     u, delta, B, C, dy = (rows_contiguous(x) for x in (u, delta, B, C, dy))
     z = None if z is None else rows_contiguous(z)
     backward_kernel[batch, blocks](
@@ -254,8 +254,7 @@ def _scan_backward(
     )  # fmt: skip
     sum_parts(parts_BC, dBC)
     dA = column_sum(parts_A.flatten(1)).view_as(A)
-    dD_bias = column_sum(parts_D_bias.flatten(1)).view(2, width)
-    return du, d_delta, dz, dA, dBC, dD_bias, dh0
+    return du, d_delta, dz, dA, dBC, dh0, parts_D_bias
 
 
 @_scan_backward.register_fake
@@ -284,8 +283,8 @@ def _scan_backward_shapes(
         empty(0) if z is None else empty(*u.shape, dtype=z.dtype),
         empty(*A.shape),
         empty(2, *B.shape, dtype=B.dtype),
-        empty(2, u.shape[2]),
         empty(*initial),
+        empty(u.shape[0], 2, u.shape[2]),
     )
 
 
@@ -301,18 +300,25 @@ def _differentiate(
     *tensors, starts = ctx.saved_tensors
     u, _, A, _, C, D, z, bias = tensors
     dy = torch.zeros_like(u) if dy is None else dy
-    du, d_delta, dz, dA, dBC, dD_bias, dh0 = _scan_backward(
+    du, d_delta, dz, dA, dBC, dh0, parts = _scan_backward(
         *tensors, ctx.softplus, ctx.has_initial, starts, dy, dh
     )
+
+    def sums(parts: Tensor) -> list[Tensor | None]:
+        both = column_sum(parts.flatten(1)).chunk(2)
+        owners = zip((D, bias), both, strict=True)
+        return [None if owner is None else x.to(owner.dtype) for owner, x in owners]
+
+    d_D, d_bias = aside([D, bias], sums, parts)
     return (
         du,
         d_delta,
         dA.to(A.dtype),
         dBC[0],
         dBC[1].to(C.dtype),
-        None if D is None else dD_bias[0].to(D.dtype),
+        d_D,
         None if z is None else dz,
-        None if bias is None else dD_bias[1].to(bias.dtype),
+        d_bias,
         dh0 if ctx.has_initial else None,
         None,
         None,

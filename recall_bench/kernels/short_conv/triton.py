@@ -15,6 +15,7 @@ from torch import Tensor
 
 from recall_bench.kernels.short_conv import reference
 from recall_bench.kernels.short_conv.reference import Activation
+from recall_bench.kernels.side import aside
 from recall_bench.kernels.triton_sums import column_sum
 from recall_bench.kernels.triton_support import (
     differentiable,
@@ -353,10 +354,10 @@ def _convolution_backward(
     residual: bool,
     dy: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of x, of the weight, transposed, above that of the bias (K + 1, W), of the initial
-    inputs and of the gate; the latter two are empty without one."""
+    """Gradients of x, of the initial inputs and of the gate, the latter two empty without one, and
+    parts of those of the weight, transposed, above that of the bias (parts, K + 1, W)."""
     outputs = _convolution_backward_shapes(x, weight, bias, initial, gate, silu, residual, dy)
-    dx, d_affine, d_initial, d_gate = outputs
+    dx, d_initial, d_gate, parts = outputs
     if x.numel() == 0:
         for gradient in outputs:
             gradient.zero_()
@@ -366,15 +367,12 @@ def _convolution_backward(
     constants = _constants(weight, bias, initial, gate, silu, residual)
     B, L, W = x.shape
     chunks = _chunks(B, L, W)
-    segments = triton.cdiv(L, chunks * T_TILE)
-    parts = torch.empty(B, segments, *d_affine.shape, dtype=torch.float32, device=x.device)
-    _backward_kernel[B, segments, triton.cdiv(W, CHANNELS)](
+    _backward_kernel[B, triton.cdiv(L, chunks * T_TILE), triton.cdiv(W, CHANNELS)](
         x, weight.contiguous(), bias, x if initial is None else initial.contiguous(), gates, dy,
         dx, d_gate, d_initial, parts,
         *x.stride()[:2], *gates.stride()[:2], *dy.stride()[:2], L, W, chunks, 0, **constants,
     )  # fmt: skip
-    d_affine = column_sum(parts.flatten(0, 1).flatten(1)).view_as(d_affine)
-    return dx, d_affine, d_initial, d_gate
+    return outputs
 
 
 @_convolution_backward.register_fake
@@ -393,8 +391,10 @@ def _convolution_backward_shapes(
             return torch.empty(0, device=x.device)
         return torch.empty(like.shape, dtype=like.dtype, device=x.device)
 
-    affine = torch.empty(weight.shape[1] + 1, weight.shape[0], dtype=torch.float32, device=x.device)
-    return empty(x), affine, empty(initial), empty(gate)
+    B, L, W = x.shape
+    count = B * triton.cdiv(L, _chunks(B, L, W) * T_TILE) if x.numel() else 0
+    parts = torch.empty(count, weight.shape[1] + 1, W, dtype=torch.float32, device=x.device)
+    return empty(x), empty(initial), empty(gate), parts
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -404,11 +404,16 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _differentiate(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
     _, weight, bias, initial, gate = tensors = ctx.saved_tensors
-    dx, d_affine, d_initial, d_gate = _convolution_backward(*tensors, ctx.silu, ctx.residual, dy)
+    dx, d_initial, d_gate, parts = _convolution_backward(*tensors, ctx.silu, ctx.residual, dy)
+
+    def affine(parts: Tensor) -> list[Tensor | None]:
+        summed = column_sum(parts.flatten(1)).view(parts.shape[1:])
+        d_weight = summed[:-1].t().to(weight.dtype)
+        return [d_weight, None if bias is None else summed[-1].to(bias.dtype)]
+
     return (
         dx,
-        d_affine[:-1].t().to(weight.dtype),
-        None if bias is None else d_affine[-1].to(bias.dtype),
+        *aside([weight, bias], affine, parts),
         None if initial is None else d_initial,
         None if gate is None else d_gate,
         None,

@@ -1,0 +1,135 @@
+"""Gradients that are left to a second stream, here to a stand-in that does all of it at the end:
+what comes too early in some order of two streams then comes too early always."""
+
+import pytest
+import torch
+from comparing import DEVICE, assert_close, random
+
+pytest.importorskip("triton")
+
+from recall_bench.architectures.linear import Linear
+from recall_bench.config import RunConfig
+from recall_bench.data import load_split
+from recall_bench.kernels import dispatch
+from recall_bench.kernels.linear.triton import linear as kernel
+from recall_bench.kernels.side import Side, beside
+from recall_bench.model import build_model
+from recall_bench.scoring import query_loss
+from recall_bench.steps import PackedBatches
+
+
+class Last(Side):
+    """Does its work when the backward pass is over, on what it would have read at first."""
+
+    def __init__(self):
+        self._read, self._found, self.put_off = [], [], []
+
+    def run(self, owners, work, read):
+        self.put_off.append((owners, work, read, copied(read)))
+
+    def join(self):
+        for owners, work, read, before in self.put_off:
+            assert all(map(torch.equal, tensors(read), before)), "written to while it is read"
+            self._keep(owners, work(*read))
+        super().join()
+
+
+def tensors(read):
+    for x in read:
+        yield from tensors(x) if isinstance(x, list) else [x]
+
+
+def copied(read):
+    return [x.clone() for x in tensors(read)]
+
+
+def gradients(parameters, loss, side=None):
+    """By parameter; ``loss`` is a function."""
+    for parameter in parameters:
+        parameter.grad = None
+    with beside(side):
+        loss().backward()
+    return [None if p.grad is None else p.grad.clone() for p in parameters]
+
+
+def compare(parameters, loss, put_off):
+    """With and without a second stream; ``put_off`` pieces of work are left to it."""
+    side = Last()
+    found = gradients(parameters, loss, side)
+    for ours, theirs in zip(found, gradients(parameters, loss), strict=True):
+        assert (ours is None) == (theirs is None)
+        if ours is not None:
+            assert ours.stride() == theirs.stride()
+            assert_close("gradient", ours, theirs, 1e-6)
+    assert len(side.put_off) == put_off
+
+
+@pytest.fixture(autouse=True)
+def triton_kernels(monkeypatch):
+    monkeypatch.setenv(dispatch.VARIABLE, "triton")
+
+
+KNOBS = {"rwkv": {"head_dim": 4}}
+
+
+@pytest.mark.parametrize(
+    ("architecture", "put_off"),
+    [
+        ("based", 11),
+        ("attention", 8),
+        ("sliding-window", 8),
+        ("mamba", 11),
+        ("h3", 16),
+        ("rwkv", 12),
+    ],
+)
+def test_a_model_gets_the_same_gradients_with_a_second_stream(architecture, put_off):
+    config = RunConfig(
+        task={
+            "name": "mqar",
+            "vocab_size": 24,
+            "train": "12:2:6",
+            "validation": "12:2:4",
+            "test": "12:2:4",
+        },
+        architecture={"name": architecture, "d_model": 8, **KNOBS.get(architecture, {})},
+    )
+    place = torch.device(DEVICE)
+    data, _ = load_split(config.task, "train", 0, place)
+    model = build_model(config).to(place)
+    batch = PackedBatches(data[0], 6, config.task.tokens).at(torch.tensor([0], device=place))
+    compare(list(model.parameters()), lambda: query_loss(model, batch), put_off)
+
+
+def layer():
+    torch.manual_seed(0)
+    return Linear(5, 5).to(DEVICE), random(7, 5, seed=1).requires_grad_()
+
+
+def test_a_weight_that_is_used_twice_or_outside_too_gets_all_its_gradients():
+    linear, x = layer()
+    compare([*linear.parameters(), x], lambda: linear(linear(x)).pow(2).sum(), 2)
+    outside = lambda: (linear(x) @ linear.weight).pow(2).sum()  # noqa: E731
+    compare([*linear.parameters(), x], outside, 1)
+
+
+def test_what_is_no_parameter_is_left_to_autograd():
+    linear, x = layer()
+    weight, bias = linear.weight, linear.bias
+    compare([weight, bias, x], lambda: kernel(x, 2 * weight, bias).pow(2).sum(), 0)
+
+
+def test_a_frozen_weight_stays_without_a_gradient():
+    linear, x = layer()
+    linear.weight.requires_grad_(False)
+    compare([*linear.parameters(), x], lambda: linear(x).pow(2).sum(), 0)
+    assert linear.weight.grad is None
+
+
+def test_a_gradient_is_added_to_the_one_that_is_there():
+    linear, x = layer()
+    linear(x).sum().backward()
+    once = linear.weight.grad.clone()
+    with beside(Last()):
+        linear(x).sum().backward()
+    assert_close("gradient", linear.weight.grad, 2 * once, 1e-6)
