@@ -78,9 +78,9 @@ KNOBS = {"rwkv": {"head_dim": 4}}
         ("based", 11),
         ("attention", 8),
         ("sliding-window", 8),
-        ("mamba", 11),
-        ("h3", 16),
-        ("rwkv", 12),
+        ("mamba", 16),
+        ("h3", 12),
+        ("rwkv", 11),
     ],
 )
 def test_a_model_gets_the_same_gradients_with_a_second_stream(architecture, put_off):
