@@ -121,6 +121,21 @@ def mean_required_bits(
     return high
 
 
+def reach(architecture: str, knobs: Mapping[str, Any]) -> int | None:
+    """Tokens that a stack of sliding windows and short convolutions sees; None for other stacks.
+
+    Every window of w adds w - 1 positions to the current one, every convolution of kernel k, k - 1.
+    """
+    if architecture != "sliding-window" or "window" not in knobs:
+        return None
+    added = {"self": knobs["window"] - 1, "short-conv": knobs.get("kernel_size", 3) - 1}
+    added["sliding-window"] = added["self"]
+    layers = [layer.strip() for layer in knobs.get("layers", "short-conv+self").split("+")]
+    if not added.keys() >= set(layers):
+        return None
+    return int(1 + sum(added[layer] for layer in layers))
+
+
 def window_ceiling(
     window: ArrayLike,
     segments: Iterable[Any],

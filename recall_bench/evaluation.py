@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from recall_bench.ceilings import reach
+from recall_bench.bounds import reach
 from recall_bench.config import RunConfig
 from recall_bench.data import SegmentData
 from recall_bench.record import SegmentScore, SliceScore

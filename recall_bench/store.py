@@ -14,11 +14,8 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-import pandas as pd
-import pyarrow
-import pyarrow.parquet
 from pydantic import ConfigDict, ValidationError
 
 from recall_bench import claims
@@ -27,6 +24,9 @@ from recall_bench.config import Config, RunConfig
 from recall_bench.errors import UserError
 from recall_bench.files import explained, write_file
 from recall_bench.record import SCHEMA, Record, Status
+
+if TYPE_CHECKING:  # workers need no tables
+    import pandas as pd
 
 RECORD, CONFIG, CHECKPOINT = "record.json", "config.json", "checkpoint.pt"
 FORMATS = (".jsonl", ".parquet")
@@ -113,7 +113,7 @@ class ResultStore:
         """All records that can be read, by run id; `skipped` names the others."""
         return list(self._scan())
 
-    def frame(self) -> pd.DataFrame:
+    def frame(self) -> "pd.DataFrame":
         """One row (`Record.row`) a record, by run id; `skipped` names what could not be read."""
         return frame(self.records())
 
@@ -190,7 +190,7 @@ class ResultStore:
                 self.skipped.append((entry, error.strerror or str(error)))
 
 
-def load(path: str | Path) -> tuple[pd.DataFrame, Skipped]:
+def load(path: str | Path) -> tuple["pd.DataFrame", Skipped]:
     """The rows of a store directory or of an exported file, and what could not be read.
 
     Raises `UserError` where ``path`` does not exist, or is no file that `export` writes.
@@ -215,7 +215,7 @@ def load(path: str | Path) -> tuple[pd.DataFrame, Skipped]:
     return frame(records.values()), skipped
 
 
-def export(source: ResultStore | pd.DataFrame, file: str | Path) -> None:
+def export(source: "ResultStore | pd.DataFrame", file: str | Path) -> None:
     """Pack records into one file: ``.jsonl``, a record a line, or ``.parquet``, the flat rows.
 
     Both keep the records whole, ordered by run id, and are written atomically. Raises `UserError`
@@ -255,8 +255,10 @@ def restore(file: str | Path, store: ResultStore) -> tuple[int, int]:
     return written, len(table) - written
 
 
-def frame(records: Iterable[Record]) -> pd.DataFrame:
+def frame(records: Iterable[Record]) -> "pd.DataFrame":
     """One row a record, ordered by run id, with the same columns and types for any records."""
+    import pandas as pd
+
     blank = Record(
         run_id="",
         status="failed",
@@ -305,6 +307,9 @@ def _exported(path: Path) -> Iterator[str | bytes]:
     if path.suffix == ".jsonl":
         yield from (line for line in path.read_bytes().splitlines() if line.strip())
         return
+    import pyarrow
+    import pyarrow.parquet
+
     try:
         table = pyarrow.parquet.read_table(path, columns=["record"])
         yield from table["record"].to_pylist()

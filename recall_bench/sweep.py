@@ -7,12 +7,11 @@ runs out among them by claims, and each ends once all the runs that it was given
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import pandas as pd
 from pydantic import ValidationError
 
-from recall_bench import frontier, registry
+from recall_bench import registry
 from recall_bench.config import Component, ModelConfig, RunConfig, TrainingConfig, build, explain
 from recall_bench.errors import UserError
 from recall_bench.executors import LocalExecutor
@@ -20,6 +19,9 @@ from recall_bench.record import Record
 from recall_bench.store import ResultStore
 from recall_bench.sweep_view import Board, View, default_view, label
 from recall_bench.worker import Ended, Event, Skipped
+
+if TYPE_CHECKING:  # workers are not to wait for it
+    import pandas as pd
 
 Settings = TypeVar("Settings", ModelConfig, TrainingConfig)
 
@@ -77,11 +79,13 @@ def first_seed(configs: Sequence[RunConfig]) -> list[RunConfig]:
     return [config for config in configs if config.seed == configs[0].seed]
 
 
-def at_best_rates(configs: Sequence[RunConfig], done: pd.DataFrame) -> list[RunConfig]:
+def at_best_rates(configs: Sequence[RunConfig], done: "pd.DataFrame") -> list[RunConfig]:
     """The runs of the first seed, and the others at the rates that it chose on validation.
 
     ``done`` is the table of runs, with those of the first seed.
     """
+    from recall_bench import frontier
+
     first = first_seed(configs)
     table = frontier.points(done[done["run_id"].isin({config.run_id for config in first})])
     chosen = {run_id for ids in table["run_ids"] for run_id in ids}

@@ -99,6 +99,9 @@ Event = Started | Progressed | Ended | Skipped | Warned
 def main(descriptor: int) -> None:
     """Work for the parent at the other end of a socket; the entry point of the process."""
     _Worker(Connection(descriptor)).work()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # at once: torch takes a second to take itself apart
 
 
 class _Worker:
