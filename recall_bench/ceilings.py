@@ -59,13 +59,9 @@ def window_limit(row: Mapping[Any, Any], segments: Iterable[Any]) -> float | Non
     """
     if (told := mean_of_segments(row["segments"], "window_ceiling")) is not None:
         return told
-    reach = _reach(row)
+    reach = bounds.reach(row["architecture"], json.loads(row["knobs"]))
     if row["task"] != "mqar" or reach is None:
         return None
     options = json.loads(row["task_options"])
     power, repeats = options.get("power_a", 0.01), options.get("repeats", 1)
     return float(bounds.window_ceiling(reach, segments, power, repeats=repeats))
-
-
-def _reach(row: Mapping[Any, Any]) -> int | None:
-    return bounds.reach(row["architecture"], json.loads(row["knobs"]))

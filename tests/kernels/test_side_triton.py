@@ -4,11 +4,11 @@ what comes too early in some order of two streams then comes too early always.""
 import pytest
 import torch
 from comparing import DEVICE, assert_close, random
+from small_runs import small_run
 
 pytest.importorskip("triton")
 
 from recall_bench.architectures.linear import Linear
-from recall_bench.config import RunConfig
 from recall_bench.data import load_split
 from recall_bench.kernels import dispatch
 from recall_bench.kernels.linear.triton import linear as kernel
@@ -69,9 +69,6 @@ def triton_kernels(monkeypatch):
     monkeypatch.setenv(dispatch.VARIABLE, "triton")
 
 
-KNOBS = {"rwkv": {"head_dim": 4}}
-
-
 @pytest.mark.parametrize(
     ("architecture", "put_off"),
     [
@@ -84,16 +81,7 @@ KNOBS = {"rwkv": {"head_dim": 4}}
     ],
 )
 def test_a_model_gets_the_same_gradients_with_a_second_stream(architecture, put_off):
-    config = RunConfig(
-        task={
-            "name": "mqar",
-            "vocab_size": 24,
-            "train": "12:2:6",
-            "validation": "12:2:4",
-            "test": "12:2:4",
-        },
-        architecture={"name": architecture, "d_model": 8, **KNOBS.get(architecture, {})},
-    )
+    config = small_run(architecture)
     place = torch.device(DEVICE)
     data, _ = load_split(config.task, "train", 0, place)
     model = build_model(config).to(place)

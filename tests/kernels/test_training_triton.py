@@ -3,6 +3,7 @@
 import pytest
 import torch
 from comparing import DEVICE, assert_close
+from small_runs import small_run
 
 pytest.importorskip("triton")
 
@@ -41,18 +42,7 @@ def losses(config: RunConfig, packed: bool) -> list[float]:
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_training_on_the_kernels_is_training_on_the_references(architecture, monkeypatch):
-    config = RunConfig(
-        task={
-            "name": "mqar",
-            "vocab_size": 24,
-            "train": "12:2:6",
-            "validation": "12:2:4",
-            "test": "12:2:4",
-        },
-        architecture={"name": architecture, "d_model": 8}
-        | ({"head_dim": 4} if architecture == "rwkv" else {}),
-        model={"embedding_dropout": 0.0},
-    )
+    config = small_run(architecture, embedding_dropout=0.0)
     monkeypatch.setenv(dispatch.VARIABLE, "reference")
     expected = losses(config, packed=False)
     monkeypatch.setenv(dispatch.VARIABLE, "triton")

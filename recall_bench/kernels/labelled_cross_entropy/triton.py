@@ -214,7 +214,7 @@ def _forward(hidden: Tensor, weight: Tensor, targets: Tensor, precision: str) ->
         return outputs
     h, w, unit = _copies(hidden, weight, precision)
     parts = _attend(h, w, unit, N, V, D, precision, True)
-    rows = _rows(h)
+    rows = _rows(h.shape[1])
     programs = len(h) // rows
     sums = unit.new_empty(2, programs)
     combine_kernel[(programs,)](
@@ -226,9 +226,9 @@ def _forward(hidden: Tensor, weight: Tensor, targets: Tensor, precision: str) ->
     return loss, lse, answers, slope, share, h, w, unit
 
 
-def _rows(h: Tensor) -> int:
-    """Rows of a tile of one of the kernels that only move data."""
-    return max(1, 1024 // h.shape[1])
+def _rows(width: int) -> int:
+    """Rows of a tile so wide, of one of the kernels that only move data."""
+    return max(1, 1024 // width)
 
 
 def _dot_precision(precision: str) -> str:
@@ -254,7 +254,7 @@ def _hidden_gradient(hidden: Tensor, slope: Tensor, share: Tensor, d_loss: Tenso
     N, D = hidden.shape
     if N > 0:
         width = triton.next_power_of_2(D)
-        rows = max(1, 1024 // width)
+        rows = _rows(width)
         hidden_kernel[(triton.cdiv(N, rows),)](
             slope, share, d_loss, d_hidden, N, D, ROWS=rows, DP=width, num_warps=4
         )
@@ -288,7 +288,7 @@ def _weight_gradient(
         M=plan.streamed, T=plan.held, C=C, CHUNKS=CHUNKS, RAISE=lift,
         PRECISION=_dot_precision(precision), num_warps=plan.num_warps, num_stages=plan.num_stages,
     )  # fmt: skip
-    rows = _rows(h)
+    rows = _rows(h.shape[1])
     finish_kernel[(triton.cdiv(V, rows),)](
         partial, unit, share, d_loss, d_weight, V, D, splits,
         RAISE=lift, ROWS=rows, DP=C * CHUNKS, num_warps=4,
@@ -336,7 +336,7 @@ def _row_losses(
         return losses, correct
     h, w, unit = _copies(hidden, weight, precision)
     parts = _attend(h, w, unit, N, V, D, precision, False)
-    rows = _rows(h)
+    rows = _rows(h.shape[1])
     combine_kernel[(triton.cdiv(N, rows),)](
         h, w, unit, targets, targets.stride(0), *parts,
         losses, correct, None, None, None, None, N, len(parts.largest), D,

@@ -137,15 +137,17 @@ def _save_parts(ctx: Any, inputs: tuple[Any, ...], outputs: tuple[Tensor, ...]) 
 def _differentiate_parts(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
     """Each part's product is added to the gradient of x, and gives its rows of the weight's."""
     x, weight, factor, bias = ctx.saved_tensors
-    inputs, dx = as_rows(x), None
+    inputs = as_rows(x)
     rows = [
         inputs.new_zeros(len(inputs), size) if dy is None else as_rows(dy)
         for dy, size in zip(gradients, ctx.sizes, strict=True)
     ]
     d_weight, d_bias = parameter_gradients(weight, bias, rows, [inputs] * len(rows))
-    for dy, part in zip(rows, factor.split(ctx.sizes), strict=True):
-        dx = dy @ part if dx is None else dx.addmm_(dy, part)
-    return None if dx is None else dx.view(x.shape), d_weight, None, d_bias, None
+    parts = factor.split(ctx.sizes)
+    dx = rows[0] @ parts[0]
+    for dy, part in zip(rows[1:], parts[1:], strict=True):
+        dx.addmm_(dy, part)
+    return dx.view(x.shape), d_weight, None, d_bias, None
 
 
 _linear_parts = differentiable(_split_linear, _forward_parts, _save_parts, _differentiate_parts)

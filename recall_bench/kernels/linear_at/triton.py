@@ -66,12 +66,11 @@ def _differentiate(
         d_few = rows.new_zeros(*rows.shape[:-1], len(few))
     if d_rest is None:
         d_rest = x.new_zeros(*x.shape[:-1], len(rest))
-    products = [(as_rows(d_few), as_rows(rows)), (as_rows(d_rest), as_rows(x))]
-    in_order = products if ctx.size >= 0 else products[::-1]
-    d_weight, d_bias = parameter_gradients(weight, bias, *map(list, zip(*in_order, strict=True)))
-    d_rows, dx = products[0][0] @ few, products[1][0] @ rest
-    dx = add_rows(dx.view(x.shape), d_rows.view(rows.shape), positions)
-    return dx, None, d_weight, None, d_bias, None
+    slopes, inputs = [as_rows(d_few), as_rows(d_rest)], [as_rows(rows), as_rows(x)]
+    order = 1 if ctx.size >= 0 else -1  # of their rows in the weight
+    d_weight, d_bias = parameter_gradients(weight, bias, slopes[::order], inputs[::order])
+    d_rows, dx = (slopes[0] @ few).view(rows.shape), (slopes[1] @ rest).view(x.shape)
+    return add_rows(dx, d_rows, positions), None, d_weight, None, d_bias, None
 
 
 _linear_at = differentiable(_traced, _forward, _save, _differentiate)

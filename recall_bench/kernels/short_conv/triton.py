@@ -367,7 +367,7 @@ def _convolution_backward(
     constants = _constants(weight, bias, initial, gate, silu, residual)
     B, L, W = x.shape
     chunks = _chunks(B, L, W)
-    _backward_kernel[B, triton.cdiv(L, chunks * T_TILE), triton.cdiv(W, CHANNELS)](
+    _backward_kernel[B, len(parts) // B, triton.cdiv(W, CHANNELS)](
         x, weight.contiguous(), bias, x if initial is None else initial.contiguous(), gates, dy,
         dx, d_gate, d_initial, parts,
         *x.stride()[:2], *gates.stride()[:2], *dy.stride()[:2], L, W, chunks, 0, **constants,
