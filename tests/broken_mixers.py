@@ -43,6 +43,19 @@ class Correct(Mixer):
         return self.out(total), {"tail": recent[:, 1:], "sum": total}
 
 
+class Identity(Mixer):
+    """Correct as well, without parameters and without state."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+    def initial_state(self, batch_size: int) -> dict[str, Any]:
+        return {}
+
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, Any]:
+        return x, state
+
+
 class Growing(Correct):
     """Correct as well: it keeps all tokens, and says so."""
 

@@ -16,6 +16,7 @@ from broken_mixers import (
     ForgetsTheTail,
     Growing,
     HidesTheTailOnSelf,
+    Identity,
     LooksAhead,
     Raises,
     broken_mixers,
@@ -49,7 +50,7 @@ def message_of(report: Report, name: str) -> str:
     return next(result.message for result in report.results if result.property == name)
 
 
-@pytest.mark.parametrize("mixer", [Correct, Growing])
+@pytest.mark.parametrize("mixer", [Correct, Growing, Identity])
 def test_a_correct_mixer_passes_every_check(mixer: type) -> None:
     report = check_mixer(mixer, width=WIDTH)
     report.raise_if_failed()
