@@ -16,7 +16,7 @@ def runs() -> list[RunConfig]:
         RunConfig(
             task={"name": "mqar", **smoke.tasks["mqar"]},
             architecture={"name": name, "d_model": 16},
-            training={**smoke.training, "epochs": 30, "learning_rate": 1e-2},
+            training={**smoke.training, "epochs": 120, "learning_rate": 1e-2},
             seed=seed,
         )
         for seed in range(3)
