@@ -66,10 +66,9 @@ def scores(store: ResultStore) -> dict[str, tuple]:
 def saved(store: ResultStore) -> dict[Path, int]:
     """When each checkpoint and each record was written."""
     found = {}
-    for directory in store.path.glob("*"):
-        for path in (directory / "checkpoint.pt", directory / "record.json"):
-            with contextlib.suppress(FileNotFoundError):
-                found[path] = path.stat().st_mtime_ns
+    for path in [*store.path.glob("*/checkpoint.pt"), *store.path.glob("*/record.json")]:
+        with contextlib.suppress(FileNotFoundError):  # a checkpoint whose run has just ended
+            found[path] = path.stat().st_mtime_ns
     return found
 
 

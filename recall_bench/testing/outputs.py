@@ -146,9 +146,10 @@ def bf16(subject: MixerSubject) -> str:
     y, state = scan(mixer, x[:, :8], mixer.initial_state(subject.batch))
     require_finite(_shape(y, x[:, :8], "step in bfloat16"), "step in bfloat16")
     same_layout(prefilled, state, "bfloat16, the state of prefill against that of steps")
-    trained, x = subject.mixer(torch.float32).train(), subject.inputs(dtype=torch.float32)
+    trained = subject.mixer(torch.float32).train()
+    x = subject.inputs(dtype=torch.float32).requires_grad_()
     with torch.enable_grad(), torch.autocast("cpu", torch.bfloat16), seeded(subject.seed):
-        loss = trained(x.requires_grad_()).float().square().sum()
+        loss = trained(x).float().square().sum()
     loss.backward()
     for name, parameter in [("the input", x), *trained.named_parameters()]:
         if parameter.grad is not None:

@@ -26,7 +26,7 @@ class Identity(Mixer):
 
 @register_architecture("identity")
 class IdentityArchitecture(Architecture):
-    layers: str = "self"
+    """A name for `layers`."""
 
     def mixer(self):
         return Identity()
