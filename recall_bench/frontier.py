@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from recall_bench.errors import UserError, nearest
+from recall_bench.experiments import distinctions, settings_of
 
 KEY = ["experiment", "architecture", "knobs"]
 """What makes a point."""
@@ -31,6 +32,7 @@ def points(frame: pd.DataFrame) -> pd.DataFrame:
 
     Columns, beside the key, the task and its options:
 
+    - ``settings``: JSON, all options that the points of the experiment share;
     - ``learning_rate``; ``learning_rates``, how many competed; ``validation_accuracy``, its mean;
     - ``test_accuracy``, the mean over seeds; ``test_accuracies``, the list of them by seed;
       ``test_accuracy_low`` and ``test_accuracy_high``, see `bootstrap_interval`;
@@ -86,6 +88,7 @@ COLUMNS = [
     *KEY,
     "task",
     "task_options",
+    "settings",
     "learning_rate",
     "learning_rates",
     "validation_accuracy",
@@ -142,14 +145,14 @@ def one_experiment(data: pd.DataFrame, experiment: str | None) -> pd.DataFrame:
         raise UserError("Nothing to plot. Expected at least one run with a measured state.")
     names = table["experiment"].unique()
     if experiment is None and len(names) > 1:
-        parts = [
-            f"{name} ({len(points)} points of {points['task'].iloc[0]})"
+        told = distinctions(table)
+        lines = [
+            f"  {name}: {len(points)} points of {points['task'].iloc[0]} {told[str(name)]}".rstrip()
             for name, points in table.groupby("experiment")
         ]
         raise UserError(
-            f"The runs belong to {len(names)} experiments, whose points do not compare: "
-            f"{', '.join(parts)}. Choose one by name: experiment=…, or --experiment … on the "
-            f"command line."
+            f"The runs belong to {len(names)} experiments, whose points do not compare. Choose one "
+            f"by name: experiment=…, or --experiment … on the command line.\n" + "\n".join(lines)
         )
     if experiment is not None and experiment not in names:
         raise UserError(f"Unknown experiment '{experiment}'. {nearest(experiment, names)}")
@@ -203,6 +206,7 @@ def _point(key: dict[str, Any], runs: pd.DataFrame) -> dict[str, Any]:
         **key,
         "task": first["task"],
         "task_options": first["task_options"],
+        "settings": json.dumps(settings_of(first["record"])),
         "learning_rate": float(chosen),
         "learning_rates": len(rates),
         "validation_accuracy": float(rates.loc[chosen, "validation"]),

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from recall_bench.ceilings import with_ceiling
+from recall_bench.experiments import distinctions
 from recall_bench.frontier import as_points, frontier, mean_of_segments
 
 LEGEND = "★ on the frontier · recall on test, at the learning rate best on validation"
@@ -20,19 +21,22 @@ def points_tables(data: pd.DataFrame) -> Group:
     """Runs or points -> a table for every experiment, since only its points compare."""
     points = with_ceiling(as_points(data))
     experiments = [group for _, group in points.groupby("experiment")]
-    titles = len(experiments) > 1
-    tables = [part for group in experiments for part in (_table(group, titles), Text())]
+    told = distinctions(points) if len(experiments) > 1 else {}
+    parts: list[Table | Text] = []
+    for group in experiments:
+        name, task = group.iloc[0][["experiment", "task"]]
+        if told:
+            parts.append(Text(f"Experiment {name}: {task} {told[name]}".strip(), "italic"))
+        parts += [_table(group), Text()]
     said = [LEGEND, *[EXACT] * any(_tells_exact(group) for group in experiments)]
-    return Group(*tables, *map(Text, said))
+    return Group(*parts, *map(Text, said))
 
 
-def _table(points: pd.DataFrame, titled: bool) -> Table:
+def _table(points: pd.DataFrame) -> Table:
     """One row a point, by state size; a star marks those on the frontier."""
     points = points.sort_values(["state_bytes", "architecture", "knobs"])
     best = {run for runs in frontier(points)["run_ids"] for run in runs}
-    first = points.iloc[0]
-    title = f"Experiment {first['experiment']}, {first['task']}" if titled else None
-    table = Table(box=None, pad_edge=False, title=title, title_justify="left")
+    table = Table(box=None, pad_edge=False)
     table.add_column("")
     table.add_column("point", overflow="fold")
     limited = bool((points["recall_ceiling"] < 0.9995).any())
