@@ -1,10 +1,8 @@
 """The block of the published code: a second norm follows each mixer, and joins the stream as well.
 
 zoology puts an identity where its blocks could have an MLP, behind a norm and before a sum. That is
-a layer of our backbone whose mixer hands on what it gets:
-
-    recall-bench sweep --preset figure2 --plugin results/figure2/zoology_block.py --arch based \
-        --layers short-conv+identity+taylor-attention+identity --d-model 48,64 --feature-dim 16,24
+a layer of our backbone whose mixer hands on what it gets, `--layers self+identity+self+identity`.
+`variants.sh` trains Based and H3 so.
 """
 
 from recall_bench import register_architecture

@@ -2,10 +2,8 @@
 
 zoology draws the linear maps of every model from a normal of 0.02, those that end a branch from a
 half of that, and sets their biases to zero: of Mamba, whose own start has a meaning, too. All its
-parameters decay. Its Mamba blocks have RMSNorm and, unlike its others, drop no embeddings:
-
-    recall-bench sweep --preset figure2 --plugin results/figure2/zoology_mamba.py \
-        --arch mamba-zoology --d-model 64,128 --d-state 24 --norm rmsnorm --embedding-dropout 0
+parameters decay. Its Mamba blocks have RMSNorm and, unlike its others, drop no embeddings: `--norm
+rmsnorm --embedding-dropout 0`, as `variants.sh` has it.
 """
 
 import torch
