@@ -32,7 +32,7 @@ def points(frame: pd.DataFrame) -> pd.DataFrame:
 
     Columns, beside the key, the task and its options:
 
-    - ``settings``: JSON, all options that the points of the experiment share;
+    - ``settings``: JSON, all options that the points of the experiment share, "none" for None;
     - ``learning_rate``; ``learning_rates``, how many competed; ``validation_accuracy``, its mean;
     - ``test_accuracy``, the mean over seeds; ``test_accuracies``, the list of them by seed;
       ``test_accuracy_low`` and ``test_accuracy_high``, see `bootstrap_interval`;

@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
+from recall_bench.experiments import varying
 from recall_bench.plot_style import Style
 
 OFFSETS = [
@@ -20,13 +21,6 @@ OFFSETS = [
     for dx, dy in [(6, 0), (-6, 0), (0, 7), (0, -7), (5, 5), (5, -5), (-5, 5), (-5, -5)]
 ]
 """Candidate places of a label in points, the nearest first."""
-
-
-def varying_knobs(knobs: Iterable[str]) -> list[str]:
-    """The knobs that differ between points, given the JSON of each point's knobs."""
-    parsed = [json.loads(text) for text in knobs]
-    names = list(dict.fromkeys(name for knob in parsed for name in knob))
-    return [name for name in names if len({str(knob.get(name)) for knob in parsed}) > 1]
 
 
 def annotate(figure: Figure, axes: Axes, table: pd.DataFrame, styles: Mapping[str, Style]) -> None:
@@ -41,9 +35,9 @@ def annotate(figure: Figure, axes: Axes, table: pd.DataFrame, styles: Mapping[st
         color = tuple(0.6 * part for part in to_rgb(styles[str(name)].color))
         points = group[["state_bytes", "test_accuracy"]].to_numpy(dtype=float)
         knobs = [json.loads(text) for text in group["knobs"]]
-        varying = varying_knobs(group["knobs"])
-        for index, knob in enumerate(knobs if varying else []):
-            text = "/".join(str(knob.get(name)) for name in varying)
+        names = varying(group["knobs"])
+        for index, knob in enumerate(knobs if names else []):
+            text = "/".join(str(knob.get(name)) for name in names)
             _place(axes, text, points, index, taken, color)
 
 

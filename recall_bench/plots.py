@@ -12,9 +12,9 @@ from matplotlib.lines import Line2D
 from recall_bench import bounds
 from recall_bench.ceilings import Setting, recall_setting, window_limit, with_ceiling
 from recall_bench.errors import UserError
+from recall_bench.experiments import varying
 from recall_bench.frontier import as_points, frontier, mean_of_segments, one_experiment
 from recall_bench.plot_labels import annotate as annotate_points
-from recall_bench.plot_labels import varying_knobs
 from recall_bench.plot_style import (
     WINDOW_DASH,
     Paths,
@@ -209,7 +209,7 @@ def _legend(
         best = with_ceiling(table).groupby("architecture")["efficiency"].max().to_dict()
     for mine in (True, False):
         for name in table.loc[table["yours"] == mine, "architecture"].unique():
-            knobs = varying_knobs(table.loc[table["architecture"] == name, "knobs"])
+            knobs = varying(table.loc[table["architecture"] == name, "knobs"])
             label = f"{name} ({yours})" if mine else name
             label += f": {'/'.join(knobs)}" if annotated and knobs else ""
             label += f", {share:.2%}" if (share := best.get(name, np.nan)) > 0 else ""

@@ -1,6 +1,7 @@
 """What a run leaves behind: one record, in JSON, self-contained."""
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -148,15 +149,7 @@ class Record(Config):
     @property
     def experiment(self) -> str:
         """Hash of what points must share to be compared: task, backbone and recipe."""
-        training = {k: v for k, v in self.config["training"].items() if k != "learning_rate"}
-        return short_hash(
-            {
-                "task": self.config["task"],
-                "version": self.versions["task"],
-                "model": self.config["model"],
-                "training": training,
-            }
-        )[:8]
+        return short_hash(shared(self.config, self.versions))[:8]
 
     def row(self) -> dict[str, Any]:
         """One flat row of the table that frontier, plots and exports read."""
@@ -185,6 +178,17 @@ class Record(Config):
             "task_options": canonical_json(task),
             "record": self.model_dump_json(),
         }
+
+
+def shared(config: Mapping[str, Any], versions: Mapping[str, int]) -> dict[str, Any]:
+    """The parts of a record's configuration and versions that make its experiment."""
+    training = {k: v for k, v in config["training"].items() if k != "learning_rate"}
+    return {
+        "task": config["task"],
+        "version": versions["task"],
+        "model": config["model"],
+        "training": training,
+    }
 
 
 def now() -> str:

@@ -1,7 +1,7 @@
 """The points of a store as tables to read in a terminal."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import pandas as pd
@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from recall_bench.ceilings import with_ceiling
-from recall_bench.experiments import distinctions
+from recall_bench.experiments import distinctions, varying
 from recall_bench.frontier import as_points, frontier, mean_of_segments
 
 LEGEND = "★ on the frontier · recall on test, at the learning rate best on validation"
@@ -44,12 +44,12 @@ def _table(points: pd.DataFrame) -> Table:
     headings = ["bytes", "recall", *["exact"] * spans, "95% interval", "seeds", "rate"]
     for heading in (*headings, *["limit"] * limited):
         table.add_column(heading, justify="right", no_wrap=True)
+    names = {name: varying(family["knobs"]) for name, family in points.groupby("architecture")}
     for row in points.to_dict("records"):
-        family = points.loc[points["architecture"] == row["architecture"], "knobs"]
         low, high = row["test_accuracy_low"], row["test_accuracy_high"]
         cells = [
             "★" if best.issuperset(row["run_ids"]) else "",
-            _name(row, [json.loads(text) for text in family]),
+            _name(row, names[row["architecture"]]),
             _number(row["state_bytes"], ",.0f"),
             _number(row["test_accuracy"], ".3f"),
             *[_number(mean_of_segments(row["segments"], "exact_match"), ".3f")] * spans,
@@ -61,15 +61,11 @@ def _table(points: pd.DataFrame) -> Table:
     return table
 
 
-def _name(row: Mapping[Any, Any], family: list[dict[str, Any]]) -> str:
-    """The architecture, and the knobs that vary between its points."""
+def _name(row: Mapping[Any, Any], names: Collection[str]) -> str:
+    """The architecture, and its knobs of these names: those that vary between its points."""
     knobs = json.loads(row["knobs"])
-    varying = [
-        f"{name}={value}"
-        for name, value in knobs.items()
-        if any(other.get(name) != value for other in family)
-    ]
-    return " ".join([row["architecture"], *varying])
+    told = [f"{name}={value}" for name, value in knobs.items() if name in names]
+    return " ".join([row["architecture"], *told])
 
 
 def _tells_exact(points: pd.DataFrame) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from recall_bench.plot_labels import varying_knobs
+from recall_bench.experiments import varying
 from recall_bench.suites.base import Suite
 
 SEPARATION = 0.1
@@ -72,10 +72,10 @@ def grid(summary: pd.DataFrame, suite: Suite) -> Grid:
     models: list[Model] = []
     counterparts = dict(suite.counterparts)
     for name, family in summary.groupby("architecture", sort=False):
-        varying = varying_knobs(family["knobs"].unique())
+        names = varying(family["knobs"].unique())
         for knobs, group in family.groupby("knobs", sort=False):
             values = json.loads(str(knobs))
-            label = " ".join([str(name), *(f"{knob}={values.get(knob)}" for knob in varying)])
+            label = " ".join([str(name), *(f"{knob}={values.get(knob)}" for knob in names)])
             cells = {
                 row["column"]: Cell(row["test_accuracy"], row["settings"], row["of"])
                 for row in group.to_dict("records")

@@ -30,10 +30,6 @@ def scores(frame: pd.DataFrame, suite: Suite) -> pd.DataFrame:
     known = _settings(suite)
     runs = frame[frame["task_options"].isin(list(known))] if len(frame) else frame
     runs = _of_one_recipe(runs, suite)
-    decays = {
-        name: json.loads(record)["config"]["training"]["weight_decay"]
-        for name, record in zip(runs["experiment"], runs["record"], strict=True)
-    }
     rows = []
     for point in points(runs).to_dict("records"):
         for column, change in known[point["task_options"]]:
@@ -43,7 +39,7 @@ def scores(frame: pd.DataFrame, suite: Suite) -> pd.DataFrame:
                 for name in ("exact_match", "chance", "ceiling")
             }
             row |= {name: point[name] for name in COPIED}
-            rows.append(row | {"weight_decay": decays[point["experiment"]]})
+            rows.append(row | {"weight_decay": json.loads(point["settings"])["weight_decay"]})
     table = pd.DataFrame(rows)
     table = table[table["seeds"] == table.groupby(KEY)["seeds"].transform("max")]
     table["rounded"] = table["validation_accuracy"].round(12)
