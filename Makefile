@@ -25,7 +25,7 @@ lint: $(DEVELOP)
 
 ## docs/tasks.md again, from the tasks.
 docs: $(DEVELOP)
-	$(BIN)/python -m recall_bench.task_pages docs/tasks.md
+	$(BIN)/python -m recall_bench.cli.task_pages docs/tasks.md
 
 ## Train every published quick point again (two to three hours on two cores), and draw the figure.
 results: $(READY)

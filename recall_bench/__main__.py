@@ -1,5 +1,5 @@
 """``python -m recall_bench`` is the command line."""
 
-from recall_bench.cli import main
+from recall_bench.cli.app import main
 
 main()

@@ -75,7 +75,7 @@ def explain(error: ValidationError, cls: type[BaseModel]) -> str:
 
 
 class ModelConfig(Config):
-    """The backbone around the mixers (see `recall_bench.model`)."""
+    """The backbone around the mixers (see `recall_bench.model.backbone`)."""
 
     model_config = ConfigDict(allow_inf_nan=False)
 

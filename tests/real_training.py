@@ -1,8 +1,9 @@
 """The real trainer on runs of a few seconds, with checkpoints often enough to be interrupted."""
 
-from recall_bench import presets, training
 from recall_bench.config import RunConfig
-from recall_bench.training import Interrupted, train
+from recall_bench.recipes import presets
+from recall_bench.training import loop as training
+from recall_bench.training.loop import Interrupted, train
 
 __all__ = ["Interrupted", "runs", "train"]
 

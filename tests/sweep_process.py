@@ -6,10 +6,10 @@ import sys
 
 from sweep_training import PLUGIN
 
-from recall_bench import sweep
-from recall_bench.executors import LocalExecutor
 from recall_bench.registry import load_plugin
-from recall_bench.store import ResultStore
+from recall_bench.store.runs import ResultStore
+from recall_bench.sweeps import carry_out as sweep
+from recall_bench.sweeps.local import LocalExecutor
 
 
 def main(path: str, runs: str, train: str, processes: str) -> int:

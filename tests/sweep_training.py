@@ -13,8 +13,8 @@ from typing import Any
 
 from recall_bench.config import RunConfig, TrainingConfig
 from recall_bench.errors import DeviceLost
-from recall_bench.record import CurvePoint, LayerState, Memory, Record, Status, Timing
 from recall_bench.registry import load_plugin
+from recall_bench.store.record import CurvePoint, LayerState, Memory, Record, Status, Timing
 
 PLUGIN = Path(__file__).with_name("sweep_plugin.py")
 

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from recall_bench.config import short_hash
-from recall_bench.record import Memory, Record, SegmentScore
+from recall_bench.store.record import Memory, Record, SegmentScore
 
 FIGURE_2 = [(64, 4), (64, 8), (64, 16), (128, 32), (256, 64), (512, 128), (1024, 256)]
 

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from recall_bench.files import explained, write_file
+from recall_bench.store.files import explained, write_file
 
 VARIABLE = "RECALL_BENCH_CACHE"
 

@@ -112,7 +112,7 @@ class Task(Component):
 
     readout: ClassVar[Literal["token", "sequence"]] = "token"
     """What a label is predicted from: the hidden vector of its own position, or, for "sequence",
-    that of the last token together with the position (`recall_bench.readout`)."""
+    that of the last token together with the position (`recall_bench.model.readout`)."""
 
     prompted: ClassVar[bool] = False
     """Whether the labels that end a test example are a text to be generated after what comes

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from recall_bench.architectures import State
-from recall_bench.memory import tensors
+from recall_bench.model.state_size import tensors
 from recall_bench.testing.report import Failure
 
 AXES = ("row", "position", "channel")

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from recall_bench.architectures import Mixer
-from recall_bench.memory import state_bytes
+from recall_bench.model.state_size import state_bytes
 from recall_bench.testing.compare import (
     agree,
     clone,

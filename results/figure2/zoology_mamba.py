@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from recall_bench import register_architecture
-from recall_bench.architectures.mamba import Mamba, MambaMixer
+from recall_bench.architectures.state_space.mamba import Mamba, MambaMixer
 
 
 class ZoologyMixer(MambaMixer):

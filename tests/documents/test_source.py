@@ -8,7 +8,7 @@ from document_data import write_swde
 from recall_bench.documents import cache, swde
 from recall_bench.documents.source import fingerprint, resolve, whereabouts
 from recall_bench.errors import UserError
-from recall_bench.files import StoreError
+from recall_bench.store.files import StoreError
 
 
 @pytest.fixture

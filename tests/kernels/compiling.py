@@ -15,14 +15,14 @@ from recall_bench.kernels.attention_at import triton as attention_at
 from recall_bench.kernels.head_norm import triton as head_norm
 from recall_bench.kernels.long_conv import triton as long_conv
 from recall_bench.kernels.outer import triton as outer
+from recall_bench.kernels.plumbing.triton_rows import _add_rows_kernel
+from recall_bench.kernels.plumbing.triton_sums import _column_sum_kernel, _sum_parts_kernel
 from recall_bench.kernels.rotary import triton as rotary
 from recall_bench.kernels.s4d_kernel import triton as s4d
 from recall_bench.kernels.selective_scan import triton as scan
 from recall_bench.kernels.short_conv import triton as conv
 from recall_bench.kernels.swiglu import triton as swiglu
 from recall_bench.kernels.token_mix import triton as token_mix
-from recall_bench.kernels.triton_rows import _add_rows_kernel
-from recall_bench.kernels.triton_sums import _column_sum_kernel, _sum_parts_kernel
 from recall_bench.kernels.wkv import triton as wkv
 
 HOPPER = GPUTarget("cuda", 90, 32)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from recall_bench.errors import UserError
-from recall_bench.kernels import dispatch
+from recall_bench.kernels.plumbing import dispatch
 from recall_bench.kernels.short_conv import short_conv
 
 CPU = torch.zeros(1)

@@ -8,8 +8,8 @@ from comparing import DEVICE, assert_close, on_gpu, random
 
 pytest.importorskip("triton")
 
-from recall_bench.architectures.h3 import H3
-from recall_bench.kernels import dispatch
+from recall_bench.architectures.state_space.h3 import H3
+from recall_bench.kernels.plumbing import dispatch
 
 OPERATIONS = {"long_conv": "triton", "outer": "triton", "s4d_kernel": "triton"}
 

@@ -4,8 +4,8 @@ from comparing import DEVICE, TOLERANCE, assert_close, check, on_gpu, random
 
 pytest.importorskip("triton")
 
-from recall_bench.kernels import triton_sums
 from recall_bench.kernels.linear import reference, triton
+from recall_bench.kernels.plumbing import triton_sums
 
 NAMES = ("x", "weight", "bias")
 

@@ -10,9 +10,9 @@ import torch
 from comparing import assert_close, check, on_gpu, random
 
 from recall_bench.errors import UserError
-from recall_bench.kernels import dispatch, optional
 from recall_bench.kernels.attention import attention
 from recall_bench.kernels.attention import reference as attention_reference
+from recall_bench.kernels.plumbing import dispatch, optional
 from recall_bench.kernels.selective_scan import reference as scan_reference
 from recall_bench.kernels.selective_scan import selective_scan
 from recall_bench.kernels.sliding_window_attention import reference as window_reference

@@ -14,12 +14,12 @@ from comparing import (
 
 pytest.importorskip("triton")
 
-from recall_bench.architectures.attention import Attention
-from recall_bench.architectures.sliding_window import SlidingWindow
+from recall_bench.architectures.softmax.attention import Attention
+from recall_bench.architectures.softmax.sliding_window import SlidingWindow
 from recall_bench.errors import UserError
-from recall_bench.kernels import dispatch
+from recall_bench.kernels.plumbing import dispatch
 from recall_bench.kernels.rotary import reference, rotary, triton
-from recall_bench.model import isolated_rng
+from recall_bench.model.backbone import isolated_rng
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 

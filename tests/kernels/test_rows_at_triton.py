@@ -13,8 +13,8 @@ from comparing import (
 pytest.importorskip("triton")
 
 from recall_bench.errors import UserError
+from recall_bench.kernels.plumbing.triton_rows import add_rows
 from recall_bench.kernels.rows_at import reference, rows_at, triton
-from recall_bench.kernels.triton_rows import add_rows
 
 
 def compare(x, positions, tolerance=None):

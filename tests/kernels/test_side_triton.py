@@ -8,14 +8,14 @@ from small_runs import small_run
 
 pytest.importorskip("triton")
 
-from recall_bench.architectures.linear import Linear
-from recall_bench.data import load_split
-from recall_bench.kernels import dispatch
+from recall_bench.kernels.linear.module import Linear
 from recall_bench.kernels.linear.triton import linear as kernel
-from recall_bench.kernels.side import Side, beside
-from recall_bench.model import build_model
-from recall_bench.scoring import query_loss
-from recall_bench.steps import PackedBatches
+from recall_bench.kernels.plumbing import dispatch
+from recall_bench.kernels.plumbing.side import Side, beside
+from recall_bench.model.backbone import build_model
+from recall_bench.training.batches import load_split
+from recall_bench.training.scoring import query_loss
+from recall_bench.training.steps import PackedBatches
 
 
 class Last(Side):

@@ -4,7 +4,7 @@ from comparing import assert_close, on_gpu, random
 
 pytest.importorskip("triton")
 
-from recall_bench.kernels.triton_sums import column_sum, sum_parts
+from recall_bench.kernels.plumbing.triton_sums import column_sum, sum_parts
 
 
 def compare_parts(groups, count, *shape, dtype=torch.float32):

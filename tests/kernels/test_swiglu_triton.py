@@ -14,9 +14,9 @@ from comparing import (
 pytest.importorskip("triton")
 
 from recall_bench.errors import UserError
-from recall_bench.kernels import dispatch
+from recall_bench.kernels.plumbing import dispatch
 from recall_bench.kernels.swiglu import reference, swiglu, triton
-from recall_bench.model import MLP, isolated_rng
+from recall_bench.model.backbone import MLP, isolated_rng
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 

@@ -8,12 +8,12 @@ from small_runs import small_run
 pytest.importorskip("triton")
 
 from recall_bench.config import RunConfig
-from recall_bench.data import Batch, load_split
-from recall_bench.kernels import dispatch
-from recall_bench.model import build_model
-from recall_bench.optimizer import AdamW
-from recall_bench.scoring import query_answers, query_loss
-from recall_bench.steps import PackedBatches
+from recall_bench.kernels.plumbing import dispatch
+from recall_bench.model.backbone import build_model
+from recall_bench.training.batches import Batch, load_split
+from recall_bench.training.optimizer import AdamW
+from recall_bench.training.scoring import query_answers, query_loss
+from recall_bench.training.steps import PackedBatches
 
 ARCHITECTURES = ["based", "taylor-attention", "attention", "sliding-window", "mamba", "h3", "rwkv"]
 

@@ -4,8 +4,8 @@ from comparing import assert_close, on_gpu, random
 
 pytest.importorskip("triton")
 
+from recall_bench.kernels.plumbing.triton_support import dot_constants
 from recall_bench.kernels.sliding_window_attention import reference, triton
-from recall_bench.kernels.triton_support import dot_constants
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from recall_bench.tasks import IGNORE, Examples, Segment, data_hash, generate
 from recall_bench.tasks.base import BLOCK
-from recall_bench.tasks.mqar import MQAR
+from recall_bench.tasks.recall.mqar import MQAR
 
 ROWS = 2 * BLOCK + 40
 TASK = MQAR(vocab_size=64, train=f"16:3:{ROWS}", validation="16:3:8", test="16:3:8")

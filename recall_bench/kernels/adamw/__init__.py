@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from recall_bench.kernels import dispatch
+from recall_bench.kernels.plumbing import dispatch
 
 __all__ = ["adamw"]
 

@@ -14,7 +14,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from recall_bench.kernels.triton_support import on_own_device, unavailable_for
+from recall_bench.kernels.plumbing.triton_support import on_own_device, unavailable_for
 
 TILE = 2048
 """Numbers that a program updates."""

@@ -4,8 +4,8 @@ from typing import Literal
 
 from torch import Tensor
 
-from recall_bench.kernels import dispatch
-from recall_bench.kernels.precision import product_dtype
+from recall_bench.kernels.plumbing import dispatch
+from recall_bench.kernels.plumbing.precision import product_dtype
 
 __all__ = ["add_norm"]
 

@@ -13,12 +13,12 @@ import triton.language as tl
 from torch import Tensor
 
 from recall_bench.kernels.add_norm.reference import Kind
+from recall_bench.kernels.plumbing.side import aside
+from recall_bench.kernels.plumbing.triton_rows import add_rows
+from recall_bench.kernels.plumbing.triton_sums import column_sum
+from recall_bench.kernels.plumbing.triton_support import as_rows, differentiable, unavailable_for
 from recall_bench.kernels.rows_at.reference import rows_at as gather
 from recall_bench.kernels.rows_at.triton import rows_at
-from recall_bench.kernels.side import aside
-from recall_bench.kernels.triton_rows import add_rows
-from recall_bench.kernels.triton_sums import column_sum
-from recall_bench.kernels.triton_support import as_rows, differentiable, unavailable_for
 
 
 @triton.jit

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from recall_bench.kernels.attention import reference
-from recall_bench.kernels.optional import import_optional, unavailable_for
+from recall_bench.kernels.plumbing.optional import import_optional, unavailable_for
 
 HEAD_LIMIT = 256
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from recall_bench.kernels.attention_at.triton_backward import backward_kernel
 from recall_bench.kernels.attention_at.triton_forward import forward_kernel
-from recall_bench.kernels.triton_support import (
+from recall_bench.kernels.plumbing.triton_support import (
     Launches,
     differentiable,
     dot_constants,

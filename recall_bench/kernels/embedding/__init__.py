@@ -2,9 +2,9 @@
 
 from torch import Tensor
 
-from recall_bench.kernels import dispatch
 from recall_bench.kernels.embedding.order import TokenOrder, token_order
 from recall_bench.kernels.embedding.reference import LEVELS
+from recall_bench.kernels.plumbing import dispatch
 
 __all__ = ["TokenOrder", "embedding", "token_order"]
 

@@ -15,7 +15,11 @@ from torch import Tensor
 
 from recall_bench.kernels.embedding.order import PIECE, TokenOrder, token_order
 from recall_bench.kernels.embedding.reference import LEVELS
-from recall_bench.kernels.triton_support import differentiable, needs_gradient, unavailable_for
+from recall_bench.kernels.plumbing.triton_support import (
+    differentiable,
+    needs_gradient,
+    unavailable_for,
+)
 
 
 @triton.jit

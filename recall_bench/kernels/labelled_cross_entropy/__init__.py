@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from recall_bench.kernels import dispatch
+from recall_bench.kernels.plumbing import dispatch
 
 __all__ = ["labelled_cross_entropy", "labelled_losses"]
 

@@ -19,7 +19,6 @@ import torch
 import triton
 from torch import Tensor
 
-from recall_bench.kernels.dispatch import constant_to_compiler
 from recall_bench.kernels.labelled_cross_entropy.reference import IGNORE
 from recall_bench.kernels.labelled_cross_entropy.triton_backward import (
     finish_kernel,
@@ -34,8 +33,9 @@ from recall_bench.kernels.labelled_cross_entropy.triton_forward import (
     mean_kernel,
     prepare_kernel,
 )
-from recall_bench.kernels.side import aside
-from recall_bench.kernels.triton_support import (
+from recall_bench.kernels.plumbing.dispatch import constant_to_compiler
+from recall_bench.kernels.plumbing.side import aside
+from recall_bench.kernels.plumbing.triton_support import (
     differentiable,
     interpreted,
     on_own_device,

@@ -4,7 +4,7 @@
 import triton
 import triton.language as tl
 
-from recall_bench.kernels.triton_tiles import LN_2, LOG2_E
+from recall_bench.kernels.plumbing.triton_tiles import LN_2, LOG2_E
 
 PARTS: tl.constexpr = tl.constexpr(128)
 """Programs that look for the largest element of a tensor."""

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from recall_bench.kernels.precision import product_dtype
-from recall_bench.kernels.side import aside
-from recall_bench.kernels.triton_sums import column_sum_into
-from recall_bench.kernels.triton_support import as_rows, differentiable, unavailable_for
+from recall_bench.kernels.plumbing.precision import product_dtype
+from recall_bench.kernels.plumbing.side import aside
+from recall_bench.kernels.plumbing.triton_sums import column_sum_into
+from recall_bench.kernels.plumbing.triton_support import as_rows, differentiable, unavailable_for
 
 
 def unavailable(op: str, tensor: Tensor) -> str | None:

@@ -11,9 +11,9 @@ from torch.nn import functional as F
 
 from recall_bench.kernels.linear.triton import cast, like, linear, parameter_gradients
 from recall_bench.kernels.linear_at.reference import halves
+from recall_bench.kernels.plumbing.triton_rows import add_rows
+from recall_bench.kernels.plumbing.triton_support import as_rows, differentiable, unavailable_for
 from recall_bench.kernels.rows_at import reference, triton
-from recall_bench.kernels.triton_rows import add_rows
-from recall_bench.kernels.triton_support import as_rows, differentiable, unavailable_for
 
 
 def unavailable(op: str, tensor: Tensor) -> str | None:

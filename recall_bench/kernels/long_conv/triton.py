@@ -15,8 +15,8 @@ import triton.language as tl
 from torch import Tensor
 
 from recall_bench.kernels.long_conv import reference
-from recall_bench.kernels.precision import without_autocast
-from recall_bench.kernels.triton_support import differentiable, unavailable_for
+from recall_bench.kernels.plumbing.precision import without_autocast
+from recall_bench.kernels.plumbing.triton_support import differentiable, unavailable_for
 
 
 @triton.jit

@@ -16,8 +16,12 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from recall_bench.kernels.triton_support import differentiable, rows_contiguous, unavailable_for
-from recall_bench.kernels.triton_tiles import load_at, store_at
+from recall_bench.kernels.plumbing.triton_support import (
+    differentiable,
+    rows_contiguous,
+    unavailable_for,
+)
+from recall_bench.kernels.plumbing.triton_tiles import load_at, store_at
 
 
 @triton.jit

@@ -14,8 +14,12 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from recall_bench.kernels.plumbing.triton_support import (
+    differentiable,
+    rows_contiguous,
+    unavailable_for,
+)
 from recall_bench.kernels.rotary.reference import BASE
-from recall_bench.kernels.triton_support import differentiable, rows_contiguous, unavailable_for
 
 OCTAVES = tl.constexpr(math.log2(BASE))
 FIRST = tl.constexpr(64 - math.log2(2 * math.pi))

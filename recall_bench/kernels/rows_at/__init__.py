@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from recall_bench.kernels import dispatch
+from recall_bench.kernels.plumbing import dispatch
 
 __all__ = ["rows_at"]
 

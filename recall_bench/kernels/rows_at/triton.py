@@ -5,9 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from recall_bench.kernels.plumbing.triton_rows import add_rows
+from recall_bench.kernels.plumbing.triton_support import differentiable, unavailable_for
 from recall_bench.kernels.rows_at import reference
-from recall_bench.kernels.triton_rows import add_rows
-from recall_bench.kernels.triton_support import differentiable, unavailable_for
 
 
 def unavailable(op: str, tensor: Tensor) -> str | None:

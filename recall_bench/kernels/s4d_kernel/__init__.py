@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from recall_bench.kernels import dispatch
+from recall_bench.kernels.plumbing import dispatch
 from recall_bench.kernels.s4d_kernel.reference import discretise, powers
 
 __all__ = ["discretise", "powers", "s4d_kernel"]

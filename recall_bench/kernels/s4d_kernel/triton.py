@@ -18,7 +18,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from recall_bench.kernels.triton_support import differentiable, unavailable_for
+from recall_bench.kernels.plumbing.triton_support import differentiable, unavailable_for
 
 
 @triton.jit

@@ -4,7 +4,7 @@ from typing import Literal, overload
 
 from torch import Tensor
 
-from recall_bench.kernels import dispatch
+from recall_bench.kernels.plumbing import dispatch
 
 __all__ = ["selective_scan", "selective_scan_step"]
 

@@ -6,9 +6,9 @@ Importing any part of that package imports its compiled scan, so that without it
 from torch import Tensor
 
 from recall_bench.errors import UserError
-from recall_bench.kernels.optional import import_optional, unavailable_for
+from recall_bench.kernels.plumbing.optional import import_optional, unavailable_for
+from recall_bench.kernels.plumbing.triton_support import DTYPES, needs_gradient
 from recall_bench.kernels.selective_scan import reference
-from recall_bench.kernels.triton_support import DTYPES, needs_gradient
 
 _interface = import_optional("mamba_ssm.ops.selective_scan_interface", "mamba-ssm")
 

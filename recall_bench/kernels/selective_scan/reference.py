@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from recall_bench.kernels.precision import without_autocast
+from recall_bench.kernels.plumbing.precision import without_autocast
 
 CHUNK_ELEMENTS = 2**19
 """B T N D of one chunk: the three buffers of this size fit in a processor's cache."""

@@ -10,18 +10,18 @@ import torch
 import triton
 from torch import Tensor
 
-from recall_bench.kernels.selective_scan import reference
-from recall_bench.kernels.selective_scan.triton_backward import backward_kernel
-from recall_bench.kernels.selective_scan.triton_forward import forward_kernel
-from recall_bench.kernels.selective_scan.triton_step import step_kernel
-from recall_bench.kernels.side import aside
-from recall_bench.kernels.triton_sums import column_sum, sum_parts
-from recall_bench.kernels.triton_support import (
+from recall_bench.kernels.plumbing.side import aside
+from recall_bench.kernels.plumbing.triton_sums import column_sum, sum_parts
+from recall_bench.kernels.plumbing.triton_support import (
     differentiable,
     needs_gradient,
     rows_contiguous,
     unavailable_for,
 )
+from recall_bench.kernels.selective_scan import reference
+from recall_bench.kernels.selective_scan.triton_backward import backward_kernel
+from recall_bench.kernels.selective_scan.triton_forward import forward_kernel
+from recall_bench.kernels.selective_scan.triton_step import step_kernel
 
 STATE_LIMIT = 256
 """Larger states run on the reference."""

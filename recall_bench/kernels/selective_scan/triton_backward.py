@@ -4,6 +4,7 @@
 import triton
 import triton.language as tl
 
+from recall_bench.kernels.plumbing.triton_tiles import LN_2, LOG2_E, load_at, sigmoid, store_at
 from recall_bench.kernels.selective_scan.triton_tile import (
     by_channel,
     by_state,
@@ -14,7 +15,6 @@ from recall_bench.kernels.selective_scan.triton_tile import (
     token,
     unmoved,
 )
-from recall_bench.kernels.triton_tiles import LN_2, LOG2_E, load_at, sigmoid, store_at
 
 
 @triton.jit

@@ -4,6 +4,7 @@
 import triton
 import triton.language as tl
 
+from recall_bench.kernels.plumbing.triton_tiles import LOG2_E, load_at, sigmoid, store_at
 from recall_bench.kernels.selective_scan.triton_tile import (
     by_channel,
     by_state,
@@ -13,7 +14,6 @@ from recall_bench.kernels.selective_scan.triton_tile import (
     token,
     unmoved,
 )
-from recall_bench.kernels.triton_tiles import LOG2_E, load_at, sigmoid, store_at
 
 
 @triton.jit(do_not_specialize=["L", "chunks", "zero"])

@@ -4,8 +4,8 @@
 import triton
 import triton.language as tl
 
+from recall_bench.kernels.plumbing.triton_tiles import LOG2_E, sigmoid
 from recall_bench.kernels.selective_scan.triton_tile import softplus
-from recall_bench.kernels.triton_tiles import LOG2_E, sigmoid
 
 
 @triton.jit

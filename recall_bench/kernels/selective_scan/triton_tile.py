@@ -12,7 +12,7 @@ within a thread.
 import triton
 import triton.language as tl
 
-from recall_bench.kernels.triton_tiles import LOG2_E, reciprocal
+from recall_bench.kernels.plumbing.triton_tiles import LOG2_E, reciprocal
 
 
 @triton.jit

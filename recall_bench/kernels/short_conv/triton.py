@@ -13,16 +13,16 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from recall_bench.kernels.short_conv import reference
-from recall_bench.kernels.short_conv.reference import Activation
-from recall_bench.kernels.side import aside
-from recall_bench.kernels.triton_sums import column_sum
-from recall_bench.kernels.triton_support import (
+from recall_bench.kernels.plumbing.side import aside
+from recall_bench.kernels.plumbing.triton_sums import column_sum
+from recall_bench.kernels.plumbing.triton_support import (
     differentiable,
     rows_contiguous,
     unavailable_for,
 )
-from recall_bench.kernels.triton_tiles import sigmoid
+from recall_bench.kernels.plumbing.triton_tiles import sigmoid
+from recall_bench.kernels.short_conv import reference
+from recall_bench.kernels.short_conv.reference import Activation
 
 
 @triton.jit

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from recall_bench.kernels import dispatch
+from recall_bench.kernels.plumbing import dispatch
 from recall_bench.kernels.sliding_window_attention.reference import WindowState, window_state
 
 __all__ = [

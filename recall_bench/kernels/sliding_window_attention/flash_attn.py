@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from recall_bench.kernels.attention.flash_attn import unavailable
-from recall_bench.kernels.optional import import_optional
+from recall_bench.kernels.plumbing.optional import import_optional
 from recall_bench.kernels.sliding_window_attention import reference
 
 __all__ = ["sliding_window_attention", "unavailable"]

@@ -11,12 +11,7 @@ import torch
 import triton
 from torch import Tensor
 
-from recall_bench.kernels.sliding_window_attention import reference
-from recall_bench.kernels.sliding_window_attention.reference import WindowState
-from recall_bench.kernels.sliding_window_attention.triton_backward import backward_kernel
-from recall_bench.kernels.sliding_window_attention.triton_forward import forward_kernel
-from recall_bench.kernels.sliding_window_attention.triton_step import step_kernel
-from recall_bench.kernels.triton_support import (
+from recall_bench.kernels.plumbing.triton_support import (
     Launches,
     differentiable,
     dot_constants,
@@ -25,6 +20,11 @@ from recall_bench.kernels.triton_support import (
     rows_contiguous,
     unavailable_for,
 )
+from recall_bench.kernels.sliding_window_attention import reference
+from recall_bench.kernels.sliding_window_attention.reference import WindowState
+from recall_bench.kernels.sliding_window_attention.triton_backward import backward_kernel
+from recall_bench.kernels.sliding_window_attention.triton_forward import forward_kernel
+from recall_bench.kernels.sliding_window_attention.triton_step import step_kernel
 
 HEAD_DIM_LIMIT = 256
 

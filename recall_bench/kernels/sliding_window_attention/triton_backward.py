@@ -7,7 +7,7 @@ The probabilities are rebuilt from the log-sum-exp (Dao et al., arXiv 2205.14135
 import triton
 import triton.language as tl
 
-from recall_bench.kernels.triton_tiles import LOG2_E, dot, load_tile, store_tile
+from recall_bench.kernels.plumbing.triton_tiles import LOG2_E, dot, load_tile, store_tile
 
 
 @triton.jit(do_not_specialize=["T", "H", "window"])

@@ -4,7 +4,7 @@
 import triton
 import triton.language as tl
 
-from recall_bench.kernels.triton_tiles import LOG2_E, dot, load_tile, store_tile
+from recall_bench.kernels.plumbing.triton_tiles import LOG2_E, dot, load_tile, store_tile
 
 
 @triton.jit(do_not_specialize=["T", "H", "window"])

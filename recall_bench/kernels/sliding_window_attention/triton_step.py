@@ -4,7 +4,7 @@
 import triton
 import triton.language as tl
 
-from recall_bench.kernels.triton_tiles import LOG2_E
+from recall_bench.kernels.plumbing.triton_tiles import LOG2_E
 
 
 @triton.jit

@@ -12,8 +12,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from recall_bench.kernels.triton_support import as_rows, differentiable, unavailable_for
-from recall_bench.kernels.triton_tiles import load_at, sigmoid, store_at
+from recall_bench.kernels.plumbing.triton_support import as_rows, differentiable, unavailable_for
+from recall_bench.kernels.plumbing.triton_tiles import load_at, sigmoid, store_at
 
 
 @triton.jit

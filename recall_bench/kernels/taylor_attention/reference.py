@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from recall_bench.kernels.precision import without_autocast
+from recall_bench.kernels.plumbing.precision import without_autocast
 
 CHUNK = 512
 """Up to this length the closed form is cheaper than expanding the features (measured on CPU)."""

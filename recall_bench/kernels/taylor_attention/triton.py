@@ -18,6 +18,15 @@ import torch
 import triton
 from torch import Tensor
 
+from recall_bench.kernels.plumbing.triton_support import (
+    Launches,
+    differentiable,
+    dot_constants,
+    needs_gradient,
+    on_own_device,
+    rows_contiguous,
+    unavailable_for,
+)
 from recall_bench.kernels.taylor_attention.reference import (
     TaylorState,
     empty_state,
@@ -28,15 +37,6 @@ from recall_bench.kernels.taylor_attention.triton_features import padded, tables
 from recall_bench.kernels.taylor_attention.triton_forward import forward_kernel
 from recall_bench.kernels.taylor_attention.triton_state import scan_kernel, sum_kernel
 from recall_bench.kernels.taylor_attention.triton_step import step_kernel
-from recall_bench.kernels.triton_support import (
-    Launches,
-    differentiable,
-    dot_constants,
-    needs_gradient,
-    on_own_device,
-    rows_contiguous,
-    unavailable_for,
-)
 
 TILE = 64
 """Queries or keys of a tile."""

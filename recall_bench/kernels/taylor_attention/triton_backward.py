@@ -8,12 +8,12 @@ Queries of later spans reach keys through U = sum f(q) (dy / den)^T and u = sum 
 import triton
 import triton.language as tl
 
+from recall_bench.kernels.plumbing.triton_tiles import dot, load_tile, store_tile
 from recall_bench.kernels.taylor_attention.triton_features import (
     factors,
     load_picks,
     through_factors,
 )
-from recall_bench.kernels.triton_tiles import dot, load_tile, store_tile
 
 
 @triton.jit(do_not_specialize=["T", "H", "span"])

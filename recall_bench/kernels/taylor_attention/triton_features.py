@@ -18,7 +18,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from recall_bench.kernels.triton_tiles import dot
+from recall_bench.kernels.plumbing.triton_tiles import dot
 
 
 class Tables(NamedTuple):

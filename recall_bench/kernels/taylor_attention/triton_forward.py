@@ -4,8 +4,8 @@
 import triton
 import triton.language as tl
 
+from recall_bench.kernels.plumbing.triton_tiles import dot, load_tile, store_tile
 from recall_bench.kernels.taylor_attention.triton_features import factors, load_picks
-from recall_bench.kernels.triton_tiles import dot, load_tile, store_tile
 
 
 @triton.jit(do_not_specialize=["T", "H", "span"])

@@ -7,8 +7,8 @@ A raw state is S (R, V) and the normaliser (R,), one behind the other: R (V + 1)
 import triton
 import triton.language as tl
 
+from recall_bench.kernels.plumbing.triton_tiles import dot, load_tile
 from recall_bench.kernels.taylor_attention.triton_features import constants, load_picks
-from recall_bench.kernels.triton_tiles import dot, load_tile
 
 
 @triton.jit(do_not_specialize=["T", "H", "span"])

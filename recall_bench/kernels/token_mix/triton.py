@@ -12,9 +12,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from recall_bench.kernels.plumbing.triton_sums import column_sum
+from recall_bench.kernels.plumbing.triton_support import differentiable, unavailable_for
 from recall_bench.kernels.token_mix import reference
-from recall_bench.kernels.triton_sums import column_sum
-from recall_bench.kernels.triton_support import differentiable, unavailable_for
 
 ROWS = 32
 COLUMNS = 64

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from recall_bench.kernels.precision import without_autocast
+from recall_bench.kernels.plumbing.precision import without_autocast
 
 CHUNK = 64
 """Tokens whose scores are computed directly; a power of two."""

@@ -14,8 +14,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from recall_bench.kernels.triton_sums import column_sum
-from recall_bench.kernels.triton_support import (
+from recall_bench.kernels.plumbing.triton_sums import column_sum
+from recall_bench.kernels.plumbing.triton_support import (
     differentiable,
     dot_constants,
     rows_contiguous,

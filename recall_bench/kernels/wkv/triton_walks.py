@@ -19,7 +19,7 @@ program of the second walk takes D of the channels, from ``c0`` on.
 import triton
 import triton.language as tl
 
-from recall_bench.kernels.triton_tiles import LOG2_E, dot
+from recall_bench.kernels.plumbing.triton_tiles import LOG2_E, dot
 
 C: tl.constexpr = tl.constexpr(16)
 LEVELS: tl.constexpr = tl.constexpr(4)

@@ -1,0 +1,1 @@
+"""How fast, beside the floor: kernels, training, tasks."""

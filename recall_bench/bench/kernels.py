@@ -1,0 +1,294 @@
+"""`recall-bench bench kernels`: our kernels, other people's, and the floor, in one process.
+
+Every implementation first proves itself against the float64 reference, forward and gradients; one
+that fails is never timed. The floor is the larger of the bytes that must move over the measured
+copy bandwidth, and the operations over the measured bf16 matrix rate.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from recall_bench.bench.problems import DEVICE, OURS, Ceilings, Contender, Problem, problems
+from recall_bench.errors import UserError
+from recall_bench.store.files import write_file
+from recall_bench.training import environment
+
+TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 1e-2}
+TF32_TOLERANCE = 5e-3
+
+
+def bench_kernels(output_dir: Path, console: Console | None = None) -> list[dict[str, Any]]:
+    """Prove, time, print, and write ``kernels.json``, ``kernels.md`` and ``kernels.png``.
+
+    Raises `UserError` without a CUDA device.
+    """
+    if not torch.cuda.is_available():
+        raise UserError("`bench kernels` times GPU kernels and needs a CUDA device; there is none.")
+    console = console or Console(width=140)
+    ceilings = measure_ceilings()
+    record: dict[str, Any] = {
+        "command": " ".join(["recall-bench", *sys.argv[1:]]),
+        "device": environment.device_name(torch.device("cuda")),
+        "packages": environment.package_versions(),
+        "git": environment.git_state(),
+        "ceilings": ceilings._asdict(),
+        "timing": "median of triton.testing.do_bench, milliseconds",
+        "rows": [],
+    }
+    output_dir.mkdir(parents=True, exist_ok=True)
+    proofs: dict[Any, str | None] = {}
+    for problem in problems(ceilings):
+        record["rows"] += run(problem, proofs)
+        console.print(f"measured {problem.operation} {problem.size}")
+        write_file(output_dir / "kernels.json", (json.dumps(record, indent=1) + "\n").encode())
+        write_file(output_dir / "kernels.md", markdown(record).encode())
+    for shown in tables(record["rows"]):
+        console.print(shown)
+    plot(record["rows"], output_dir / "kernels.png")
+    return list(record["rows"])
+
+
+def measure_ceilings() -> Ceilings:
+    """A large device-to-device copy, and a large bf16 matrix product on random data."""
+    source = torch.randn(2**29, device=DEVICE)
+    copy = timed(lambda: source.clone(), graph=False)
+    a, b = (torch.randn(8192, 8192, device=DEVICE, dtype=torch.bfloat16) for _ in range(2))
+    product = timed(lambda: a @ b, graph=False)
+    return Ceilings(2e3 * source.numel() * 4 / copy, 2e3 * 8192**3 / product)
+
+
+def run(problem: Problem, proofs: dict[Any, str | None] | None = None) -> list[dict[str, Any]]:
+    """One row for each contender and pass; the time only where the proof holds.
+
+    ``proofs`` keeps the outcome of proofs, so that each is made once.
+    """
+    proofs = {} if proofs is None else proofs
+    rows = []
+    for contender in problem.contenders:
+        shapes = tuple(tuple(x.shape) for tensors in problem.proof for x in tensors)
+        key = problem.operation, contender.name, shapes, problem.proof[0][0].dtype
+        if key not in proofs:
+            with _precision(problem):
+                proofs[key] = _first_failure(problem, contender)
+        reason = proofs[key]
+        for name, floor in problem.floors.items():
+            row = {
+                "operation": problem.operation,
+                "size": problem.size,
+                "length": problem.length,
+                "pass": name,
+                "implementation": contender.name,
+                "training": problem.training,
+                "milliseconds": None,
+                "replayed": None,
+                "floor": floor,
+                "reason": reason,
+            }
+            if reason is None:
+                try:
+                    call = training_call if name == "forward+backward" else inference_call
+                    with _precision(problem):
+                        prepared = call(contender, contender.inputs or problem.inputs)
+                        row["milliseconds"] = timed(prepared, problem.graph)
+                        if contender.name == OURS and not problem.graph:
+                            row["replayed"] = timed(prepared, graph=True)
+                except Exception as error:
+                    row["reason"] = f"does not run: {type(error).__name__}: {error}"[:200]
+            rows.append(row)
+    return rows
+
+
+@contextmanager
+def _precision(problem: Problem) -> Iterator[None]:
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high" if problem.tf32 else before)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def _first_failure(problem: Problem, contender: Contender) -> str | None:
+    gradients = "step" not in problem.floors
+    try:
+        for tensors in problem.proof if contender.name == OURS else problem.proof[:1]:
+            tolerance = TF32_TOLERANCE if problem.tf32 else TOLERANCE[tensors[0].dtype]
+            if reason := prove(contender, tensors, tolerance, gradients=gradients):
+                return reason
+    except Exception as error:
+        return f"does not run: {type(error).__name__}: {error}"[:200]
+    return None
+
+
+def prove(
+    contender: Contender, tensors: Sequence[Tensor], tolerance: float, *, gradients: bool = True
+) -> str | None:
+    """What differs from the float64 reference by more than ``tolerance``, None if nothing does."""
+    if contender.exact is None:
+        return None
+    ours = [x.detach().requires_grad_(gradients) for x in tensors]
+    exact = [x.detach().double().requires_grad_(gradients) for x in tensors]
+    wanted = _tuple(contender.exact(*exact))
+    weights = [torch.randn_like(x) for x in wanted]
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)  # new memory is NaN, not old results
+    try:
+        got = _tuple(contender.function(*ours))
+        casts = [w.to(y.dtype) for w, y in zip(weights, got, strict=True)]
+        pairs = [(f"output {i}", *pair) for i, pair in enumerate(zip(got, wanted, strict=True))]
+        if gradients:
+            both = zip(
+                torch.autograd.grad(got, ours, casts),
+                torch.autograd.grad(wanted, exact, [w.double() for w in casts]),
+                strict=True,
+            )
+            pairs += [(f"gradient {i}", *pair) for i, pair in enumerate(both)]
+    finally:
+        torch.use_deterministic_algorithms(before)
+    for name, a, b in pairs:
+        error = ((a.double() - b).norm() / b.norm()).item()
+        if not error < tolerance:
+            return f"wrong: {name} is off by {error:.1e}, allowed {tolerance:.0e}"
+    return None
+
+
+def _tuple(outputs: Any) -> tuple[Tensor, ...]:
+    return (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
+
+
+def inference_call(contender: Contender, tensors: Sequence[Tensor]) -> Callable[[], Any]:
+    def call() -> Any:
+        with torch.no_grad():
+            return contender.function(*tensors)
+
+    return call
+
+
+def training_call(contender: Contender, tensors: Sequence[Tensor]) -> Callable[[], Any]:
+    leaves = [x.detach().requires_grad_() for x in tensors]
+    weight = torch.randn_like(contender.function(*leaves))
+
+    def call() -> tuple[Tensor, ...]:
+        return torch.autograd.grad(contender.function(*leaves), leaves, weight)
+
+    return call
+
+
+def timed(function: Callable[[], Any], graph: bool) -> float:
+    """Median milliseconds of one call, caches flushed in between."""
+    from triton.testing import do_bench
+
+    function()
+    if graph:
+        stream = torch.cuda.Stream()
+        with torch.cuda.stream(stream):
+            function()
+        torch.cuda.synchronize()
+        captured = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(captured):
+            function()
+        function = captured.replay
+    return float(do_bench(function, warmup=10, rep=60, return_mode="median"))
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    time, floor, replayed = row["milliseconds"], row["floor"], row["replayed"]
+    return (
+        row["operation"],
+        row["size"],
+        row["pass"],
+        row["implementation"],
+        row["reason"] if time is None else f"{time:.4f}",
+        "" if replayed is None else f"{replayed:.4f}",
+        "" if floor is None else f"{floor:.4f}",
+        "" if time is None or not floor else f"{time / floor:.1f}",
+    )
+
+
+HEADINGS = ("operation", "size", "pass", "implementation", "ms", "replayed", "floor ms", "floors")
+
+
+KERNELS, TRAINING = "Kernels", "Training shapes"
+
+
+def _by_title(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """The rows of each table that has any."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        found.setdefault(TRAINING if row["training"] else KERNELS, []).append(row)
+    return found
+
+
+def tables(rows: Sequence[dict[str, Any]]) -> list[Table]:
+    """The rows for a terminal."""
+    shown = []
+    for title, chosen in _by_title(rows).items():
+        shown.append(Table(*HEADINGS, title=title))
+        for row in chosen:
+            shown[-1].add_row(*_cells(row))
+    return shown
+
+
+def markdown(record: dict[str, Any]) -> str:
+    """The record for a reader."""
+    ceilings = record["ceilings"]
+    lines = [
+        "# Kernel times",
+        "",
+        f"`{record['command']}` on one {record['device']}; "
+        + ", ".join(f"{name} {version}" for name, version in record["packages"].items())
+        + ".",
+        "",
+        "Median of `triton.testing.do_bench` in milliseconds; what a replayed CUDA graph of the "
+        "same calls takes stands beside ours, and is the time of decode steps and training shapes. "
+        "Sizes are (batch, heads, length, d_v), feature dimension 16, bfloat16, unless the "
+        "operation says otherwise. Each implementation passed the correctness gate in the same "
+        "process before it was timed. The floor follows from the copy bandwidth and the bf16 "
+        f"matrix rate measured here: {ceilings['bytes_per_second'] / 1e12:.2f} TB/s and "
+        f"{ceilings['operations_per_second'] / 1e12:.0f} TFLOP/s.",
+    ]
+    for title, rows in _by_title(record["rows"]).items():
+        lines += ["", f"## {title}", "", "| " + " | ".join(HEADINGS) + " |"]
+        lines += ["|" + " --- |" * len(HEADINGS)]
+        lines += ["| " + " | ".join(_cells(row)) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """Time against length on logarithmic axes: forward solid, training dashed, floors dotted."""
+    from recall_bench.reports.style import new_figure, print_style, save
+
+    measured = [row for row in rows if row["length"] and row["milliseconds"]]
+    with print_style():
+        figure, ax = new_figure(6.8, 3.6, "Kernel time against length (1 x 16 heads, d_v = 64)")
+        for name, style in (("forward", "-"), ("forward+backward", "--")):
+            chosen = [row for row in measured if row["pass"] == name]
+            for i, label in enumerate(dict.fromkeys(row["implementation"] for row in chosen)):
+                line = [row for row in chosen if row["implementation"] == label]
+                times = [row["milliseconds"] for row in line]
+                ax.plot(
+                    [row["length"] for row in line],
+                    times,
+                    style,
+                    color=f"C{i}",
+                    marker="o",
+                    markersize=3,
+                    label=f"{label}, {name}",
+                )
+            floors = {row["length"]: row["floor"] for row in chosen}
+            ax.plot(list(floors), list(floors.values()), "k:", label=f"floor, {name}")
+        lengths = sorted({row["length"] for row in measured})
+        ax.set(xscale="log", yscale="log", xlabel="length", ylabel="milliseconds")
+        ax.set_xticks(lengths, [f"{length // 1024}k" for length in lengths])
+        ax.minorticks_off()
+        ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5), handlelength=3)
+        save(figure, path)

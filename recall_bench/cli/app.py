@@ -1,0 +1,106 @@
+"""The command line: flags that follow the names in it, and errors in one line.
+
+The flags of `train`, `sweep` and `show` depend on the architecture and task that are named, so
+the application is built for each call.
+"""
+
+import sys
+import traceback
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, cast
+
+import typer
+from rich.console import Console
+
+from recall_bench import registry
+from recall_bench.cli import options, request
+from recall_bench.cli.options import Panel
+from recall_bench.cli.verbs import benches, catalogue, checks, results, runs
+from recall_bench.errors import UserError
+
+UsageError = cast(type[Exception], typer.BadParameter.__bases__[0])
+"""The base of what typer raises for a command line that it cannot read."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point of the console script; ends in `SystemExit`, 2 for an error of the user's."""
+    words = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    try:
+        app = build_app(words)
+        sys.exit(app(args=words, prog_name="recall-bench", standalone_mode=False))
+    except UserError as error:
+        _complain(str(error), words)
+    except UsageError as error:
+        _complain(_usage(error), words)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _complain(message: str, words: Sequence[str]) -> None:
+    """Print one message, after the traceback if ``--debug`` was given, and exit with 2."""
+    if "--debug" in words:
+        traceback.print_exc()
+    Console(stderr=True, highlight=False).print("[bold red]Error:[/] ", end="")
+    print(message, file=sys.stderr)
+    sys.exit(2)
+
+
+def _usage(error: Any) -> str:
+    """What was wrong with the words of the command line, and where to look."""
+    message = error.format_message()
+    if close := getattr(error, "possibilities", None):
+        message = f"{error.message}. Did you mean {' or '.join(sorted(close))}?"
+    path = error.ctx.command_path if error.ctx else "recall-bench"
+    knobs = " --arch NAME" if path.endswith(("train", "sweep")) else ""
+    return f"{message.rstrip('.')}{'' if close else '.'} See `{path}{knobs} --help`."
+
+
+def build_app(argv: Sequence[str]) -> typer.Typer:
+    """The application for one command line; its flags follow the names in it."""
+    app = typer.Typer(
+        help="How well does a sequence-mixing layer recall, and what does that cost in memory?",
+        pretty_exceptions_enable=False,
+        add_completion=False,
+    )
+    for path in options.values_of(argv, "--plugin"):
+        registry.load_plugin(path)
+    panels = _panels(argv)
+    app.command("list")(catalogue.list_everything)
+    app.command("show")(options.with_panels(catalogue.show, panels[1:2]))
+    app.command("train")(options.with_panels(runs.train, panels))
+    app.command("sweep")(options.with_panels(runs.sweep, panels))
+    app.command("plot")(results.plot)
+    app.command("report")(results.report)
+    app.command("check")(checks.check)
+    app.command("export")(results.export)
+    app.command("import")(results.import_records)
+    app.command("eval")(runs.evaluate_model)
+    bench = typer.Typer(help="Time what this machine does, beside the floor.")
+    bench.command("kernels")(benches.bench_kernels)
+    bench.command("training")(benches.bench_training)
+    bench.command("tasks")(benches.bench_tasks)
+    app.add_typer(bench, name="bench", no_args_is_help=True)
+    app.command("doctor")(catalogue.doctor)
+    return app
+
+
+def _panels(argv: Sequence[str]) -> list[Panel]:
+    """The flags that depend on the names in a command line."""
+    verb = next((word for word in argv if not word.startswith("-")), "")
+    if verb not in ("show", "train", "sweep"):
+        return []
+    names = [name for text in options.values_of(argv, "--arch") for name in request.listed(text)]
+    task = (_shown(argv) if verb == "show" else options.values_of(argv, "--task")) or ["mqar"]
+    preset = (options.values_of(argv, "--preset") or ["quick"])[-1]
+    return request.panels(names, task[-1], preset, sweep=verb == "sweep")
+
+
+def _shown(argv: Sequence[str]) -> list[str]:
+    """The words of `show` that are neither flags nor their values."""
+    words = argv[argv.index("show") :]
+    return [
+        word
+        for last, word in pairwise(words)
+        if not word.startswith("-") and (not last.startswith("--") or "=" in last)
+    ][:1]

@@ -1,0 +1,85 @@
+"""Everything that can be named: architectures and tasks with their options, and presets."""
+
+import inspect
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from recall_bench import registry
+from recall_bench.architectures import Architecture
+from recall_bench.cli import options
+from recall_bench.config import Component
+from recall_bench.errors import UserError, nearest
+from recall_bench.recipes import presets
+from recall_bench.recipes.suites import SUITES
+
+
+def print_entry(console: Console, name: str) -> None:
+    """One architecture or task with all its options; raises `UserError` for an unknown name."""
+    kinds = (registry.architectures, registry.tasks)
+    kind = next((kind for kind in kinds if name in kind.names()), None)
+    if kind is None:
+        known = [known for kind in kinds for known in kind]
+        raise UserError(f"Unknown architecture or task '{name}'. {nearest(name, known)}")
+    cls = kind.get(name)
+    _entry(console, name, _summary(cls), _options(cls))
+
+
+def print_catalogue(console: Console) -> None:
+    """List what `recall-bench` knows, plugins included; tasks without their options."""
+    _title(console, "Architectures")
+    _entry(console, "", "Every architecture has", _options(Architecture))
+    for name in registry.architectures:
+        cls = registry.architectures.get(name)
+        _entry(console, name, _summary(cls), _options(cls, beyond=Architecture))
+    _title(console, "Tasks")
+    table = _columns()
+    for name in registry.tasks:
+        table.add_row(Text(name, "bold"), Text(_summary(registry.tasks.get(name))))
+    console.print(Padding(table, (0, 0, 1, 0)))
+    said = "`recall-bench show TASK` explains a task, `recall-bench list TASK` has its options."
+    console.print(Text(said), end="\n\n")
+    _title(console, "Suites")
+    table = _columns()
+    for name, said in SUITES.items():
+        table.add_row(Text(name, "bold"), Text(said))
+    console.print(Padding(table, (0, 0, 1, 0)))
+    _title(console, "Presets")
+    table = _columns()
+    for name, preset in presets.PRESETS.items():
+        table.add_row(Text(name, "bold"), Text(preset.description))
+    console.print(table)
+
+
+def _title(console: Console, title: str) -> None:
+    console.print(Text(title.upper(), "bold"), end="\n\n")
+
+
+def _entry(console: Console, name: str, summary: str, table: Table) -> None:
+    console.print(Text.assemble((name, "bold"), ": " if name else "", summary))
+    console.print(Padding(table, (0, 0, 1, 2)))
+
+
+def _summary(cls: type) -> str:
+    """The first line of a class's docstring."""
+    return (inspect.getdoc(cls) or "").partition("\n")[0].replace("``", "")
+
+
+def _options(cls: type[Component], beyond: type[Component] | None = None) -> Table:
+    """Flags and meanings of the fields, less those that ``beyond`` has too, with its default."""
+    known = {} if beyond is None else beyond.model_fields
+    table = _columns()
+    for field, info in cls.model_fields.items():
+        if field not in known or known[field].default != info.default:
+            flag = f"{options.flag_of(field)} {options.type_name(info.annotation)}"
+            table.add_row(Text(flag), Text(options.describe(info, info.default)))
+    return table
+
+
+def _columns() -> Table:
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True, min_width=18)
+    table.add_column(overflow="fold")
+    return table

@@ -1,0 +1,52 @@
+"""`bench`: times beside the floor."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from recall_bench.cli import request
+from recall_bench.cli.verbs.flags import Debug, Device, Plugins, PresetName
+
+
+def bench_kernels(
+    output: Annotated[
+        Path, typer.Option("--output", metavar="DIR", help="Where table, record and plot go.")
+    ] = Path("results/kernels"),
+    debug: Debug = False,
+) -> None:
+    """Prove the kernels correct on a GPU, then time them beside others and the floor."""
+    from recall_bench.bench.kernels import bench_kernels as run
+
+    run(output)
+
+
+def bench_training(
+    arch: Annotated[
+        str, typer.Option("--arch", help="Architectures, separated by commas.")
+    ] = "based,attention,sliding-window,mamba",
+    preset: PresetName = "figure2",
+    device: Device = "auto",
+    output: Annotated[
+        Path, typer.Option("--output", metavar="DIR", help="Where table and record go.")
+    ] = Path("results/training"),
+    precision: Annotated[
+        str | None, typer.Option(help="fp32, tf32 or bf16 instead of the preset's.")
+    ] = None,
+    run: Annotated[
+        bool, typer.Option("--run/--no-run", help="Also time one whole run of each.")
+    ] = True,
+    debug: Debug = False,
+) -> None:
+    """Time training steps by segment, the generator, whole runs; profile them; show the floor."""
+    from recall_bench.bench import training
+
+    training.bench_training(request.listed(arch), preset, device, output, run, precision)
+
+
+def bench_tasks(plugin: Plugins = None, debug: Debug = False) -> None:
+    """How fast every task makes its published examples on one core."""
+    from recall_bench.bench.tasks import measure_all, table
+
+    Console(highlight=False).print(table(measure_all()))

@@ -1,0 +1,51 @@
+"""`list`, `show` and `doctor`: what there is and what works here."""
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from recall_bench.cli import request
+from recall_bench.cli.verbs.flags import Debug, Plugins, PresetName
+from recall_bench.recipes import presets
+
+
+def list_everything(
+    name: Annotated[
+        str | None, typer.Argument(help="An architecture or task, to see its options alone.")
+    ] = None,
+    plugin: Plugins = None,
+    debug: Debug = False,
+) -> None:
+    """Architectures with their knobs, tasks, suites and presets; or the options of one of them."""
+    from recall_bench.cli.catalogue import print_catalogue, print_entry
+
+    console = Console(highlight=False)
+    if name:
+        print_entry(console, name)
+    else:
+        print_catalogue(console)
+
+
+def show(
+    task: Annotated[str, typer.Argument(help="The task, such as mqar.")] = "mqar",
+    preset: PresetName = "quick",
+    plugin: Plugins = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the examples.")] = 0,
+    count: Annotated[int, typer.Option(min=1, max=20, help="Examples a segment.")] = 1,
+    debug: Debug = False,
+    *,
+    given: request.Given,
+) -> None:
+    """Draw a few examples of a task: what is shown, what is asked, and the answers."""
+    from recall_bench.cli.render import render
+
+    built = request.build_task(task, presets.get(preset), given[request.TASK])
+    render(built, Console(highlight=False), seed=seed, count=count)
+
+
+def doctor(debug: Debug = False) -> None:
+    """Versions, devices, and which optional packages and kernels can be used, and why not."""
+    from recall_bench.cli.doctor import diagnose
+
+    diagnose(Console(highlight=False))

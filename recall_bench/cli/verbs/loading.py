@@ -1,0 +1,36 @@
+"""Reading stores and exports for the verbs, and saying what was left out."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from recall_bench.errors import UserError, nearest
+
+
+def load_runs(path: Path, task: str | None = None) -> Any:
+    """The runs of a store or exported file, of one task or all; says what could not be read."""
+    from recall_bench.store import load
+
+    frame, skipped = load(path)
+    tell_skipped(skipped)
+    if frame.empty:
+        raise UserError(f"{path} holds no records. Run `recall-bench sweep` first.")
+    known = sorted(set(frame["task"]))
+    if task and task not in known:
+        raise UserError(f"{path} has no runs of task '{task}'. {nearest(task, known)}")
+    return frame[frame["task"] == task] if task else frame
+
+
+def suite_grid(frame: Any, name: str) -> Any:
+    """The scores of a suite, from a table of runs."""
+    from recall_bench.recipes import suites
+    from recall_bench.recipes.suites.grid import grid
+
+    suite = suites.get(name)
+    return grid(suites.summary(suites.scores(frame, suite), suite), suite)
+
+
+def tell_skipped(skipped: Sequence[tuple[Path, str]]) -> None:
+    for where, why in skipped:
+        print(f"Skipped {where}: {why}", file=sys.stderr)

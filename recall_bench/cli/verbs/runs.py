@@ -1,0 +1,238 @@
+"""`train`, `sweep` and `eval`: what makes records."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from recall_bench.cli import request
+from recall_bench.cli.verbs.checks import check_plugins
+from recall_bench.cli.verbs.flags import (
+    PRESET_OPTION,
+    TASK_OPTION,
+    Debug,
+    Device,
+    KeepWeights,
+    Plugins,
+    PresetName,
+    Processes,
+    Store,
+    SuiteName,
+    TaskName,
+)
+from recall_bench.cli.verbs.loading import suite_grid, tell_skipped
+from recall_bench.config import RunConfig
+from recall_bench.errors import UserError
+from recall_bench.recipes import presets
+
+
+def train(
+    arch: Annotated[str, typer.Option("--arch", help="The architecture.")],
+    task: TaskName = "mqar",
+    preset: PresetName = "quick",
+    learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 3e-3,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of weights, data and dropout.")] = 0,
+    store: Store = Path("runs"),
+    device: Device = "auto",
+    keep_weights: KeepWeights = False,
+    plugin: Plugins = None,
+    debug: Debug = False,
+    *,
+    given: request.Given,
+) -> None:
+    """Train one run, keep its record, and print the scores."""
+    if "," in arch:
+        raise UserError(f"`train` takes one architecture, got {arch!r}. Use `sweep` for several.")
+    rates = request.learning_rates(str(learning_rate), "--learning-rate")
+    configs = request.build_runs(arch, task, preset, rates, [seed], given)
+    if len(configs) > 1:
+        raise UserError(
+            f"`train` takes one value a knob, got {len(configs)} settings. Use `sweep` for several."
+        )
+    _run(configs, store, device, 1, plugin, retry_failed=True, keep_weights=keep_weights)
+
+
+def sweep(
+    arch: Annotated[str, typer.Option("--arch", help="Architectures, separated by commas.")],
+    task: Annotated[str | None, TASK_OPTION] = None,
+    suite: SuiteName = None,
+    preset: Annotated[str | None, PRESET_OPTION] = None,
+    learning_rates: Annotated[
+        str | None, typer.Option(help="Peak learning rates, separated by commas.")
+    ] = None,
+    seeds: Annotated[
+        str | None, typer.Option(help="How many seeds (3: 0, 1, 2), or a list of them (0,5).")
+    ] = None,
+    seeds_at_best_rate: Annotated[
+        bool,
+        typer.Option(
+            "--seeds-at-best-rate",
+            help="Seeds after the first only at the learning rate that it chose on validation.",
+        ),
+    ] = False,
+    store: Store = Path("runs"),
+    processes: Processes = None,
+    device: Device = "auto",
+    keep_weights: KeepWeights = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Run failed runs again.")
+    ] = False,
+    plugin: Plugins = None,
+    debug: Debug = False,
+    *,
+    given: request.Given,
+) -> None:
+    """Cross knobs, learning rates and seeds; skip what is finished, continue what was cut off."""
+    rates = request.learning_rates(learning_rates, "--learning-rates")
+    if suite:
+        from recall_bench.recipes import suites
+
+        if task or preset:
+            raise UserError("A suite has tasks and a recipe of its own: leave --task and --preset.")
+        found = suites.get(suite)
+        numbers = request.seeds(seeds, found.seeds)
+        configs = request.build_suite_runs(arch, found, rates, numbers, given)
+    else:
+        task, preset = task or "mqar", preset or "quick"
+        chosen = presets.get(preset)
+        rates = rates or chosen.learning_rates
+        numbers = request.seeds(seeds, chosen.seeds)
+        configs = request.build_runs(arch, task, preset, rates, numbers, given)
+    _run(
+        configs,
+        store,
+        device,
+        processes,
+        plugin,
+        retry_failed,
+        suite,
+        keep_weights,
+        seeds_at_best_rate,
+    )
+
+
+def evaluate_model(
+    model: Annotated[
+        str, typer.Option(help="A directory, a run of the store, or a name on the hub.")
+    ],
+    tasks: Annotated[str, typer.Option(help="Separated by commas.")] = "swde,fda,squad_completion",
+    data: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Local copies of the data sets.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="First examples of each task; all.")] = None,
+    context_length: Annotated[
+        int | None,
+        typer.Option(help="Cut documents around the answer, as published: 512 to 2048 tokens."),
+    ] = None,
+    twice: Annotated[bool, typer.Option("--twice", help="Show each document twice.")] = False,
+    max_length: Annotated[
+        int | None, typer.Option(help="Tokens the model takes, where it does not say.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(help="Prompts at a time.")] = 1,
+    dtype: Annotated[
+        str, typer.Option(help="auto (as stored), float32, bfloat16 or float16.")
+    ] = "auto",
+    device: Device = "auto",
+    store: Store = Path("runs"),
+    trust_remote_code: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="Let this model run code of its own.")
+    ] = None,
+    plugin: Plugins = None,
+    debug: Debug = False,
+) -> None:
+    """Score an existing model on real documents, through lm-evaluation-harness."""
+    from recall_bench.evals.harness.extra import require
+
+    require()
+    from recall_bench.evals.harness.evaluate import Request, evaluate
+    from recall_bench.evals.harness.quiet import quiet
+    from recall_bench.reports.terminal import points_tables
+    from recall_bench.store.runs import ResultStore, frame
+
+    asked = Request.of(
+        model=model,
+        tasks=request.listed(tasks),
+        data=data,
+        limit=limit,
+        context_length=context_length,
+        twice=twice,
+        max_length=max_length,
+        batch_size=batch_size,
+        dtype=dtype,
+        device=device,
+        trust_remote_code=trust_remote_code,
+    )
+    told: list[str] = []
+    with quiet():
+        records = evaluate(asked, ResultStore(store), told.append)
+    for said in told:
+        print(said, file=sys.stderr)
+    Console(highlight=False).print(points_tables(frame(records)))
+    print(f"Records and examples are in {store}.")
+
+
+def _run(
+    configs: Sequence[RunConfig],
+    store: Path,
+    device: str,
+    processes: int | None,
+    plugins: Sequence[Path] | None,
+    retry_failed: bool,
+    suite: str | None = None,
+    keep_weights: bool = False,
+    seeds_at_best_rate: bool = False,
+) -> None:
+    """Carry the runs out, then print the points they make, or the table of the suite."""
+    from recall_bench.reports.terminal import points_tables
+    from recall_bench.store.runs import ResultStore
+    from recall_bench.sweeps.carry_out import Summary, at_best_rates, first_seed, run_sweep
+    from recall_bench.sweeps.local import LocalExecutor
+    from recall_bench.training.device import check_device
+
+    check_plugins(plugins or [])
+    check_device(device, {config.training.precision for config in configs})
+    _tell_data(configs)
+    results = ResultStore(store)
+    results.finished()
+    tell_skipped(results.skipped)
+
+    def carry_out(configs: Sequence[RunConfig]) -> Summary:
+        executor = LocalExecutor(
+            processes, device, plugins=plugins or [], keep_weights=keep_weights
+        )
+        return run_sweep(configs, results, executor, retry_failed=retry_failed)
+
+    if seeds_at_best_rate:
+        carry_out(first_seed(configs))
+        configs = at_best_rates(configs, results.frame())
+    summary = carry_out(configs)
+    frame = results.frame()
+    wanted = {config.run_id for config in configs}
+    frame = frame[frame["run_id"].isin(wanted)]
+    if suite:
+        from recall_bench.reports.suite_tables import table
+
+        shown = table(suite_grid(frame, suite))
+    else:
+        shown = points_tables(frame)
+    Console(highlight=False).print(shown)
+    before = f", {summary.before} of them before" if summary.before else ""
+    diverged = f"; {summary.diverged} diverged" if summary.diverged else ""
+    runs = "1 run" if summary.total == 1 else f"{summary.total} runs"
+    print(f"{runs} done{before}{diverged}. Records are in {store}.")
+    if summary.failed:
+        reasons = {(record.reason or "").partition("\n")[0] for record in summary.failed}
+        raise UserError(
+            f"{len(summary.failed)} of {summary.total} runs failed: {'; '.join(sorted(reasons))}. "
+            f"Their records are kept; --retry-failed runs them again."
+        )
+
+
+def _tell_data(configs: Sequence[RunConfig]) -> None:
+    """Print what the tasks that read data found in them, nothing left out silently."""
+    for task in {config.task.model_dump_json(): config.task for config in configs}.values():
+        for line in found.lines() if (found := task.report()) else ():
+            print(f"{task.name}: {line}")

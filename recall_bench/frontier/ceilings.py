@@ -1,0 +1,67 @@
+"""What no model can beat, for the points of a table: `recall_bench.bounds` with what runs say."""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+
+from recall_bench import bounds
+from recall_bench.frontier.points import as_points, mean_of_segments, scored_segments
+
+Setting: TypeAlias = tuple[list[Any], int]
+"""What the information bound needs: segments of (length, pairs), and the number of values."""
+
+
+def with_ceiling(
+    table: pd.DataFrame, segments: Iterable[Any] | None = None, values: int | None = None
+) -> pd.DataFrame:
+    """`points` with ``recall_ceiling`` and ``efficiency``, both for values distinct within a row.
+
+    The ceiling is `bounds.mean_recall_ceiling` at 8 bits a byte of state; the efficiency is the
+    fewest bits that allow the point's recall over the bits it carries. ``segments`` of
+    (length, pairs) and ``values`` are read from the points where they are MQAR's; other points
+    get NaN.
+    """
+    table = as_points(table).copy()
+    listed = None if segments is None else list(segments)
+    ceilings, efficiencies = [], []
+    for row in table.to_dict("records"):
+        setting = recall_setting(row) if listed is None or values is None else (listed, values)
+        state_bits, recall = 8 * row["state_bytes"], row["test_accuracy"]
+        if setting is None or not state_bits > 0:
+            ceilings.append(np.nan)
+            efficiencies.append(np.nan)
+            continue
+        ceilings.append(bounds.mean_recall_ceiling(state_bits, *setting, replacement=False))
+        needed = bounds.mean_required_bits(recall, *setting, replacement=False)
+        efficiencies.append(needed / state_bits)
+    return table.assign(recall_ceiling=ceilings, efficiency=efficiencies)
+
+
+def recall_setting(row: Mapping[Any, Any]) -> tuple[list[tuple[int, int]], int] | None:
+    """MQAR's test segments as (length, pairs) and its number of values; None for other tasks."""
+    options = json.loads(row["task_options"])
+    tested = scored_segments(row["segments"])
+    if row["task"] != "mqar" or not tested:
+        return None
+    vocabulary = options["vocab_size"]
+    listed = [(segment["length"], segment["options"]["pairs"]) for segment in tested]
+    return listed, vocabulary - vocabulary // 2
+
+
+def window_limit(row: Mapping[Any, Any], segments: Iterable[Any]) -> float | None:
+    """The ceiling of a stack of windows, mean over the test segments; None for other points.
+
+    As the records have it. Older ones of MQAR do not say; for them it is `bounds.window_ceiling`
+    over ``segments``, which leaves guesses out.
+    """
+    if (told := mean_of_segments(row["segments"], "window_ceiling")) is not None:
+        return told
+    reach = bounds.reach(row["architecture"], json.loads(row["knobs"]))
+    if row["task"] != "mqar" or reach is None:
+        return None
+    options = json.loads(row["task_options"])
+    power, repeats = options.get("power_a", 0.01), options.get("repeats", 1)
+    return float(bounds.window_ceiling(reach, segments, power, repeats=repeats))

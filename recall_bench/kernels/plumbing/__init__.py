@@ -1,0 +1,1 @@
+"""What all operators share: dispatch, tiles, sums, streams."""

@@ -1,0 +1,214 @@
+"""The one backbone: embedding, N x (norm, mixer, [norm, MLP]), norm, tied head.
+
+Shapes: B batch, L length, D width, V vocabulary.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from recall_bench.architectures import Architecture, Mixer, State
+from recall_bench.config import ModelConfig, RunConfig
+from recall_bench.kernels.add_norm import add_norm
+from recall_bench.kernels.embedding import TokenOrder, embedding
+from recall_bench.kernels.linear.module import Linear
+from recall_bench.kernels.rows_at import rows_at
+from recall_bench.kernels.swiglu import swiglu
+from recall_bench.model.readout import SequenceReadout
+
+INIT_STD = 0.02
+NORM_EPS = 1e-5
+
+
+class MLP(nn.Module):
+    """SwiGLU, as in the Based paper's language models."""
+
+    def __init__(self, width: int, hidden: int):
+        super().__init__()
+        self.up = Linear(width, 2 * hidden, bias=False)
+        self.down = Linear(hidden, width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down(swiglu(self.up(x)))
+
+
+class Layer(nn.Module):
+    """Pre-norm residual block around a mixer, with an MLP if asked for."""
+
+    def __init__(self, mixer: Mixer, width: int, config: ModelConfig):
+        super().__init__()
+        self.mixer = mixer
+        self.norm = make_norm(config, width)
+        self.mlp = None
+        if config.mlp_ratio:
+            self.mlp_norm = make_norm(config, width)
+            self.mlp = MLP(width, round(config.mlp_ratio * width))
+
+    def forward(
+        self, x: Tensor, residual: Tensor | None, positions: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """What this layer adds, and the stream that it adds to; ``x`` is the layer's before.
+
+        Both at ``positions`` (B, Q) alone where they are given.
+        """
+        normed, residual = normalise(self.norm, x, residual, positions)
+        y = self.mixer(normed) if positions is None else self.mixer.at(normed, positions)
+        return self._mlp(y, residual)
+
+    def step(
+        self, x: Tensor, residual: Tensor | None, state: State
+    ) -> tuple[Tensor, Tensor, State]:
+        normed, residual = normalise(self.norm, x, residual)
+        y, state = self.mixer.step(normed, state)
+        return *self._mlp(y, residual), state
+
+    def prefill(self, x: Tensor, residual: Tensor | None) -> tuple[Tensor, Tensor, State]:
+        normed, residual = normalise(self.norm, x, residual)
+        y, state = self.mixer.prefill(normed)
+        return *self._mlp(y, residual), state
+
+    def _mlp(self, y: Tensor, residual: Tensor) -> tuple[Tensor, Tensor]:
+        if self.mlp is None:
+            return y, residual
+        normed, residual = normalise(self.mlp_norm, y, residual)
+        return self.mlp(normed), residual
+
+
+class Model(nn.Module):
+    """A language model over ``tokens`` symbols whose layers are an architecture's stack.
+
+    What dropout takes is decided by ``dropout_seed``, which whoever trains moves on in every step.
+    With the readout "sequence" it is an encoder: ``sequence_readout`` gives the logits.
+    """
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        config: ModelConfig,
+        tokens: int,
+        readout: Literal["token", "sequence"] = "token",
+    ):
+        super().__init__()
+        self.dropout_seed: Tensor
+        width = architecture.d_model
+        stack = architecture.stack()
+        self.layer_names = [f"{index}.{name}" for index, (name, _) in enumerate(stack)]
+        self.embedding = nn.Embedding(tokens, width)
+        self.dropout = config.embedding_dropout
+        self.register_buffer("dropout_seed", torch.zeros((), dtype=torch.int64))
+        layers = [Layer(mixer, width, config) for _, mixer in stack]
+        self.layers: list[Layer] = cast(list[Layer], nn.ModuleList(layers))
+        self.norm = make_norm(config, width)
+        self.sequence_readout: SequenceReadout | None = None
+        if readout == "sequence":  # its decoder begins with a norm of its own
+            self.norm = nn.Identity()
+            norms = (make_norm(config, width), make_norm(config, width), make_norm(config, width))
+            self.sequence_readout = SequenceReadout(width, tokens, norms)
+        self.apply(initialise)
+
+    def forward(
+        self,
+        inputs: Tensor,
+        positions: Tensor | None = None,
+        order: TokenOrder | None = None,
+    ) -> Tensor:
+        """Tokens (B, L) -> hidden vectors (B, L, D); `logits` turns those into scores.
+
+        At ``positions`` (B, Q) alone, (B, Q, D), where they are given: what the last layer does
+        elsewhere is not computed. ``order`` is the `token_order` of the inputs, where it is known.
+        """
+        x, residual = self._embed(inputs, order), None
+        *below, last = self.layers
+        for layer in below:
+            x, residual = layer(x, residual)
+        if positions is None or 2 * positions.shape[1] <= inputs.shape[1]:
+            x, residual = last(x, residual, positions)
+            return normalise(self.norm, x, residual)[0]
+        x, residual = last(x, residual)
+        return rows_at(normalise(self.norm, x, residual)[0], positions)
+
+    def _embed(self, tokens: Tensor, order: TokenOrder | None = None) -> Tensor:
+        dropout = self.dropout if self.training else 0.0
+        return embedding(tokens, self.embedding.weight, order, dropout, self.dropout_seed)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """(…, D) -> (…, V), by the embedding matrix. Call it at labelled positions only."""
+        return F.linear(hidden, self.embedding.weight)
+
+    def initial_state(self, batch_size: int) -> dict[str, State]:
+        """What decoding starts from, by layer name."""
+        return {
+            name: layer.mixer.initial_state(batch_size)
+            for name, layer in zip(self.layer_names, self.layers, strict=True)
+        }
+
+    def step(self, tokens: Tensor, state: dict[str, State]) -> tuple[Tensor, dict[str, State]]:
+        """Tokens (B,) and a state -> hidden vectors (B, D) and the next state."""
+        x, residual, new_state = self._embed(tokens), None, {}
+        for name, layer in zip(self.layer_names, self.layers, strict=True):
+            x, residual, new_state[name] = layer.step(x, residual, state[name])
+        return normalise(self.norm, x, residual)[0], new_state
+
+    def prefill(self, inputs: Tensor) -> tuple[Tensor, dict[str, State]]:
+        """Tokens (B, L) -> hidden vectors (B, L, D) and the state after the last token."""
+        x, residual, state = self._embed(inputs), None, {}
+        for name, layer in zip(self.layer_names, self.layers, strict=True):
+            x, residual, state[name] = layer.prefill(x, residual)
+        return normalise(self.norm, x, residual)[0], state
+
+
+def normalise(
+    norm: nn.Module, x: Tensor, residual: Tensor | None, positions: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """norm(x + residual) and x + residual, by one kernel where there is one.
+
+    The sum at ``positions`` (B, Q) alone where they are given.
+    """
+    if isinstance(norm, nn.LayerNorm):
+        return add_norm(x, residual, norm.weight, norm.bias, NORM_EPS, "layernorm", positions)
+    if isinstance(norm, nn.RMSNorm):
+        return add_norm(x, residual, norm.weight, None, NORM_EPS, "rmsnorm", positions)
+    total = x if residual is None else x + residual
+    return norm(total), total if positions is None else rows_at(total, positions)
+
+
+def make_norm(config: ModelConfig, width: int) -> nn.Module:
+    """The normalisation that the configuration names, eps 1e-5."""
+    return (nn.LayerNorm if config.norm == "layernorm" else nn.RMSNorm)(width, eps=NORM_EPS)
+
+
+def initialise(module: nn.Module) -> None:
+    """Normal(0, 0.02) for linear maps and embeddings, zero for their biases.
+
+    A parameter with the attribute ``_no_reinit`` keeps the initialisation of its own mixer.
+    """
+    if not isinstance(module, nn.Linear | nn.Embedding):
+        return
+    if not hasattr(module.weight, "_no_reinit"):
+        nn.init.normal_(module.weight, std=INIT_STD)
+    bias = getattr(module, "bias", None)
+    if bias is not None and not hasattr(bias, "_no_reinit"):
+        nn.init.zeros_(bias)
+
+
+def build_model(config: RunConfig) -> Model:
+    """The model of a run: the same weights for a seed whatever the device, drawn on the CPU."""
+    with isolated_rng(config.seed):
+        task = config.task
+        model = Model(config.architecture, config.model, task.tokens, task.readout)
+    model.dropout_seed += config.seed % 2**31 * 2**32  # room for the steps of each seed
+    return model
+
+
+@contextmanager
+def isolated_rng(seed: int, device: str | torch.device = "cpu") -> Iterator[None]:
+    """Run with PyTorch's generators seeded, and leave them as they were found."""
+    device = torch.device(device)
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield

@@ -1,0 +1,87 @@
+"""Measured sizes: the state that decoding carries, parameters, peak memory while training."""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from recall_bench.architectures import Architecture, Mixer, State
+from recall_bench.model.backbone import isolated_rng
+from recall_bench.store.record import LayerState
+
+
+def tensors(state: Any) -> Iterator[Tensor]:
+    """Every tensor in a nest of dicts, lists and tuples."""
+    if isinstance(state, Tensor):
+        yield state
+    elif isinstance(state, Mapping):
+        for value in state.values():
+            yield from tensors(value)
+    elif isinstance(state, list | tuple):
+        for value in state:
+            yield from tensors(value)
+    else:
+        raise TypeError(f"A state is a nest of tensors; got a {type(state).__name__}.")
+
+
+def state_bytes(state: State) -> int:
+    """Bytes of all tensors of a state, batch included."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors(state))
+
+
+def measure_layers(
+    architecture: Architecture,
+    length: int,
+    dtype: torch.dtype = torch.float32,
+    place: str | torch.device = "meta",
+) -> list[LayerState]:
+    """Bytes that each layer carries for one sequence after ``length`` tokens.
+
+    The layers prefill ``length`` tokens. On the meta device shapes and dtypes are those of the real
+    thing, and nothing is computed; a mixer that needs real numbers gets them on the CPU. A process
+    that trains on the CPU is quicker with real numbers at once: for products on the meta device
+    PyTorch imports its compiler, which takes a second.
+    """
+    with isolated_rng(0), torch.device(place):
+        stack = architecture.stack()
+    x = torch.zeros(1, length, architecture.d_model, dtype=dtype, device=place)
+    return [
+        LayerState(layer=f"{index}.{name}", bytes=_measure(mixer.to(dtype), x))
+        for index, (name, mixer) in enumerate(stack)
+    ]
+
+
+@torch.no_grad()
+def _measure(mixer: Mixer, x: Tensor) -> int:
+    try:
+        _, state = mixer.prefill(x)
+    except (NotImplementedError, RuntimeError):
+        if x.device.type != "meta":
+            raise
+        real = mixer.to_empty(device="cpu")
+        for parameter in real.parameters():
+            parameter.zero_()
+        _, state = real.prefill(torch.zeros_like(x, device="cpu"))
+    return state_bytes(state)
+
+
+class PeakMemory:
+    """Peak bytes from construction on: of the device on CUDA, resident in this process on Linux."""
+
+    def __init__(self, device: torch.device):
+        self._device = device
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        elif Path("/proc/self/clear_refs").exists():
+            Path("/proc/self/clear_refs").write_text("5")
+
+    def read(self) -> int | None:
+        """Peak bytes, or None where the system does not tell."""
+        if self._device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self._device)
+        status = Path("/proc/self/status")
+        found = status.exists() and re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
+        return int(found.group(1)) * 1024 if found else None

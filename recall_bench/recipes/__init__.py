@@ -1,0 +1,1 @@
+"""What is run where nothing is said: presets, suites, and sizes for a CPU."""

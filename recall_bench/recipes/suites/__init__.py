@@ -1,0 +1,26 @@
+"""Suites of tasks with one recipe, and the table that they make: tasks by architectures."""
+
+import importlib
+
+from recall_bench.errors import UserError, nearest
+from recall_bench.recipes.suites.base import Column, Setting, Suite
+from recall_bench.recipes.suites.scores import scores, summary
+
+__all__ = ["SUITES", "Column", "Setting", "Suite", "get", "scores", "summary"]
+
+SUITES = {
+    "recall": "six reasons to forget, one task each: the set we recommend",
+    "mad": "the six tasks of MAD (2403.17844) with their changes",
+    "mad-baseline": "the six tasks of MAD without their changes",
+    "quick": "every task, small enough for a CPU",
+}
+"""What suites there are, and a line about each."""
+
+
+def get(name: str) -> Suite:
+    """The suite of a name; raises `UserError` with the nearest valid one."""
+    if name not in SUITES:
+        raise UserError(f"Unknown suite '{name}'. {nearest(name, SUITES)}")
+    module = importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
+    made: Suite = module.suite()
+    return made

@@ -1,0 +1,124 @@
+"""The scores of a suite from a table of runs, and their summary: tasks by architectures."""
+
+import json
+from typing import Any
+
+import pandas as pd
+
+from recall_bench import registry
+from recall_bench.config import ModelConfig, TrainingConfig, build, canonical_json
+from recall_bench.errors import UserError
+from recall_bench.frontier.points import mean_of_segments, points
+from recall_bench.recipes.suites.base import Suite
+
+KEY = ["column", "change", "architecture", "knobs"]
+SEARCHED = {"learning_rate", "weight_decay"}
+"""What is chosen on validation: all else of the recipe must be the same."""
+
+
+def scores(frame: pd.DataFrame, suite: Suite) -> pd.DataFrame:
+    """One row for each setting of a suite and each point, over whatever runs there are.
+
+    Learning rate and weight decay are those with the highest mean validation accuracy over seeds;
+    only those with the most seeds compete. Columns: ``column``, ``change``, ``architecture``,
+    ``knobs``, ``test_accuracy``, ``exact_match``, ``chance``, ``ceiling``, ``learning_rate``,
+    ``weight_decay``, ``seeds``, ``unfinished``, ``state_bytes``, ``parameters``.
+
+    Raises `UserError` where no run belongs to the suite, or where its runs follow several recipes
+    and none of them is the suite's own.
+    """
+    known = _settings(suite)
+    runs = frame[frame["task_options"].isin(list(known))] if len(frame) else frame
+    runs = _of_one_recipe(runs, suite)
+    rows = []
+    for point in points(runs).to_dict("records"):
+        for column, change in known[point["task_options"]]:
+            row: dict[str, Any] = {"column": column, "change": change}
+            row |= {
+                name: mean_of_segments(point["segments"], name)
+                for name in ("exact_match", "chance", "ceiling")
+            }
+            row |= {name: point[name] for name in COPIED}
+            rows.append(row | {"weight_decay": json.loads(point["settings"])["weight_decay"]})
+    table = pd.DataFrame(rows)
+    table = table[table["seeds"] == table.groupby(KEY)["seeds"].transform("max")]
+    table["rounded"] = table["validation_accuracy"].round(12)
+    rising = [*[True] * len(KEY), False, True]
+    ordered = table.sort_values([*KEY, "rounded", "weight_decay"], ascending=rising)
+    return ordered.drop_duplicates(KEY).drop(columns="rounded").reset_index(drop=True)
+
+
+COPIED = [
+    "architecture",
+    "knobs",
+    "validation_accuracy",
+    "test_accuracy",
+    "learning_rate",
+    "seeds",
+    "unfinished",
+    "state_bytes",
+    "parameters",
+]
+
+
+def summary(table: pd.DataFrame, suite: Suite) -> pd.DataFrame:
+    """`scores` by column and point, means over settings.
+
+    One row for each column of the suite and each point: ``column``, ``architecture``, ``knobs``,
+    ``settings`` (how many have a score), ``of`` (how many there are), and the means of
+    ``test_accuracy``, ``exact_match``, ``chance`` and ``ceiling``.
+    """
+    means = ["test_accuracy", "exact_match", "chance", "ceiling"]
+    rows = []
+    for (column, architecture, knobs), group in table.groupby(["column", "architecture", "knobs"]):
+        row = {"column": column, "architecture": architecture, "knobs": knobs}
+        row |= {"settings": len(group), "of": len(suite.columns[str(column)].settings)}
+        rows.append(row | group[means].astype(float).mean().to_dict())
+    order = {name: index for index, name in enumerate(suite.columns)}
+    found = pd.DataFrame(rows)
+    return found.sort_values(
+        ["column", "architecture", "knobs"],
+        key=lambda values: values.map(order) if values.name == "column" else values,
+        ignore_index=True,
+    )
+
+
+def _settings(suite: Suite) -> dict[str, list[tuple[str, str]]]:
+    """(column, change) of every setting, by the JSON that records of its runs have."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for name, column in suite.columns.items():
+        for setting in column.settings:
+            task = build(registry.tasks, {"name": setting.task, **setting.options})
+            text = canonical_json(task.model_dump(mode="json"))
+            found.setdefault(text, []).append((name, setting.change))
+    return found
+
+
+def _of_one_recipe(runs: pd.DataFrame, suite: Suite) -> pd.DataFrame:
+    """The runs of the newest tasks under the suite's recipe, or under the only other one."""
+    if runs.empty:
+        raise UserError(
+            f"There are no runs of the suite '{suite.name}'. "
+            f"Run `recall-bench sweep --suite {suite.name} --arch NAME` first."
+        )
+    versions, recipes = [], []
+    for text in runs["record"]:
+        record = json.loads(text)
+        versions.append(record["versions"]["task"])
+        recipes.append(_recipe(record["config"]["training"], record["config"]["model"]))
+    runs = runs.assign(_version=versions, _recipe=recipes)
+    runs = runs[runs["_version"] == runs.groupby("task")["_version"].transform("max")]
+    training = TrainingConfig(**suite.training).model_dump(mode="json")
+    own = _recipe(training, ModelConfig(**suite.model).model_dump(mode="json"))
+    found = list(dict.fromkeys(runs["_recipe"]))
+    if own not in found and len(found) > 1:
+        raise UserError(
+            f"The runs of the suite '{suite.name}' follow {len(found)} recipes, none of them the "
+            f"suite's own: they do not compare. Expected one; give each a store of its own."
+        )
+    return runs[runs["_recipe"] == (own if own in found else found[0])]
+
+
+def _recipe(training: dict[str, Any], model: dict[str, Any]) -> str:
+    kept = {name: value for name, value in training.items() if name not in SEARCHED}
+    return canonical_json([kept, model])

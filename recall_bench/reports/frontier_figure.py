@@ -1,0 +1,231 @@
+"""Figures from a table of runs: drawn without a display, made for print."""
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from recall_bench import bounds
+from recall_bench.errors import UserError
+from recall_bench.frontier.ceilings import Setting, recall_setting, window_limit, with_ceiling
+from recall_bench.frontier.experiments import varying
+from recall_bench.frontier.points import as_points, frontier, mean_of_segments, one_experiment
+from recall_bench.reports.labels import annotate as annotate_points
+from recall_bench.reports.style import (
+    WINDOW_DASH,
+    Paths,
+    Style,
+    legend_outside,
+    mean_marker,
+    memory_axis,
+    new_figure,
+    print_style,
+    recall_axis,
+    save,
+    styles_of,
+)
+
+__all__ = ["plot_frontier", "save"]
+
+HOLLOW: dict[str, Any] = {"markerfacecolor": "none", "markeredgewidth": 0.8}
+"""How published points look."""
+
+
+def plot_frontier(
+    data: pd.DataFrame,
+    path: Paths | None = None,
+    *,
+    experiment: str | None = None,
+    title: str | None = None,
+    highlight: Collection[str] | pd.DataFrame | None = None,
+    highlight_label: str = "yours",
+    segments: Iterable[Any] | None = None,
+    values: int | None = None,
+    ceiling: bool = True,
+    annotate: bool = False,
+    published: pd.DataFrame | None = None,
+    efficiency: bool = False,
+    width: float = 6.8,
+) -> Figure:
+    """Recall against the bytes that one sequence carries, with the frontier and its limits.
+
+    Each point is the mean over seeds with its 95% bootstrap interval; each seed is a faint marker.
+    The shaded region lies above `bounds.mean_recall_ceiling` at 8 bits a byte, where no model can
+    be. It is drawn for MQAR, read from the runs, or for ``segments`` of (length, pairs) and
+    ``values``; ``ceiling=False`` leaves it out and spends its room on the points. A dash at a
+    sliding window is the ceiling of what the window can see, and a line the ceiling of the task,
+    where the records say so and it is below 1.
+
+    ``data`` and ``highlight`` hold runs or points; ``highlight`` may also be a collection of run
+    ids. Highlighted points lie on top with a dark edge, named ``highlight_label`` in the legend.
+    ``annotate`` writes the knobs that vary beside the points. ``published`` are the points of a
+    published figure (`frontier.published.points_of`), drawn hollow. ``efficiency`` writes the
+    best `ceilings.with_ceiling` of each architecture into the legend. ``width`` is in inches: 3.4
+    for a column, 6.8 for a page. ``path``, one or several, says where to `save`.
+
+    Raises `UserError` where nothing can be plotted or several experiments are mixed.
+    """
+    table = _with_highlight(as_points(data), highlight, experiment)
+    setting = _setting(table, segments, values)
+    styles = styles_of(table["architecture"])
+    with print_style():
+        figure, axes = new_figure(width, (0.55 if width >= 5 else 0.72) * width + 0.1, title)
+        _draw_frontier(axes, table)
+        if published is not None:
+            _draw_published(axes, published, styles, width)
+        for row in table.to_dict("records"):
+            _draw_point(axes, row, styles[row["architecture"]], width)
+            _draw_window(axes, row, [] if setting is None else setting[0])
+        low, high = table["state_bytes"].min() / 1.7, table["state_bytes"].max() * 1.7
+        if setting is not None and ceiling:  # as far as where the bound begins to bite
+            low = min(low, bounds.mean_required_bits(0.6, *setting, replacement=False) / 8)
+        memory_axis(axes, low, high)
+        recall_axis(axes)
+        if setting is not None and ceiling:
+            _draw_ceiling(axes, *setting, wide=width >= 5)
+        _draw_task_ceiling(axes, table)
+        handles = _legend(axes, table, styles, width, highlight_label, annotate, efficiency)
+        legend_outside(figure, handles)
+        if annotate:
+            annotate_points(figure, axes, table, styles)
+        save(figure, path)
+    return figure
+
+
+def _with_highlight(
+    table: pd.DataFrame, highlight: Collection[str] | pd.DataFrame | None, experiment: str | None
+) -> pd.DataFrame:
+    """The measured points of one experiment, the highlighted ones marked in a column ``yours``."""
+    if isinstance(highlight, pd.DataFrame):
+        extra = as_points(highlight)
+        own = {run for runs in extra["run_ids"] for run in runs}
+        table = table[[own.isdisjoint(runs) for runs in table["run_ids"]]]
+        table = pd.concat([part for part in (table, extra) if len(part)] or [extra])
+    else:
+        own = set(highlight or ())
+    table = table.assign(yours=[not own.isdisjoint(runs) for runs in table["run_ids"]])
+    mine = table.loc[table["yours"], "experiment"].unique()
+    table = one_experiment(table, mine[0] if experiment is None and len(mine) == 1 else experiment)
+    if own and not table["yours"].any():
+        raise UserError(
+            f"None of the highlighted runs is a point of experiment {table['experiment'].iloc[0]}. "
+            f"Expected runs of the same task, backbone and recipe."
+        )
+    return table
+
+
+def _setting(
+    table: pd.DataFrame, segments: Iterable[Any] | None, values: int | None
+) -> Setting | None:
+    if segments is not None and values is not None:
+        return list(segments), values
+    settings = [recall_setting(row) for row in table.to_dict("records")]
+    return next((setting for setting in settings if setting is not None), None)
+
+
+def _draw_frontier(axes: Axes, table: pd.DataFrame) -> None:
+    best = frontier(table)
+    x, y = best["state_bytes"].tolist(), best["test_accuracy"].tolist()
+    # Beyond its last point the frontier stays level: more memory is no obstacle.
+    axes.plot(
+        [*x, 100 * x[-1]],
+        [*y, y[-1]],
+        drawstyle="steps-post",
+        color="0.45",
+        linewidth=0.9,
+        zorder=2,
+        label="frontier",
+    )
+
+
+def _draw_point(axes: Axes, row: Mapping[Any, Any], style: Style, width: float) -> None:
+    """The mean; with several seeds also each of them, and the interval."""
+    x, scores, top = row["state_bytes"], row["test_accuracies"], 6 if row["yours"] else 4
+    if len(scores) > 1:
+        axes.plot(
+            [x] * len(scores),
+            scores,
+            linestyle="none",
+            marker=style.marker,
+            markersize=2.6,
+            markeredgewidth=0,
+            color=style.color,
+            alpha=0.45,
+            zorder=3,
+        )
+        low, high = row["test_accuracy_low"], row["test_accuracy_high"]
+        axes.plot([x, x], [low, high], color=style.color, linewidth=1, zorder=top, gid="interval")
+    axes.plot(x, row["test_accuracy"], zorder=top, **mean_marker(style, width, row["yours"]))
+
+
+def _draw_published(
+    axes: Axes, published: pd.DataFrame, styles: Mapping[str, Style], width: float
+) -> None:
+    for row in published.to_dict("records"):
+        if style := styles.get(row["architecture"]):
+            look = {**mean_marker(style, width), **HOLLOW, "markeredgecolor": style.color}
+            axes.plot(row["state_bytes"], row["accuracy"], gid="published", zorder=3.5, **look)
+
+
+def _draw_window(axes: Axes, row: Mapping[Any, Any], segments: list[Any]) -> None:
+    y = window_limit(row, segments)
+    if y is not None:
+        axes.plot(row["state_bytes"], y, zorder=5, gid="window-ceiling", **WINDOW_DASH)
+
+
+def _draw_task_ceiling(axes: Axes, table: pd.DataFrame) -> None:
+    """A line where the task itself leaves less than 1, whatever the memory."""
+    ceiling = mean_of_segments(table["segments"].iloc[0], "ceiling")
+    if ceiling is not None and ceiling < 0.9995:
+        axes.axhline(ceiling, color="0.6", linewidth=0.7, zorder=1, gid="task-ceiling")
+
+
+def _draw_ceiling(axes: Axes, segments: list[Any], values: int, wide: bool) -> None:
+    x = np.geomspace(*axes.get_xlim(), 400)
+    y = bounds.mean_recall_ceiling(8 * x, segments, values, replacement=False)
+    axes.fill_between(x, y, 2, color="0.9", linewidth=0, zorder=0, gid="unreachable")
+    axes.plot(x, y, color="0.6", linewidth=0.7, zorder=1)
+    said = "no model\ncan be here" if wide else "no model\ncan be\nhere"
+    size = 6.5 if wide else 5.5
+    axes.text(0.012, 0.985, said, transform=axes.transAxes, va="top", fontsize=size, color="0.25")
+
+
+def _legend(
+    axes: Axes,
+    table: pd.DataFrame,
+    styles: dict[str, Style],
+    width: float,
+    yours: str,
+    annotated: bool,
+    efficiency: bool,
+) -> list[Line2D]:
+    handles = []
+    best: dict[Any, Any] = {}
+    if efficiency:
+        best = with_ceiling(table).groupby("architecture")["efficiency"].max().to_dict()
+    for mine in (True, False):
+        for name in table.loc[table["yours"] == mine, "architecture"].unique():
+            knobs = varying(table.loc[table["architecture"] == name, "knobs"])
+            label = f"{name} ({yours})" if mine else name
+            label += f": {'/'.join(knobs)}" if annotated and knobs else ""
+            label += f", {share:.2%}" if (share := best.get(name, np.nan)) > 0 else ""
+            look = mean_marker(styles[name], width, mine)
+            handles.append(Line2D([], [], linestyle="none", label=label, **look))
+    gray: dict[str, Any] = {"color": "0.5", "linestyle": "none", "markeredgewidth": 0}
+    if (table["seeds"] > 1).any():
+        handles.append(Line2D([], [], marker="o", markersize=2.6, label="one seed", **gray))
+        gray["markeredgewidth"] = 1.0
+        handles.append(Line2D([], [], marker="|", markersize=8, label="95% interval", **gray))
+    handles += [line for line in axes.lines if line.get_label() == "frontier"]
+    if any(line.get_gid() == "window-ceiling" for line in axes.lines):
+        handles.append(Line2D([], [], label="window's ceiling", **WINDOW_DASH))
+    if any(line.get_gid() == "published" for line in axes.lines):
+        look = {**HOLLOW, "marker": "o", "markersize": 6, "markeredgecolor": "0.4"}
+        handles.append(Line2D([], [], linestyle="none", label="published", **look))
+    if best:
+        handles.append(Line2D([], [], linestyle="none", label="%: bits recalled\na bit of state"))
+    return handles

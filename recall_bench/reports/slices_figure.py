@@ -1,0 +1,162 @@
+"""Accuracy against what varies within a task: length, pairs, or any slice such as the gap."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter
+
+from recall_bench.errors import UserError, nearest
+from recall_bench.frontier.points import one_experiment, scored_segments
+from recall_bench.reports.style import (
+    WINDOW_DASH,
+    Paths,
+    bytes_text,
+    legend_outside,
+    mean_marker,
+    new_figure,
+    print_style,
+    recall_axis,
+    save,
+    styles_of,
+)
+
+Series: TypeAlias = dict[float, float]
+"""What is drawn, by the value on the horizontal axis."""
+
+AXES = {
+    "length": "sequence length (tokens)",
+    "pairs": "key-value pairs",
+    "gap": "distance back to what is asked for (tokens, up to a power of two)",
+}
+
+
+def plot_slices(
+    data: pd.DataFrame,
+    by: str = "pairs",
+    path: Paths | None = None,
+    *,
+    experiment: str | None = None,
+    title: str | None = None,
+    width: float = 6.8,
+) -> Figure:
+    """Test accuracy against a field of the test segments or a slice: one line an architecture.
+
+    The line is the architecture's point with the best validation accuracy, whose state bytes are in
+    the legend; its other points are thin. Segments that share a value are averaged. Beyond what the
+    task was trained with the background is shaded: there a model must generalise. A grey line is
+    what no model can beat, where that is below 1; a dash is what a stack of windows can see.
+
+    ``data`` holds runs or points. Raises `UserError` where nothing can be plotted, several
+    experiments are mixed, or the runs have no such field or slice.
+    """
+    table = one_experiment(data, experiment)
+    styles = styles_of(table["architecture"])
+    with print_style():
+        figure, axes = new_figure(width, (0.5 if width >= 5 else 0.72) * width + 0.1, title)
+        handles: list[Any] = []
+        for name, group in table.groupby("architecture", sort=False):
+            style = styles[str(name)]
+            best = group["validation_accuracy"].idxmax()
+            for index, row in zip(group.index, group.to_dict("records"), strict=True):
+                series = _accuracy(row, by)
+                x, y = list(series), list(series.values())
+                if index != best:
+                    axes.plot(x, y, color=style.color, linewidth=0.5, alpha=0.5, zorder=2)
+                    continue
+                label = f"{name} ({bytes_text(row['state_bytes'])})"
+                look = mean_marker(style, width)
+                handles += axes.plot(x, y, linewidth=1.3, zorder=3, label=label, **look)
+                if dashes := _segment_means(row["segments"], by, "window_ceiling"):
+                    look = {**WINDOW_DASH, "color": style.color}
+                    axes.plot(list(dashes), list(dashes.values()), gid="window-ceiling", **look)
+        handles += _limits(axes, table, by)
+        _value_axis(axes, by)
+        recall_axis(axes)
+        legend_outside(figure, handles)
+        save(figure, path)
+    return figure
+
+
+def _accuracy(row: Mapping[Any, Any], by: str) -> Series:
+    """Accuracy at every value of a segment field, or else of a slice, rising."""
+    if found := _segment_means(row["segments"], by, "accuracy"):
+        return found
+    slices = json.loads(row["slices"])
+    if by in slices:
+        return dict(sorted((float(value), y) for value, y in slices[by].items()))
+    fields = [name for segment in scored_segments(row["segments"]) for name in _fields(segment)]
+    known = list(dict.fromkeys([*fields, *slices]))
+    raise UserError(f"The test scores have no field or slice '{by}'. {nearest(by, known)}")
+
+
+def _segment_means(text: str, by: str, what: str) -> Series:
+    """The mean of a score or limit at every value of a segment field; empty where unknown."""
+    found: dict[float, list[float]] = {}
+    for segment in scored_segments(text):
+        value, fields = segment.get(what), _fields(segment)
+        if by in fields and value is not None:
+            found.setdefault(fields[by], []).append(value)
+    return {value: float(np.mean(found[value])) for value in sorted(found)}
+
+
+def _fields(segment: Mapping[str, Any]) -> dict[str, float]:
+    return {"length": segment["length"], **segment["options"]}
+
+
+def _limits(axes: Axes, table: pd.DataFrame, by: str) -> list[Line2D]:
+    """Shade what lies beyond training, draw ceilings below 1; handles for the legend."""
+    first, handles = table.iloc[0], []
+    ceiling = _segment_means(first["segments"], by, "ceiling")
+    if ceiling and min(ceiling.values()) < 0.9995:
+        handles += axes.plot(
+            list(ceiling),
+            list(ceiling.values()),
+            color="0.6",
+            linewidth=0.9,
+            label="no model above",
+        )
+    if any(line.get_gid() == "window-ceiling" for line in axes.lines):
+        handles.append(Line2D([], [], label="window's ceiling", **WINDOW_DASH))
+    trained = [
+        segment[by]
+        for segment in json.loads(first["task_options"]).get("train", [])
+        if isinstance(segment, dict) and by in segment
+    ]
+    tested = _segment_means(first["segments"], by, "accuracy")
+    if trained and tested and max(tested) > max(trained):
+        edge = _between(max(trained), min(x for x in tested if x > max(trained)))
+        axes.axvspan(edge, 1e9, color="0.94", linewidth=0, zorder=0, gid="beyond-training")
+        axes.set_xlim(*_span(tested))
+        said = {"length": "longer than in training"}.get(by, "beyond training")
+        axes.text(
+            0.99, 0.985, said, transform=axes.transAxes, ha="right", va="top", fontsize=6.5,
+            color="0.35",
+        )  # fmt: skip
+    return handles
+
+
+def _between(one: float, other: float) -> float:
+    """The middle on the axis: geometric where both are positive."""
+    return float((one * other) ** 0.5) if one > 0 else (one + other) / 2
+
+
+def _span(values: Series) -> tuple[float, float]:
+    low, high = min(values), max(values)
+    if low > 0:
+        return low / 1.15, high * 1.15
+    return low - 0.05 * (high - low), high + 0.05 * (high - low)
+
+
+def _value_axis(axes: Axes, by: str) -> None:
+    """Logarithmic where all values are positive and wide apart."""
+    drawn = np.concatenate([np.asarray(line.get_xdata(), dtype=float) for line in axes.lines])
+    if drawn.min() > 0 and drawn.max() >= 4 * drawn.min():
+        axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    axes.set_xlabel(AXES.get(by, by))

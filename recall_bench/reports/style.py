@@ -1,0 +1,194 @@
+"""How our figures look, and how they are written to a file.
+
+Colours are those of Okabe and Ito, which colour-blind readers tell apart; markers carry the same
+distinction, so that figures survive greyscale.
+"""
+
+import contextlib
+import io
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from recall_bench.errors import UserError
+from recall_bench.store.files import explained, write_file
+
+Paths: TypeAlias = str | Path | Iterable[str | Path]
+
+
+class Style(NamedTuple):
+    """How an architecture looks in every figure."""
+
+    color: str
+    marker: str
+
+
+STYLES = {
+    "based": Style("#D55E00", "o"),
+    "taylor-attention": Style("#E69F00", "D"),
+    "sliding-window": Style("#56B4E9", "s"),
+    "attention": Style("#000000", "*"),
+    "short-conv": Style("#F0E442", "v"),
+    "mamba": Style("#0072B2", "^"),
+    "h3": Style("#CC79A7", "P"),
+    "rwkv": Style("#009E73", "X"),
+}
+WINDOW_DASH: dict[str, Any] = {
+    "color": "0.25",
+    "linestyle": "none",
+    "marker": "_",
+    "markersize": 10,
+    "markeredgewidth": 1.0,
+}
+"""What a stack of windows can reach."""
+OTHER_COLORS = ("#CC79A7", "#009E73", "#0072B2", "#E69F00", "#56B4E9", "#D55E00")
+OTHER_MARKERS = ("h", "d", "<", ">", "p", "8")
+MARKER_SCALE = {"*": 1.5, "D": 0.85, "d": 1.15, "p": 1.15, "h": 1.15, "P": 1.1, "X": 1.1}
+
+RC: dict[str, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 8,
+    "axes.labelsize": 8,
+    "axes.titlesize": 9,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.minor.width": 0.4,
+    "legend.frameon": False,
+    "pdf.fonttype": 42,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "recall-bench",
+}
+METADATA: dict[str, dict[str, Any]] = {
+    ".png": {"Software": None},
+    ".svg": {"Date": None},
+    ".pdf": {"CreationDate": None},
+}
+
+
+def styles_of(architectures: Iterable[str]) -> dict[str, Style]:
+    """A style for each architecture, no two alike.
+
+    Built-in architectures have a fixed one. The name of any other picks a colour and a marker; one
+    that is taken within the figure gives way to the next free one.
+    """
+    names = sorted(set(architectures))
+    found = {name: STYLES[name] for name in names if name in STYLES}
+    for name in names:
+        if name not in found:
+            start = zlib.crc32(name.encode())
+            colors, markers = zip(*found.values(), strict=True) if found else ((), ())
+            color = _free(OTHER_COLORS, start, colors)
+            found[name] = Style(color, _free(OTHER_MARKERS, start // 7, markers))
+    return found
+
+
+def _free(choices: tuple[str, ...], start: int, taken: tuple[str, ...]) -> str:
+    """The first choice after ``start`` in the ring that is taken least often."""
+    ring = [choices[(start + offset) % len(choices)] for offset in range(len(choices))]
+    return min(ring, key=taken.count)
+
+
+def mean_marker(style: Style, width: float, highlighted: bool = False) -> dict[str, Any]:
+    """Line properties of a point's mean, in a figure of ``width`` inches."""
+    size = (5.0 if width < 5 else 6.0) * MARKER_SCALE.get(style.marker, 1.0)
+    pale = style.color == STYLES["short-conv"].color
+    return {
+        "color": style.color,
+        "marker": style.marker,
+        "markersize": size * (1.25 if highlighted else 1.0),
+        "markeredgecolor": "black" if highlighted else "0.4" if pale else "white",
+        "markeredgewidth": 1.1 if highlighted else 0.5,
+    }
+
+
+@contextlib.contextmanager
+def print_style() -> Iterator[None]:
+    """Our settings on top of matplotlib's own, whatever the user's configuration says."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        for name, value in RC.items():
+            matplotlib.rcParams[name] = value  # type: ignore[index]
+        yield
+
+
+def new_figure(width: float, height: float, title: str | None) -> tuple[Figure, Axes]:
+    """One pair of axes on a canvas that needs no display; sizes in inches."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    if title:
+        axes.set_title(title, loc="left")
+    return figure, axes
+
+
+def memory_axis(axes: Axes, low: float, high: float) -> None:
+    """A logarithmic axis of bytes, labelled as people say them."""
+    axes.set_xscale("log")
+    axes.set_xlim(low, high)
+    labelled = (1, 2, 5) if high < 50 * low else (1,)
+    axes.xaxis.set_major_locator(LogLocator(subs=labelled, numticks=20))
+    axes.xaxis.set_minor_locator(LogLocator(subs=range(2, 10), numticks=99))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: bytes_text(x)))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel("memory carried per sequence (state bytes)")
+
+
+def recall_axis(axes: Axes) -> None:
+    """An axis from 0 to 1 with room for markers at both ends."""
+    axes.set_ylim(-0.02, 1.04)
+    axes.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1])
+    axes.set_ylabel("recall (test accuracy)")
+
+
+def bytes_text(count: float) -> str:
+    """12500 -> '12.5 kB': decimal units, three digits."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 999.5 or unit == "GB":
+            break
+        count /= 1000
+    return f"{count:.3g} {unit}"
+
+
+def legend_outside(figure: Figure, handles: list[Any]) -> None:
+    """A legend beside a wide plot; below a narrow one, which grows by the legend's height."""
+    if figure.get_figwidth() >= 5:
+        figure.legend(handles=handles, loc="outside right upper")
+        return
+    columns = 1 if max(len(handle.get_label()) for handle in handles) > 26 else 2
+    legend = figure.legend(handles=handles, loc="outside lower center", ncols=columns)
+    added = legend.get_window_extent().height / figure.dpi
+    figure.set_figheight(figure.get_figheight() + added)
+
+
+def save(figure: Figure, path: Paths | None) -> None:
+    """Write a figure to one path or several, whole or not at all: PNG at 300 dpi, SVG, or PDF.
+
+    SVG keeps text as text; the same figure gives the same bytes. Raises `UserError` for another
+    suffix.
+    """
+    files = [Path(file) for file in ([path] if isinstance(path, str | Path) else path or [])]
+    for file in files:
+        if file.suffix.lower() not in METADATA:
+            raise UserError(
+                f"{file}: unknown suffix {file.suffix!r}. Expected one of {', '.join(METADATA)}."
+            )
+    for file in files:
+        suffix, buffer = file.suffix.lower(), io.BytesIO()
+        with print_style():
+            figure.savefig(buffer, format=suffix[1:], dpi=300, metadata=METADATA[suffix])
+        with explained(file):
+            file.parent.mkdir(parents=True, exist_ok=True)
+        write_file(file, buffer.getvalue())

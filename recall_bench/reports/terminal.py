@@ -1,0 +1,79 @@
+"""The points of a store as tables to read in a terminal."""
+
+import json
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import pandas as pd
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from recall_bench.frontier.ceilings import with_ceiling
+from recall_bench.frontier.experiments import distinctions, varying
+from recall_bench.frontier.points import as_points, frontier, mean_of_segments
+
+LEGEND = "★ on the frontier · recall on test, at the learning rate best on validation"
+EXACT = "exact: answers of several tokens with every token right"
+
+
+def points_tables(data: pd.DataFrame) -> Group:
+    """Runs or points -> a table for every experiment, since only its points compare."""
+    points = with_ceiling(as_points(data))
+    experiments = [group for _, group in points.groupby("experiment")]
+    told = distinctions(points) if len(experiments) > 1 else {}
+    parts: list[Table | Text] = []
+    for group in experiments:
+        name, task = group.iloc[0][["experiment", "task"]]
+        if told:
+            parts.append(Text(f"Experiment {name}: {task} {told[name]}".strip(), "italic"))
+        parts += [_table(group), Text()]
+    said = [LEGEND, *[EXACT] * any(_tells_exact(group) for group in experiments)]
+    return Group(*parts, *map(Text, said))
+
+
+def _table(points: pd.DataFrame) -> Table:
+    """One row a point, by state size; a star marks those on the frontier."""
+    points = points.sort_values(["state_bytes", "architecture", "knobs"])
+    best = {run for runs in frontier(points)["run_ids"] for run in runs}
+    table = Table(box=None, pad_edge=False)
+    table.add_column("")
+    table.add_column("point", overflow="fold")
+    limited = bool((points["recall_ceiling"] < 0.9995).any())
+    spans = _tells_exact(points)
+    headings = ["bytes", "recall", *["exact"] * spans, "95% interval", "seeds", "rate"]
+    for heading in (*headings, *["limit"] * limited):
+        table.add_column(heading, justify="right", no_wrap=True)
+    names = {name: varying(family["knobs"]) for name, family in points.groupby("architecture")}
+    for row in points.to_dict("records"):
+        low, high = row["test_accuracy_low"], row["test_accuracy_high"]
+        cells = [
+            "★" if best.issuperset(row["run_ids"]) else "",
+            _name(row, names[row["architecture"]]),
+            _number(row["state_bytes"], ",.0f"),
+            _number(row["test_accuracy"], ".3f"),
+            *[_number(mean_of_segments(row["segments"], "exact_match"), ".3f")] * spans,
+            "" if pd.isna(low) else f"{low:.3f}–{high:.3f}",  # noqa: RUF001
+            str(row["seeds"]),
+            f"{row['learning_rate']:g}" if row["learning_rate"] else "-",
+        ]
+        table.add_row(*cells, *[_number(row["recall_ceiling"], ".3f")] * limited)
+    return table
+
+
+def _name(row: Mapping[Any, Any], names: Collection[str]) -> str:
+    """The architecture, and its knobs of these names: those that vary between its points."""
+    knobs = json.loads(row["knobs"])
+    told = [f"{name}={value}" for name, value in knobs.items() if name in names]
+    return " ".join([row["architecture"], *told])
+
+
+def _tells_exact(points: pd.DataFrame) -> bool:
+    """Whether exact match differs from recall anywhere."""
+    exact = [mean_of_segments(text, "exact_match") for text in points["segments"]]
+    recall = points["test_accuracy"]
+    return any(e is not None and abs(e - r) > 5e-4 for e, r in zip(exact, recall, strict=True))
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if pd.isna(value) else format(value, form)

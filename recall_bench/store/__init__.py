@@ -1,0 +1,6 @@
+"""What runs leave behind: one directory a run, whose record is written last."""
+
+from recall_bench.store.record import Record
+from recall_bench.store.runs import ResultStore, export, load, restore
+
+__all__ = ["Record", "ResultStore", "export", "load", "restore"]

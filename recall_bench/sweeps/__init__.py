@@ -1,0 +1,1 @@
+"""Many runs: what to run, and the processes that carry it out."""

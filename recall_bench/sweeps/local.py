@@ -1,0 +1,265 @@
+"""Carries runs out: worker processes on this machine, each of which does one run after another."""
+
+import collections
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from multiprocessing import Pipe
+from multiprocessing.connection import wait
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from recall_bench.config import RunConfig
+from recall_bench.errors import UserError
+from recall_bench.store.record import now
+from recall_bench.store.runs import ResultStore
+from recall_bench.sweeps.gpu_sharing import RUNS_PER_GPU, can_share, shared_gpu
+from recall_bench.sweeps.worker import Broken, Ended, Event, Order, Setup, Skipped, Warned, failed
+
+DEATHS = 2
+"""How often the process of a run may die, in one sweep, before the run counts as failed."""
+
+
+KEEP_FREED_MEMORY = {
+    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
+}
+"""Has glibc reuse the memory of a freed tensor; else it is fetched page by page in every step."""
+
+
+class LocalExecutor:
+    """A pool of worker processes, each with its share of the cores; a context manager.
+
+    ``processes`` defaults to a few for each GPU where they can share it and one where they cannot,
+    and to one a core where there is no GPU or the device is the CPU, or a few more for a number of
+    runs that would leave cores idle at the end; ``threads`` to the cores that there are for each.
+    ``train`` names a function like `recall_bench.training.train`, as "module:function"; its module
+    also has the `Interrupted` that the function raises once ``stop`` says so. ``keep_weights``
+    leaves the weights of finished runs in the store.
+    """
+
+    def __init__(
+        self,
+        processes: int | None = None,
+        device: str = "auto",
+        threads: int | None = None,
+        *,
+        plugins: Sequence[str | Path] = (),
+        train: str = "recall_bench.training.loop:train",
+        keep_weights: bool = False,
+    ):
+        gpus = _gpus(device)
+        self.processes = processes or gpus * (RUNS_PER_GPU if can_share() else 1) or cores()
+        self._by_cores = not (processes or gpus)
+        self._sharing = shared_gpu if 0 < gpus < self.processes and can_share() else None
+        self._entered = contextlib.ExitStack()
+        self._variables: dict[str, str] = {}
+        self.device = device
+        self.threads = threads or max(1, cores() // self.processes)
+        self._plugins = tuple(str(Path(plugin).absolute()) for plugin in plugins)
+        self._train = train
+        self._keep_weights = keep_weights
+        self._workers: list[_Process] = []
+        self._deaths: collections.Counter[str] = collections.Counter()
+
+    def __enter__(self) -> Self:
+        if self._sharing:
+            self._variables = self._entered.enter_context(self._sharing())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        with self._entered:
+            self.close()
+
+    def share_out(self, runs: int) -> int:
+        """Settle how many processes do so many runs, unless that was given; returns it."""
+        if self._by_cores:
+            self.processes = at_a_time(runs, cores())
+        return self.processes
+
+    def run(
+        self, configs: Sequence[RunConfig], store: ResultStore, retry_failed: bool = False
+    ) -> Iterator[Event]:
+        """Do the runs, and yield what happens until each of them has `Ended` or been `Skipped`.
+
+        A run whose process dies is continued by a fresh one; the second time it is recorded as
+        failed. Raises `UserError` where a plugin does not load or the store cannot be written.
+        """
+        waiting = collections.deque(configs)
+        while True:
+            self._assign(waiting, store, retry_failed)
+            busy = [worker for worker in self._workers if worker.run is not None]
+            if not busy:
+                return
+            ready = wait([worker.connection for worker in busy])
+            for worker in [worker for worker in busy if worker.connection in ready]:
+                try:
+                    event = worker.receive()
+                except (EOFError, OSError):
+                    yield from self._bury(worker, waiting, store)
+                    continue
+                if isinstance(event, Broken):
+                    raise (UserError if event.by_user else RuntimeError)(event.message)
+                if isinstance(event, Ended | Skipped):
+                    worker.run = None
+                yield event
+
+    def close(self) -> None:
+        """Stop the workers once they have written their checkpoints and released their claims.
+
+        `KeyboardInterrupt` while that lasts ends them at once.
+        """
+        try:
+            for worker in self._workers:
+                worker.send(None)
+            for worker in self._workers:
+                worker.drain()
+        finally:
+            for worker in self._workers:
+                worker.end()
+            self._workers.clear()
+
+    def _assign(
+        self, waiting: collections.deque[RunConfig], store: ResultStore, retry_failed: bool
+    ) -> None:
+        """Give a run to every worker that is idle or still to be started."""
+        idle = [worker for worker in self._workers if worker.run is None]
+        while waiting and (idle or len(self._workers) < self.processes):
+            worker = idle.pop() if idle else self._start(store)
+            worker.take(waiting.popleft(), retry_failed)
+
+    def _start(self, store: ResultStore) -> "_Process":
+        taken = {worker.index for worker in self._workers}
+        index = next(number for number in range(self.processes) if number not in taken)
+        worker = _Process(index, self.threads, self._variables)
+        self._workers.append(worker)
+        path = str(store.path.absolute())
+        worker.send(Setup(index, path, self.device, self._train, self._plugins, self._keep_weights))
+        return worker
+
+    def _bury(
+        self, worker: "_Process", waiting: collections.deque[RunConfig], store: ResultStore
+    ) -> Iterator[Event]:
+        """Account for a worker that died while it had a run."""
+        self._workers.remove(worker)
+        config, cause = worker.run, worker.end()
+        assert config is not None
+        self._deaths[config.run_id] += 1
+        if self._deaths[config.run_id] < DEATHS:
+            waiting.appendleft(config)
+            yield Warned(config.run_id, f"The process {cause} A fresh one continues the run.")
+            return
+        if not worker.heard:
+            raise RuntimeError(f"Worker processes do not start: one {cause}")
+        claim = store.claim(config)
+        if claim is None:
+            yield Skipped(config.run_id)
+            return
+        with claim:
+            record = failed(config, now(), f"its process died {DEATHS} times: it {cause}")
+            store.write(record)
+        yield Ended(config.run_id, record)
+
+
+class _Process:
+    """A worker process as its parent sees it."""
+
+    def __init__(self, index: int, threads: int, variables: Mapping[str, str]):
+        self.index = index
+        self.run: RunConfig | None = None
+        self.heard = False
+        self.connection, theirs = Pipe()
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115, closed by end()
+        count = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+        path = {"PYTHONPATH": os.pathsep.join(entry or os.getcwd() for entry in sys.path)}
+        command = f"from recall_bench.sweeps.worker import main; main({theirs.fileno()})"
+        # Ctrl-C reaches every process of the terminal; the workers leave it to their parent.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-c", command],
+                env={**KEEP_FREED_MEMORY, **os.environ, **count, **path, **variables},
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=self._output,
+                stderr=self._output,
+            )
+        finally:
+            theirs.close()
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def send(self, message: Setup | Order | None) -> None:
+        """Send a message; where the process is gone, reading from it will say so."""
+        with contextlib.suppress(OSError):
+            self.connection.send(message)
+
+    def receive(self) -> Event | Broken:
+        """What the process says next; raises `EOFError` or `OSError` once it is gone."""
+        event: Event | Broken = self.connection.recv()
+        self.heard = True
+        return event
+
+    def take(self, config: RunConfig, retry_failed: bool) -> None:
+        """Hand a run over."""
+        self.run = config
+        self.send(Order(config.model_dump_json(), retry_failed))
+
+    def drain(self) -> None:
+        """Wait for the process to end; what it still says is of no interest."""
+        with contextlib.suppress(OSError):
+            while os.read(self.connection.fileno(), 1 << 16):
+                pass
+
+    def end(self) -> str:
+        """Make sure that the process is gone; says how it went, and what it printed last."""
+        self.connection.close()
+        try:
+            code = self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            code = self._process.wait()
+        with self._output as output:
+            output.seek(0)
+            printed = output.read()[-2000:].decode(errors="replace").strip()
+        how = f"got {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        return f"{how}.\n{printed}".strip()
+
+
+def cores() -> int:
+    """How many processor cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def at_a_time(runs: int, cores: int) -> int:
+    """How many of so many equally long runs to do at once, so that the last ends soonest.
+
+    One a core, or up to half as many more where the last few would leave cores idle: three runs on
+    two cores take a run's time and a half at once, and twice a run's time otherwise.
+    """
+
+    def duration(processes: int) -> float:
+        whole, rest = divmod(runs, processes)
+        return whole * processes / cores + (max(rest / cores, 1) if rest else 0)
+
+    return min(range(cores, cores + cores // 2 + 1), key=duration)
+
+
+def _gpus(device: str) -> int:
+    """How many GPUs the device names; "auto" and "cuda" stand for all that there are."""
+    if device == "cpu":
+        return 0
+    import torch
+
+    return min(torch.cuda.device_count(), 1 if ":" in device else sys.maxsize)

@@ -1,0 +1,237 @@
+"""What a sweep looks like while it goes on: a live table, or plain lines without a terminal."""
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from recall_bench.config import Component, RunConfig
+from recall_bench.store.record import Record
+from recall_bench.sweeps.worker import Ended, Event, Progressed, Skipped, Started, Warned
+
+
+class Board:
+    """Where every run of a sweep stands."""
+
+    def __init__(self, configs: Sequence[RunConfig], processes: int = 1):
+        self.configs = {config.run_id: config for config in configs}
+        self.processes = processes
+        self.records: dict[str, Record] = {}
+        self.running: dict[str, Any] = {}
+        """The last `recall_bench.training.loop.Progress` of a run, None before the first."""
+        self.elsewhere: dict[str, None] = {}
+        """Runs that another process has, in the order in which they were found."""
+        self.points = _points(configs)
+        self.several = {
+            "task": len({config.task.name for config in configs}) > 1,
+            "decay": len({config.training.weight_decay for config in configs}) > 1,
+        }
+        self.begin()
+
+    def begin(self) -> None:
+        """Start the clock: what ends from now on counts for the time that is left."""
+        self._began = time.monotonic()
+        self._seconds: list[float] = []
+
+    def apply(self, event: Event) -> None:
+        """Take note of an event."""
+        run_id = event.run_id
+        match event:
+            case Started():
+                self.elsewhere.pop(run_id, None)
+                self.running[run_id] = None
+            case Progressed(progress=progress):
+                self.running[run_id] = progress
+            case Skipped():
+                self.running.pop(run_id, None)
+                self.elsewhere[run_id] = None
+            case Ended(record=record):
+                self.running.pop(run_id, None)
+                self.elsewhere.pop(run_id, None)
+                self.records[run_id] = record
+                if record.timing:
+                    self._seconds.append(record.timing.wall_seconds)
+
+    def elapsed(self) -> float:
+        """Seconds since the sweep began."""
+        return time.monotonic() - self._began
+
+    def remaining(self) -> float | None:
+        """Seconds that are left by what the runs so far took; None before anything is known."""
+        known = [p for p in list(self.running.values()) if p and p.step]
+        whole = [progress.seconds * progress.steps / progress.step for progress in known]
+        samples = self._seconds or whole
+        if not samples:
+            return None
+        usual = sum(samples) / len(samples)
+        left = [max(usual, progress.seconds) - progress.seconds for progress in known]
+        undone = len(self.configs) - len(self.records)
+        total = sum(left) + (undone - len(known)) * usual
+        return total / max(1, min(self.processes, undone))
+
+    def name(self, run_id: str) -> str:
+        """A run in words: point, learning rate, seed; task and weight decay where they vary."""
+        config = self.configs[run_id]
+        task = f"{config.task.name}: " if self.several["task"] else ""
+        decay = f" wd={config.training.weight_decay:g}" if self.several["decay"] else ""
+        point = self.points[config.architecture.model_dump_json()]
+        rate = f"{config.training.learning_rate:g}"
+        return f"{task}{point} lr={rate}{decay} seed={config.seed}"
+
+    def best(self) -> list[tuple[str, int, int, Record | None]]:
+        """For every point: its name, runs done, all runs, and the run best in validation.
+
+        Of several tasks none is the best.
+        """
+        rows = []
+        for key, name in self.points.items():
+            runs = [r for r, c in self.configs.items() if c.architecture.model_dump_json() == key]
+            records = [self.records[run] for run in runs if run in self.records]
+            scored = [record for record in records if record.validation_accuracy is not None]
+            best = max(scored, key=lambda r: r.validation_accuracy or 0.0, default=None)
+            best = None if self.several["task"] else best
+            rows.append((name, len(records), len(runs), best))
+        return rows
+
+
+class View:
+    """Shows nothing: what a sweep reports to, and the base of what does show it."""
+
+    @contextlib.contextmanager
+    def showing(self, board: Board) -> Iterator[None]:
+        """Show ``board`` for the length of the block."""
+        self.board = board
+        yield
+
+    def show(self, event: Event) -> None:
+        """Something happened; the board knows it already."""
+
+    def note(self, message: str) -> None:
+        """Tell the user something in between."""
+
+
+class PlainView(View):
+    """One line for every run that ends, and notes on standard error."""
+
+    def show(self, event: Event) -> None:
+        if isinstance(event, Ended):
+            done, total = len(self.board.records), len(self.board.configs)
+            name = self.board.name(event.run_id)
+            print(f"[{done}/{total}] {name}: {outcome(event.record)}", flush=True)
+        elif isinstance(event, Warned):
+            self.note(f"{self.board.name(event.run_id)}: {event.message}")
+
+    def note(self, message: str) -> None:
+        print(message, file=sys.stderr, flush=True)
+
+
+class LiveView(View):
+    """A table in the terminal that is kept up to date."""
+
+    def __init__(self, console: Console):
+        self.console = console
+
+    @contextlib.contextmanager
+    def showing(self, board: Board) -> Iterator[None]:
+        self.board = board
+        render = lambda: table(board)  # noqa: E731
+        with Live(console=self.console, get_renderable=render, refresh_per_second=4):
+            yield
+
+    def show(self, event: Event) -> None:
+        if isinstance(event, Ended) and event.record.status != "finished":
+            self.note(f"{self.board.name(event.run_id)}: {outcome(event.record)}")
+        elif isinstance(event, Warned):
+            self.note(f"{self.board.name(event.run_id)}: {event.message}")
+
+    def note(self, message: str) -> None:
+        self.console.print(message, markup=False, highlight=False)
+
+
+def default_view() -> View:
+    """A live table where standard output is a terminal, plain lines elsewhere."""
+    console = Console(highlight=False)
+    live = console.is_terminal and not console.is_dumb_terminal
+    return LiveView(console) if live else PlainView()
+
+
+def outcome(record: Record) -> str:
+    """How a run ended, in one line."""
+    if record.status != "finished":
+        return f"{record.status}, {(record.reason or '').partition(chr(10))[0]}"
+    took = f", {record.timing.wall_seconds:.1f} s" if record.timing else ""
+    scores = _score(record.validation_accuracy), _score(record.test_accuracy)
+    return f"validation {scores[0]}, test {scores[1]}{took}"
+
+
+def table(board: Board) -> RenderableType:
+    """The board as it is drawn in a terminal."""
+    records = list(board.records.values())
+    counts = {
+        "done": len(records),
+        "running": len(board.running),
+        "running elsewhere": len(board.elsewhere),
+        "diverged": sum(record.status == "diverged" for record in records),
+        "failed": sum(record.status == "failed" for record in records),
+    }
+    parts = [f"{count} {what}" for what, count in counts.items() if count or what == "done"]
+    parts[0] = f"{len(records)} of {len(board.configs)} runs done"
+    parts.append(f"{_clock(board.elapsed())} elapsed")
+    left = board.remaining()
+    if left and len(records) < len(board.configs):
+        parts.append(f"about {_clock(left)} left")
+
+    points = Table(box=None, pad_edge=False)
+    points.add_column("point")
+    for heading in ("runs", "validation", "test", "learning rate"):
+        points.add_column(heading, justify="right")
+    for name, done, total, best in board.best():
+        rate = f"{best.config['training']['learning_rate']:g}" if best else ""
+        scores = (best.validation_accuracy, best.test_accuracy) if best else (None, None)
+        points.add_row(name, f"{done}/{total}", *map(_score, scores), rate)
+
+    running = Table(box=None, pad_edge=False, show_header=False)
+    for run_id, progress in list(board.running.items()):
+        where = f"epoch {progress.epoch + 1} of {progress.epochs}" if progress else "starting"
+        accuracy = progress.validation_accuracy if progress else None
+        running.add_row(board.name(run_id), where, f"validation {_score(accuracy)}")
+    for run_id in list(board.elsewhere):
+        running.add_row(board.name(run_id), "running elsewhere", "")
+
+    return Group(Text(" · ".join(parts)), running, points)
+
+
+def label(component: Component, knobs: Sequence[str] | None = None) -> str:
+    """A component in words: ``based feature_dim=16 window=64``, all knobs unless told which."""
+    shown = type(component).model_fields if knobs is None else knobs
+    return " ".join([component.name, *(f"{knob}={getattr(component, knob)}" for knob in shown)])
+
+
+def _points(configs: Sequence[RunConfig]) -> dict[str, str]:
+    """Names of the architecture points by their JSON; knobs that never vary are left out."""
+    found = {config.architecture.model_dump_json(): config.architecture for config in configs}
+    names = {}
+    for key, point in found.items():
+        family = [other for other in found.values() if other.name == point.name]
+        varying = [
+            knob
+            for knob in type(point).model_fields
+            if len({str(getattr(other, knob)) for other in family}) > 1
+        ]
+        names[key] = label(point, varying)
+    return names
+
+
+def _score(accuracy: float | None) -> str:
+    return "-" if accuracy is None else f"{accuracy:.3f}"
+
+
+def _clock(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))

@@ -1,0 +1,223 @@
+"""One worker process: claims runs, trains them, writes their records, and reports to its parent.
+
+It lives for many runs, so that torch is imported once. When its parent is gone it exits at once;
+what it was doing is continued from the last checkpoint by whoever comes next.
+"""
+
+import contextlib
+import errno
+import importlib
+import os
+import queue
+import sys
+import threading
+import traceback
+import warnings
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from types import ModuleType
+from typing import Any
+
+from recall_bench import registry
+from recall_bench.config import RunConfig
+from recall_bench.errors import DeviceLost, UserError
+from recall_bench.store.claims import Claim
+from recall_bench.store.files import explained
+from recall_bench.store.record import Record, now
+from recall_bench.store.runs import ResultStore
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a worker is told first."""
+
+    index: int
+    store: str
+    device: str
+    train: str
+    plugins: tuple[str, ...]
+    keep_weights: bool = False
+
+
+@dataclass(frozen=True)
+class Order:
+    """One run to do; the configuration as JSON, for it may need a plugin to be read."""
+
+    config: str
+    retry_failed: bool
+
+
+@dataclass(frozen=True)
+class Started:
+    """A worker claimed the run and trains it."""
+
+    run_id: str
+
+
+@dataclass(frozen=True)
+class Progressed:
+    """A run advanced; ``progress`` is a `recall_bench.training.loop.Progress`."""
+
+    run_id: str
+    progress: Any
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The record of the run is in the store."""
+
+    run_id: str
+    record: Record
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """The run was left alone: it is finished, or another process has it."""
+
+    run_id: str
+
+
+@dataclass(frozen=True)
+class Warned:
+    """Something about a run that the user may want to know."""
+
+    run_id: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Broken:
+    """The worker cannot go on, whatever the run."""
+
+    message: str
+    by_user: bool
+
+
+Event = Started | Progressed | Ended | Skipped | Warned
+
+
+def main(descriptor: int) -> None:
+    """Work for the parent at the other end of a socket; the entry point of the process."""
+    _Worker(Connection(descriptor)).work()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # at once: torch takes a second to take itself apart
+
+
+class _Worker:
+    def __init__(self, parent: Connection):
+        self.parent = parent
+        self.setup: Setup = parent.recv()
+        self.store = ResultStore(self.setup.store)
+        self.orders: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
+        self.stopping = threading.Event()
+        self.run_id = ""
+        self.sending = threading.Lock()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        """Take orders; None asks to stop. Ends the process when the parent has."""
+        try:
+            while True:
+                order = self.parent.recv()
+                if order is None:
+                    self.stopping.set()
+                self.orders.put(order)
+        finally:
+            os._exit(1)
+
+    def send(self, event: Event | Broken) -> None:
+        with self.sending, contextlib.suppress(OSError):
+            self.parent.send(event)
+
+    def work(self) -> None:
+        try:
+            self._prepare()
+            while (order := self.orders.get()) is not None and not self.stopping.is_set():
+                self.send(self._do(order))
+        except UserError as error:
+            self.send(Broken(str(error), by_user=True))
+        except Exception:
+            self.send(Broken(traceback.format_exc(), by_user=False))
+
+    def _prepare(self) -> None:
+        warnings.showwarning = lambda message, *_, **__: self.send(
+            Warned(self.run_id, str(message))
+        )
+        for plugin in self.setup.plugins:
+            registry.load_plugin(plugin)
+        name, _, self.function = self.setup.train.partition(":")
+        self.training: ModuleType = importlib.import_module(name)
+        self.device = _device(self.setup.device, self.setup.index)
+
+    def _do(self, order: Order) -> Event:
+        config = RunConfig.model_validate_json(order.config)
+        self.run_id = config.run_id
+        claim = self.store.claim(config, order.retry_failed)
+        if claim is None:
+            return Skipped(config.run_id)
+        with claim:
+            self.send(Started(config.run_id))
+            record = self._train(config, claim)
+            if record is None or claim.lost:
+                return Skipped(config.run_id)
+            self.store.write(record)
+        return Ended(config.run_id, record)
+
+    def _train(self, config: RunConfig, claim: Claim) -> Record | None:
+        """The record of a run, failed ones included; None where it was interrupted.
+
+        Ends the process where it has lost its GPU: a fresh one continues the run.
+        """
+        started = now()
+        directory = self.store.directory(config.run_id)
+        try:
+            record: Record = getattr(self.training, self.function)(
+                config,
+                directory=directory,
+                device=self.device,
+                on_progress=lambda progress: self.send(Progressed(config.run_id, progress)),
+                stop=lambda: self.stopping.is_set() or claim.lost,
+                **({"keep": True} if self.setup.keep_weights else {}),
+            )
+            return record
+        except (self.training.Interrupted, KeyboardInterrupt):
+            return None
+        except DeviceLost as error:
+            sys.exit(f"The GPU failed. {describe(error)}")
+        except UserError:
+            raise  # no fault of the run: the device, the precision on it, or the store
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                with explained(directory):
+                    raise
+            return failed(config, started, describe(error))
+
+
+def failed(config: RunConfig, started: str, reason: str) -> Record:
+    """The record of a run that could not be carried through."""
+    return Record(
+        run_id=config.run_id,
+        status="failed",
+        reason=reason,
+        config=config.model_dump(mode="json"),
+        versions=config.versions,
+        started=started,
+        finished=now(),
+    )
+
+
+def describe(error: BaseException) -> str:
+    """Type and message of an error, and the last lines of where it happened."""
+    where = "".join(traceback.format_tb(error.__traceback__)[-3:]).rstrip()
+    return f"{type(error).__name__}: {error}\n{where}"
+
+
+def _device(name: str, index: int) -> str:
+    """The device of worker number ``index``: several GPUs are shared out among the workers."""
+    if name not in ("auto", "cuda"):
+        return name
+    import torch
+
+    count = torch.cuda.device_count()
+    return f"cuda:{index % count}" if count else name

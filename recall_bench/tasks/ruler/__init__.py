@@ -1,0 +1,1 @@
+"""Needles, variables and counts, after RULER (2404.06654)."""

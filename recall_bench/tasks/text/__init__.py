@@ -1,0 +1,1 @@
+"""Documents, questions and plain text."""

@@ -1,0 +1,105 @@
+"""What a model says where something is asked: its loss there, and which answers are right.
+
+Everything here stays on the device and waits for nothing.
+
+Shapes: B batch, L length, Q queries an example, N examples, D width, V vocabulary.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from recall_bench.kernels.labelled_cross_entropy import labelled_cross_entropy, labelled_losses
+from recall_bench.model.backbone import Model
+from recall_bench.tasks import IGNORE
+from recall_bench.training.batches import Batch, SegmentData
+
+GRAPH_BATCHES = 512
+"""Batches of a split that one CUDA graph may hold; longer splits are scored without."""
+
+
+def query_logits(model: Model, inputs: Tensor, positions: Tensor) -> Tensor:
+    """Logits (B, Q, V) at the queries alone: tokens (B, L), positions (B, Q)."""
+    if model.sequence_readout is not None:
+        logits: Tensor = model.sequence_readout(model(inputs)[:, -1], positions)
+        return logits
+    return model.logits(model(inputs, positions))
+
+
+def query_loss(model: Model, batch: Batch) -> Tensor:
+    """Mean cross-entropy over the queries of a batch, nats; no logits where a kernel can do."""
+    targets = batch.targets.flatten()
+    if model.sequence_readout is not None:
+        logits = query_logits(model, batch.inputs, batch.positions).flatten(0, 1).float()
+        return F.cross_entropy(logits, targets, ignore_index=IGNORE)
+    hidden = model(batch.inputs, batch.positions, batch.order).flatten(0, 1)  # (B Q, D)
+    return labelled_cross_entropy(hidden, model.embedding.weight, targets)
+
+
+def query_answers(model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of each query, zero where nothing is asked, and whether it is right: (B, Q)."""
+    targets = batch.targets.flatten()
+    if model.sequence_readout is not None:
+        logits = query_logits(model, batch.inputs, batch.positions).flatten(0, 1).float()
+        losses = F.cross_entropy(logits, targets, ignore_index=IGNORE, reduction="none")
+        correct = logits.argmax(-1) == targets
+    else:
+        hidden = model(batch.inputs, batch.positions).flatten(0, 1)
+        losses, correct = labelled_losses(hidden, model.embedding.weight, targets)
+    return losses.view_as(batch.targets), correct.view_as(batch.targets)
+
+
+Scores = list[tuple[Tensor, Tensor]]
+"""For each segment: which queries are answered correctly, bool (N, Q), and their losses, (N, Q)."""
+
+
+@torch.no_grad()
+def score(model: Model, data: Sequence[SegmentData], batch_size: int) -> Scores:
+    """Score a model on every segment of a split, without gradients or dropout."""
+    was_training = model.training
+    model.eval()
+    scores = []
+    for part in data:
+        batches = [
+            query_answers(model, part.batch(start, batch_size))
+            for start in range(0, len(part.inputs), batch_size)
+        ]
+        losses, correct = (torch.cat(columns) for columns in zip(*batches, strict=True))
+        scores.append((correct, losses))
+    model.train(was_training)
+    return scores
+
+
+def make_scorer(
+    model: Model, data: Sequence[SegmentData], batch_size: int, graph: bool
+) -> Callable[[], Scores]:
+    """`score` as a function of the model's current weights, from a CUDA graph if asked for.
+
+    With a graph, the tensors returned are overwritten by the next call.
+    """
+
+    def eager() -> Scores:
+        return score(model, data, batch_size)
+
+    batches = sum(-(-len(part.inputs) // batch_size) for part in data)
+    if not graph or batches > GRAPH_BATCHES:
+        return eager
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        eager()
+    torch.cuda.current_stream().wait_stream(stream)
+    captured = torch.cuda.CUDAGraph()
+    try:
+        with torch.cuda.graph(captured, stream=stream):
+            scores = eager()
+    except RuntimeError:  # a mixer that waits for the device outside of training alone
+        return eager
+
+    def replay() -> Scores:
+        captured.replay()
+        return scores
+
+    return replay

@@ -1,0 +1,87 @@
+import pytest
+import torch
+
+from recall_bench.bench import kernels as bench
+from recall_bench.bench.kernels import markdown, plot, run, tables
+from recall_bench.bench.problems import Contender, Problem
+from recall_bench.errors import UserError
+
+
+@pytest.fixture
+def problem(monkeypatch):
+    monkeypatch.setattr(bench, "timed", lambda function, graph: (function(), 0.5)[1])
+
+    def build(*contenders):
+        x = torch.randn(8, 3)
+        return Problem("square", "(8,3)", [x], contenders, {"forward": 0.1}, [x], length=2048)
+
+    def prepare(*contenders):
+        made = build(*contenders)
+        return made._replace(proof=[[made.inputs[0]]])
+
+    return prepare
+
+
+def square(x):
+    return x * x
+
+
+def test_what_agrees_with_the_reference_is_timed(problem):
+    (row,) = run(problem(Contender("good", square, square)))
+    assert row["milliseconds"] == 0.5
+    assert row["reason"] is None
+
+
+@pytest.mark.parametrize(
+    ("broken", "reason"),
+    [
+        (lambda x: x * x * 1.001, "output 0"),
+        (lambda x: x * x.detach(), "gradient 0"),
+        (lambda x: x * x + torch.full_like(x, float("nan")), "output 0"),
+        (lambda x: x[:, 0], "does not run"),
+    ],
+)
+def test_the_speed_of_a_wrong_kernel_is_never_shown(problem, broken, reason):
+    (row,) = run(problem(Contender("bad", broken, square)))
+    assert row["milliseconds"] is None
+    assert reason in row["reason"]
+    record = {
+        "command": "recall-bench bench kernels",
+        "device": "a device",
+        "packages": {"torch": "2"},
+        "ceilings": {"bytes_per_second": 1e12, "operations_per_second": 1e15},
+        "rows": [row],
+    }
+    assert "0.5000" not in markdown(record)
+    (shown,) = tables([row])
+    assert shown.row_count == 1
+
+
+def test_training_shapes_have_a_table_of_their_own(problem):
+    both = problem(Contender("good", square, square))
+    rows = [*run(both), *run(both._replace(training=True))]
+    assert [shown.title for shown in tables(rows)] == ["Kernels", "Training shapes"]
+
+
+def test_single_products_are_asked_for_during_such_a_problem_only(problem):
+    before = torch.get_float32_matmul_precision()
+    seen = []
+
+    def watched(x):
+        seen.append(torch.get_float32_matmul_precision())
+        return x * x
+
+    run(problem(Contender("good", watched, square))._replace(tf32=True))
+    assert set(seen) == {"high"}
+    assert torch.get_float32_matmul_precision() == before
+
+
+def test_times_against_length_are_drawn(problem, tmp_path):
+    plot(run(problem(Contender("good", square, square))), tmp_path / "kernels.png")
+    assert (tmp_path / "kernels.png").stat().st_size > 1000
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is there")
+def test_benchmarking_without_a_gpu_is_a_user_error(tmp_path):
+    with pytest.raises(UserError, match="CUDA"):
+        bench.bench_kernels(tmp_path)
