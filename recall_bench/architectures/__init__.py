@@ -1,5 +1,21 @@
-"""One mixer or recipe a file; the contract is in `recall_bench.architectures.base`."""
+"""Mixers and the recipes that stack them, a folder a family; `recall_bench.architectures.base` has
+the contract of a mixer, `recall_bench.architectures.recipe` that of a recipe, which needs no torch.
+"""
 
-from recall_bench.architectures.base import Architecture, Mixer, State
+from typing import TYPE_CHECKING, Any
+
+from recall_bench.architectures.recipe import Architecture
+
+if TYPE_CHECKING:
+    from recall_bench.architectures.base import Mixer, State
 
 __all__ = ["Architecture", "Mixer", "State"]
+
+
+def __getattr__(name: str) -> Any:
+    """Mixers need torch, which whoever only reads recipes never waits for."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from recall_bench.architectures import base
+
+    return getattr(base, name)

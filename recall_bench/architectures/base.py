@@ -1,15 +1,11 @@
-"""The contract of a mixer, and the recipe that turns knobs into a stack of mixers."""
+"""The contract of a mixer."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, TypeAlias
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from recall_bench import registry
-from recall_bench.config import Component
-from recall_bench.errors import UserError
 from recall_bench.kernels.rows_at import rows_at
 
 State: TypeAlias = Mapping[str, Any]
@@ -78,43 +74,3 @@ def exempt_from_decay(*parameters: Tensor) -> None:
     """Mark parameters that the optimiser must not decay, such as rates and time scales."""
     for parameter in parameters:
         parameter._no_weight_decay = True  # type: ignore[attr-defined]
-
-
-class Architecture(Component):
-    """A named recipe: its fields are the knobs, `mixer` builds the layer it is named after.
-
-    ``layers`` names the mixers from the bottom up, joined by ``+``; ``self`` is this architecture's
-    own. Another name stands for that architecture's mixer, built with its defaults and the knobs
-    that both share by name.
-    """
-
-    d_model: int = Field(64, ge=1, le=65536, description="model width")
-    layers: str = Field("short-conv+self", description="mixers from the bottom up, joined by '+'")
-
-    def mixer(self) -> Mixer:
-        """A fresh mixer of this architecture's own kind, with random weights."""
-        raise NotImplementedError
-
-    def stack(self) -> list[tuple[str, Mixer]]:
-        """The layers from the bottom up: (architecture name, fresh mixer)."""
-        return [
-            (self.name if name == "self" else name, self._layer(name))
-            for name in self.layer_names()
-        ]
-
-    def layer_names(self) -> list[str]:
-        """The entries of ``layers``; raises `UserError` where one is empty."""
-        names = [name.strip() for name in self.layers.split("+")]
-        if not all(names):
-            raise UserError(
-                f"layers={self.layers!r} has an empty entry. Expected names joined by '+', "
-                f"such as 'short-conv+self'."
-            )
-        return names
-
-    def _layer(self, name: str) -> Mixer:
-        if name in ("self", self.name):
-            return self.mixer()
-        cls = registry.architectures.get(name)
-        shared = (cls.model_fields.keys() & type(self).model_fields.keys()) - {"layers"}
-        return cls(**{knob: getattr(self, knob) for knob in shared}).mixer()

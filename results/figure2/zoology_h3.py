@@ -9,7 +9,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from recall_bench import register_architecture
-from recall_bench.architectures.state_space.h3 import H3, H3Mixer
+from recall_bench.architectures.state_space.h3 import H3
+from recall_bench.architectures.state_space.h3_layer import H3Mixer
 
 
 class ZoologyMixer(H3Mixer):

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from recall_bench import register_architecture
-from recall_bench.architectures.state_space.mamba import Mamba, MambaMixer
+from recall_bench.architectures.state_space.mamba import Mamba
+from recall_bench.architectures.state_space.mamba_layer import MambaMixer
 
 
 class ZoologyMixer(MambaMixer):

@@ -9,7 +9,7 @@ from command_line import SMOKE, Command
 from recall_bench import registry
 from recall_bench.store.runs import ResultStore
 
-EXAMPLE = Path(__file__).parents[1] / "examples" / "decay_attention.py"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "decay_attention.py"
 
 MIXER = '''
 import torch

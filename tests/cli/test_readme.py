@@ -1,6 +1,6 @@
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def test_the_readme_quotes_the_example_as_it_is_and_it_is_short() -> None:

@@ -8,7 +8,7 @@ from recall_bench import registry
 from recall_bench.cli.task_pages import GOLDEN, golden, page
 from recall_bench.tasks import generate
 
-PAGE = Path(__file__).parents[1] / "docs" / "tasks.md"
+PAGE = Path(__file__).parents[2] / "docs" / "tasks.md"
 
 
 def test_the_page_is_current() -> None:

@@ -14,7 +14,7 @@ from sweep_training import toy_run
 
 from recall_bench.store.runs import ResultStore
 
-PROCESS = Path(__file__).with_name("sweep_process.py")
+PROCESS = Path(__file__).parents[1] / "sweep_process.py"
 TOY_RUNS, TOY_TRAIN = "sweep_training:toy_runs", "sweep_training:train"
 REAL_RUNS, REAL_TRAIN = "real_training:runs", "real_training:train"
 

@@ -32,7 +32,7 @@ from recall_bench.testing.answers import ANSWER_PROPERTIES
 from recall_bench.testing.mixers import MIXER_PROPERTIES
 from recall_bench.testing.tasks import TASK_PROPERTIES
 
-EXAMPLE = Path(__file__).parents[1] / "examples" / "decay_attention.py"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "decay_attention.py"
 SMALL = {"based": {"window": 8}, "sliding-window": {"window": 8}, "rwkv": {"head_dim": 16}}
 BUILTIN = ["based", "taylor-attention", "sliding-window", "attention", "short-conv"]
 BUILTIN += ["mamba", "h3", "rwkv"]

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from recall_bench.architectures.softmax.attention import AttentionMixer
+from recall_bench.architectures.softmax.attention_layer import AttentionMixer
 from recall_bench.config import RunConfig
 from recall_bench.kernels.embedding import token_order
 from recall_bench.model.backbone import build_model, isolated_rng

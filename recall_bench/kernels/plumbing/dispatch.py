@@ -90,8 +90,9 @@ def why_not(op: str, backend: str, tensor: Tensor) -> str | None:
 
 
 def operations() -> list[str]:
-    """Every operation there is: one a folder."""
-    return sorted(module.name for module in pkgutil.iter_modules(kernels.__path__) if module.ispkg)
+    """Every operation there is: one a folder, beside that of their plumbing."""
+    folders = {module.name for module in pkgutil.iter_modules(kernels.__path__) if module.ispkg}
+    return sorted(folders - {"plumbing"})
 
 
 def used() -> dict[str, str]:

@@ -3,10 +3,10 @@ import torch
 from pydantic import ValidationError
 from recurrence import assert_forms_agree
 
-from recall_bench.architectures.convolution.short_conv import ShortConvMixer
+from recall_bench.architectures.convolution.short_conv_layer import ShortConvMixer
 from recall_bench.architectures.linear_attention.based import Based
-from recall_bench.architectures.linear_attention.taylor_attention import TaylorAttentionMixer
-from recall_bench.architectures.softmax.sliding_window import SlidingWindowMixer
+from recall_bench.architectures.linear_attention.taylor_attention_layer import TaylorAttentionMixer
+from recall_bench.architectures.softmax.sliding_window_layer import SlidingWindowMixer
 from recall_bench.model.state_size import measure_layers
 
 

@@ -4,7 +4,8 @@ from pydantic import ValidationError
 from recurrence import draw, scan
 from torch.nn import functional as F
 
-from recall_bench.architectures.linear_attention.rwkv import RWKV, RWKV5Mixer
+from recall_bench.architectures.linear_attention.rwkv import RWKV
+from recall_bench.architectures.linear_attention.rwkv_layer import RWKV5Mixer
 from recall_bench.model.state_size import state_bytes
 
 LENGTHS = [1, 2, 17, 63, 130]

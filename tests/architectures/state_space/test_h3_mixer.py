@@ -5,7 +5,8 @@ import torch
 from pydantic import ValidationError
 from recurrence import draw, scan
 
-from recall_bench.architectures.state_space.h3 import H3, H3Mixer
+from recall_bench.architectures.state_space.h3 import H3
+from recall_bench.architectures.state_space.h3_layer import H3Mixer
 from recall_bench.model.state_size import state_bytes
 
 LENGTHS = [1, 2, 17, 63, 130]

@@ -3,7 +3,8 @@ import torch
 from recurrence import draw, scan
 from torch.nn import functional as F
 
-from recall_bench.architectures.state_space.mamba import Mamba, MambaMixer
+from recall_bench.architectures.state_space.mamba import Mamba
+from recall_bench.architectures.state_space.mamba_layer import MambaMixer
 from recall_bench.model.state_size import state_bytes
 
 LENGTHS = [1, 2, 17, 63, 130]
