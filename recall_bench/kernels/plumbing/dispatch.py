@@ -4,16 +4,19 @@ The operation ``<op>`` lives in the folder ``kernels/<op>/``; each backend is a 
 defines functions of the operation's names and signatures: ``reference.py`` always, ``triton.py``
 where someone wrote one, ``mamba_ssm.py`` and ``flash_attn.py`` where those packages have the
 operation. Modules are imported when they are asked for, not before. A backend may also define
-``unavailable(op, tensor) -> str | None``, the reason why it cannot run ``op`` on such a tensor.
-``<op>_step`` belongs to the folder of ``<op>``, and a backend need not have it.
+``unavailable(op, tensor) -> str | None``, the reason why it cannot run ``op`` on such a tensor, and
+``<op>_step``, a quicker form for a single token (see `recall_bench.kernels.plumbing.operator`).
 """
 
+import functools
 import importlib
 import importlib.util
+import inspect
 import os
 import pkgutil
 import sys
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any, Literal, TypeAlias, TypeVar
 
 from torch import Tensor
@@ -30,6 +33,7 @@ Ours come before other packages' because they are faster where both were timed o
 """
 
 NOT_WRITTEN = "nobody has written it"
+NO_STATE = "it starts from the first token and takes no initial state"
 
 VARIABLE = "RECALL_BENCH_KERNELS"
 """The environment variable that names the backend "auto" stands for, in the operations that have
@@ -41,11 +45,12 @@ _used: dict[str, set[str]] = {}
 _problems: dict[str, str | None] = {}
 
 
-def resolve(op: str, backend: str, tensor: Tensor) -> str:
+def resolve(op: str, backend: str, tensor: Tensor, *, stateful: bool = False) -> str:
     """The backend that runs ``op`` on tensors like ``tensor``; the choice is recorded for `used`.
 
-    Raises `UserError` where the backend asked for does not exist or cannot run. Meta tensors carry
-    shapes only: they take the reference, and nothing is recorded.
+    With ``stateful`` it must be able to start from a given state. Raises `UserError` where the
+    backend asked for does not exist or cannot run. Meta tensors carry shapes only: they take the
+    reference, and nothing is recorded.
     """
     if tensor.device.type == "meta":
         return "reference"
@@ -54,17 +59,18 @@ def resolve(op: str, backend: str, tensor: Tensor) -> str:
         chosen, source = os.environ[VARIABLE], f"kernel backend in {VARIABLE}"
     if chosen not in (*BACKENDS, "auto"):
         raise UserError(f"Unknown {source} '{chosen}'. {nearest(chosen, BACKENDS)}")
-    reason = None if chosen == "auto" else why_not(op, chosen, tensor)
-    if backend == "auto" and reason == NOT_WRITTEN:
+    reason = None if chosen == "auto" else why_not(op, chosen, tensor, stateful=stateful)
+    if backend == "auto" and reason in (NOT_WRITTEN, NO_STATE):
         chosen, reason = "auto", None
     if reason:
-        available = [name for name in BACKENDS if not why_not(op, name, tensor)]
+        available = [n for n in BACKENDS if not why_not(op, n, tensor, stateful=stateful)]
         raise UserError(
             f"The {source} '{chosen}' cannot run {op}: {reason}. "
             f"Available here: {', '.join(available)}."
         )
     if chosen == "auto":
-        chosen = _first_available(op, tensor) if tensor.device.type == "cuda" else "reference"
+        on_gpu = tensor.device.type == "cuda"
+        chosen = _first_available(op, tensor, stateful) if on_gpu else "reference"
     _used.setdefault(op, set()).add(chosen)
     return chosen
 
@@ -73,12 +79,20 @@ def implementation(
     op: str, backend: str, tensor: Tensor, function: str | None = None
 ) -> Callable[..., Any]:
     """The function ``op``, or another ``function`` of it, of the backend that `resolve` chooses."""
-    name = _module(op, resolve(op, backend, tensor))
+    run: Callable[..., Any] = getattr(
+        backend_module(op, resolve(op, backend, tensor)), function or op
+    )
+    return run
+
+
+def backend_module(op: str, backend: str) -> ModuleType:
+    """The module of a backend that `resolve` chose."""
+    name = _module(op, backend)
     _import_problem(name)
-    return getattr(sys.modules[name], function or op)
+    return sys.modules[name]
 
 
-def why_not(op: str, backend: str, tensor: Tensor) -> str | None:
+def why_not(op: str, backend: str, tensor: Tensor, *, stateful: bool = False) -> str | None:
     """Why ``backend`` cannot run ``op`` on tensors like ``tensor``; None where it can."""
     name = _module(op, backend)
     if problem := _import_problem(name):
@@ -86,6 +100,8 @@ def why_not(op: str, backend: str, tensor: Tensor) -> str | None:
     module = sys.modules[name]
     if not hasattr(module, op):
         return NOT_WRITTEN
+    if stateful and "initial_state" not in _parameters(getattr(module, op)):
+        return NO_STATE
     return module.unavailable(op, tensor) if hasattr(module, "unavailable") else None
 
 
@@ -105,12 +121,17 @@ def reset() -> None:
     _used.clear()
 
 
-def _first_available(op: str, tensor: Tensor) -> str:
-    return next(name for name in BACKENDS if why_not(op, name, tensor) is None)
+def _first_available(op: str, tensor: Tensor, stateful: bool) -> str:
+    return next(n for n in BACKENDS if why_not(op, n, tensor, stateful=stateful) is None)
+
+
+@functools.cache
+def _parameters(function: Callable[..., Any]) -> frozenset[str]:
+    return frozenset(inspect.signature(function).parameters)
 
 
 def _module(op: str, backend: str) -> str:
-    return f"{kernels.__name__}.{op.removesuffix('_step')}.{backend.replace('-', '_')}"
+    return f"{kernels.__name__}.{op}.{backend.replace('-', '_')}"
 
 
 def constant_to_compiler(function: Function) -> Function:

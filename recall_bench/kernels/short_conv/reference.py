@@ -17,10 +17,10 @@ def short_conv(
     weight: Tensor,
     bias: Tensor | None = None,
     activation: Activation = None,
-    initial_state: Tensor | None = None,
-    return_state: bool = False,
     gate: Tensor | None = None,
     residual: bool = False,
+    initial_state: Tensor | None = None,
+    return_state: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]:
     """See `recall_bench.kernels.short_conv.short_conv`."""
     kernel = weight.shape[1]
@@ -30,23 +30,6 @@ def short_conv(
         inputs = torch.cat([initial_state.to(x.dtype), x], 1)
     y = _convolve(inputs, weight, bias, activation, gate, x if residual else None)
     return (y, inputs[:, x.shape[1] :].clone()) if return_state else y
-
-
-def short_conv_step(
-    x: Tensor,
-    state: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    activation: Activation = None,
-    gate: Tensor | None = None,
-    residual: bool = False,
-) -> tuple[Tensor, Tensor]:
-    """See `recall_bench.kernels.short_conv.short_conv_step`."""
-    token = x[:, None]
-    inputs = torch.cat([state.to(x.dtype), token], 1)  # (B, K, D)
-    gate = None if gate is None else gate[:, None]
-    y = _convolve(inputs, weight, bias, activation, gate, token if residual else None)
-    return y.squeeze(1), inputs[:, 1:].clone()
 
 
 def _convolve(

@@ -238,35 +238,20 @@ def short_conv(
     weight: Tensor,
     bias: Tensor | None = None,
     activation: Activation = None,
-    initial_state: Tensor | None = None,
-    return_state: bool = False,
     gate: Tensor | None = None,
     residual: bool = False,
+    initial_state: Tensor | None = None,
+    return_state: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]:
     """See `recall_bench.kernels.short_conv.short_conv`."""
     if weight.shape[1] > KERNEL_LIMIT:
         return reference.short_conv(
-            x, weight, bias, activation, initial_state, return_state, gate, residual
+            x, weight, bias, activation, gate, residual, initial_state, return_state
         )
     y = _convolution(x, weight, bias, initial_state, gate, activation == "silu", residual)
     if not return_state:
         return y
     return y, _last_inputs(x, initial_state, weight.shape[1] - 1)
-
-
-def short_conv_step(
-    x: Tensor,
-    state: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    activation: Activation = None,
-    gate: Tensor | None = None,
-    residual: bool = False,
-) -> tuple[Tensor, Tensor]:
-    """See `recall_bench.kernels.short_conv.short_conv_step`."""
-    gate = None if gate is None else gate[:, None]
-    y, new = short_conv(x[:, None], weight, bias, activation, state, True, gate, residual)
-    return y[:, 0], new
 
 
 def _last_inputs(x: Tensor, initial: Tensor | None, count: int) -> Tensor:

@@ -77,12 +77,12 @@ def unavailable(op: str, tensor: Tensor) -> str | None:
     return unavailable_for(tensor)
 
 
-def token_mix(x: Tensor, mix: Tensor) -> tuple[Tensor, ...]:
+def token_mix(x: Tensor, mix: Tensor, return_state: bool = False) -> Any:
     """See `recall_bench.kernels.token_mix.token_mix`; many outputs run on the reference."""
     if not 0 < len(mix) <= LIMIT:
-        return reference.token_mix(x, mix)
+        return reference.token_mix(x, mix, None, return_state)
     mixed: tuple[Tensor, ...] = _token_mix(x, mix)
-    return mixed
+    return (mixed, x[:, -1].clone()) if return_state else mixed
 
 
 def _tiles(D: int) -> dict[str, int]:

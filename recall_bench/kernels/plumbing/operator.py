@@ -1,0 +1,216 @@
+"""The one convention of operators that carry a state from token to token.
+
+    op(*inputs, initial_state=None, return_state=False, state_out=None, backend="auto")
+
+An operator is declared by a function with the operator's own arguments and documentation. Its body
+checks the shapes of the inputs and returns the state's layout, a nest of `Zeros`:
+
+    @operator()
+    def wkv(r, k, v, log_decay, bonus):
+        '''y_t = …'''
+        sizes = Shapes("wkv")
+        …
+        return Zeros((sizes["batch"], …), log_decay.dtype)
+
+Everything else is done here: choosing the backend, its step kernel for a single token, lengths of
+0, checking the state that is given, and writing the new one where it is wanted.
+"""
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from recall_bench.kernels.plumbing import dispatch
+
+
+@dataclass(frozen=True)
+class Zeros:
+    """The layout of one tensor of a state; before the first token it holds zeros."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    grows: bool = False
+    """Whether axis 1 counts the tokens seen, and is 0 before the first one."""
+
+
+Layout: TypeAlias = Any
+"""A nest of `Zeros`: dicts, tuples and named tuples, or a single one."""
+
+
+class Shapes:
+    """The sizes of an operator's axes, which its inputs must agree about."""
+
+    def __init__(self, operator: str):
+        self._operator = operator
+        self._sizes: dict[str, int] = {}
+
+    def __getitem__(self, axis: str) -> int:
+        return self._sizes[axis]
+
+    def check(self, name: str, tensor: Tensor, axes: str) -> None:
+        """Give ``tensor`` the axes named in ``axes``, separated by spaces.
+
+        Raises `ValueError` where their number differs, or where the size of one differs from that
+        of the same axis of an earlier tensor.
+        """
+        names = axes.split()
+        if len(names) == tensor.dim():
+            pairs = zip(names, tensor.shape, strict=True)
+            if all(self._sizes.setdefault(axis, size) == size for axis, size in pairs):
+                return
+        known = [f"{axis} {self._sizes[axis]}" if axis in self._sizes else axis for axis in names]
+        raise ValueError(
+            f"{self._operator}: {name} must have shape ({', '.join(known)}). "
+            f"Got {tuple(tensor.shape)}."
+        )
+
+
+class Operator:
+    """A function on tensors that carries a state; see the module's docstring for the convention."""
+
+    def __init__(self, declare: Callable[..., Layout], length_axis: int):
+        functools.update_wrapper(self, declare)
+        self._name = declare.__name__
+        self._declare = declare
+        self._length_axis = length_axis
+
+    def __call__(
+        self,
+        *inputs: Any,
+        initial_state: Any = None,
+        return_state: bool = False,
+        state_out: Any = None,
+        backend: str = "auto",
+        **options: Any,
+    ) -> Any:
+        """The output, with the state after the last token if ``return_state``.
+
+        ``initial_state`` is the state to go on from; that before the first token if None. It is
+        left unchanged, unless ``state_out`` names its tensors: then the new state is written into
+        those and returned. Raises `ValueError` where shapes do not fit.
+        """
+        layout = self._declare(*inputs, **options)
+        first = inputs[0]
+        length = first.shape[self._length_axis]
+        if initial_state is not None:
+            initial_state = _matched(self._name, initial_state, layout)
+        if length == 0:
+            y = self._module("reference")(*inputs, **options)
+            state = initial_state
+            if state is None:
+                state = allocate(layout, first.device)
+        else:
+            stateful = initial_state is not None
+            chosen = dispatch.resolve(self._name, backend, first, stateful=stateful)
+            run = self._module(chosen, step=stateful and length == 1)
+            if stateful:
+                options["initial_state"] = initial_state
+            if not (return_state or state_out is not None):
+                return run(*inputs, **options)
+            y, state = run(*inputs, **options, return_state=True)
+        if state_out is not None:
+            state = write(state, state_out)
+        return (y, state) if return_state or state_out is not None else y
+
+    def empty_state(self, *inputs: Any, **options: Any) -> Any:
+        """The state before the first token, for inputs like these, on their device."""
+        return allocate(self._declare(*inputs, **options), inputs[0].device)
+
+    def _module(self, backend: str, step: bool = False) -> Callable[..., Any]:
+        """The backend's function; for one token its step function, where it has one."""
+        module = dispatch.backend_module(self._name, backend)
+        function = getattr(module, f"{self._name}_step", None) if step else None
+        found: Callable[..., Any] = function or getattr(module, self._name)
+        return found
+
+
+def operator(length_axis: int = 1) -> Callable[[Callable[..., Layout]], Operator]:
+    """Decorator that makes an operator of the function that declares it.
+
+    ``length_axis`` is the axis of the first input that counts tokens.
+    """
+    return lambda declare: Operator(declare, length_axis)
+
+
+def allocate(layout: Layout, device: torch.device) -> Any:
+    """The state before the first token: zeros laid out as ``layout`` says."""
+    return _map(lambda zeros: torch.zeros(zeros.shape, dtype=zeros.dtype, device=device), layout)
+
+
+def write(state: Any, out: Any) -> Any:
+    """Copy a state into the tensors of ``out``, a nest like it; returns ``out``.
+
+    Raises `ValueError` where a tensor has no room for its counterpart.
+    """
+    for source, target in zip(_leaves(state), _leaves(out), strict=True):
+        if source.shape != target.shape:
+            raise ValueError(
+                f"state_out must have room for a state of shape {tuple(source.shape)}. "
+                f"Got {tuple(target.shape)}."
+            )
+        if source is not target:
+            target.copy_(source)
+    return out
+
+
+def _matched(op: str, state: Any, layout: Layout, name: str = "initial_state") -> Any:
+    """``state`` in the containers of ``layout``; raises `ValueError` where shapes differ."""
+    if isinstance(layout, Zeros):
+        if not isinstance(state, Tensor):
+            raise ValueError(f"{op}: {name} must be a tensor. Got a {type(state).__name__}.")
+        got, expected = list(state.shape), list(layout.shape)
+        if layout.grows and len(got) == len(expected):
+            del got[1], expected[1]
+        if got != expected:
+            shape = list(map(str, layout.shape))
+            shape[1:2] = ["tokens"] if layout.grows else shape[1:2]
+            raise ValueError(
+                f"{op}: {name} must have shape ({', '.join(shape)}). Got {tuple(state.shape)}."
+            )
+        return state
+    if isinstance(layout, Mapping):
+        if not isinstance(state, Mapping) or state.keys() != layout.keys():
+            raise ValueError(f"{op}: {name} must hold {', '.join(layout)}. Got {_describe(state)}.")
+        if isinstance(state, dict):
+            return {
+                key: _matched(op, state[key], layout[key], f"{name}[{key!r}]") for key in layout
+            }
+        for key in layout:
+            _matched(op, state[key], layout[key], f"{name}[{key!r}]")
+        return state
+    fields = getattr(layout, "_fields", range(len(layout)))
+    if isinstance(state, Mapping):
+        state = [state[field] for field in fields]
+    if not isinstance(state, tuple | list) or len(state) != len(layout):
+        raise ValueError(f"{op}: {name} must hold {len(layout)} tensors. Got {_describe(state)}.")
+    parts = [
+        _matched(op, part, expected, f"{name}.{field}")
+        for part, expected, field in zip(state, layout, fields, strict=True)
+    ]
+    return type(layout)(*parts) if hasattr(layout, "_fields") else tuple(parts)
+
+
+def _describe(state: Any) -> str:
+    if isinstance(state, Mapping):
+        return ", ".join(map(str, state)) or "nothing"
+    return f"a {type(state).__name__}"
+
+
+def _map(function: Callable[[Zeros], Tensor], layout: Layout) -> Any:
+    if isinstance(layout, Zeros):
+        return function(layout)
+    if isinstance(layout, Mapping):
+        return {key: _map(function, value) for key, value in layout.items()}
+    parts = [_map(function, value) for value in layout]
+    return type(layout)(*parts) if hasattr(layout, "_fields") else tuple(parts)
+
+
+def _leaves(state: Any) -> list[Tensor]:
+    if isinstance(state, Tensor):
+        return [state]
+    values = state.values() if isinstance(state, Mapping) else state
+    return [leaf for value in values for leaf in _leaves(value)]
