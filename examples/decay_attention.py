@@ -8,44 +8,45 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from recall_bench.architectures import Architecture, Mixer, State
+from recall_bench.architectures import Architecture, Carry, Mixer, Recurrence
 from recall_bench.registry import register_architecture
 
 
-class DecayAttentionMixer(Mixer):
+class DecayAttentionMixer(Recurrence):
     """y_t = q_t S_t with S_t = g S_(t-1) + k_t^T v_t; each head has a decay g of its own."""
 
-    log_decay: Tensor  # (heads, 1, 1)
+    log_decay: Tensor  # (heads, 1)
 
     def __init__(self, d_model: int, num_heads: int, head_dim: int):
-        super().__init__()
+        super().__init__(d_model)
         self.heads = (num_heads, head_dim)
         self.qkv = nn.Linear(d_model, 3 * num_heads * head_dim, bias=False)
         self.out = nn.Linear(num_heads * head_dim, d_model, bias=False)
         decay = 1 - 2.0 ** -torch.arange(5, 5 + num_heads)
-        self.register_buffer("log_decay", decay.log()[:, None, None])
+        self.register_buffer("log_decay", decay.log()[:, None])
 
-    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(…, width) -> q, k, v (…, heads, head_dim)."""
-        q, k, v = self.qkv(x).unflatten(-1, (3, *self.heads)).unbind(-3)
-        return q * q.shape[-1] ** -0.5, k, v
+    def mix(self, x: Tensor, carry: Carry) -> Tensor:
+        q, k, v = self.qkv(x).unflatten(-1, (3, *self.heads)).unbind(-3)  # (B, L, H, d)
+        return carry("memory", self.recall, q * q.shape[-1] ** -0.5, k, v).flatten(-2)
 
-    def forward(self, x: Tensor) -> Tensor:
-        q, k, v = self.project(x)
-        position = torch.arange(x.shape[1], device=x.device)
-        age = position[:, None] - position  # how many tokens before i is j?
-        decay = (self.log_decay * age).exp().tril()  # (heads, i, j)
+    def finish(self, y: Tensor) -> Tensor:
+        return self.out(y)
+
+    def recall(self, q, k, v, initial_state=None, return_state=False):
+        """The tokens of this call see each other through scores, and the past through S."""
+        length = q.shape[1]
+        position = torch.arange(length, device=q.device)
+        age = (position[:, None] - position).clamp(min=0)  # how many tokens before i is j?
+        decay = (self.log_decay[..., None] * age).exp().tril()  # (heads, i, j)
         scores = torch.einsum("bihd, bjhd -> bhij", q, k) * decay
-        return self.out(torch.einsum("bhij, bjhd -> bihd", scores, v).flatten(-2))
-
-    def initial_state(self, batch_size: int) -> State:
-        heads, dim = self.heads
-        return {"memory": self.zeros(batch_size, heads, dim, dim)}
-
-    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        q, k, v = self.project(x)  # (batch, heads, head_dim)
-        memory = self.log_decay.exp() * state["memory"] + k[..., :, None] * v[..., None, :]
-        return self.out((q[..., None, :] @ memory).flatten(1)), {"memory": memory}
+        y = torch.einsum("bhij, bjhd -> bihd", scores, v)
+        faded = (self.log_decay * (length - 1 - position)).exp()  # (heads, j)
+        memory = torch.einsum("hj, bjhd, bjhe -> bhde", faded, k, v)
+        if initial_state is not None:
+            since = (self.log_decay * (position + 1)).exp()  # (heads, i)
+            y = y + torch.einsum("hi, bihd, bhde -> bihe", since, q, initial_state)
+            memory = memory + (self.log_decay * length).exp()[..., None] * initial_state
+        return (y, memory) if return_state else y
 
 
 @register_architecture("decay-attention")

@@ -113,6 +113,13 @@ class PrefillDropsTheTail(Broken):
         return y, {**state, "tail": torch.zeros_like(state["tail"])}
 
 
+class ReadsEachPieceAfresh(Broken):
+    breaks = "a prompt may be read in pieces"
+
+    def prefill(self, x: Tensor, state: State | None = None) -> tuple[Tensor, Any]:
+        return super().prefill(x)
+
+
 class HidesTheTailOnSelf(Broken):
     breaks = "the state holds everything"
 

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any
 from recall_bench.architectures.recipe import Architecture
 
 if TYPE_CHECKING:
-    from recall_bench.architectures.base import Mixer, State
+    from recall_bench.architectures.base import Mixer, Recurrence, State
+    from recall_bench.architectures.carry import Carry
 
-__all__ = ["Architecture", "Mixer", "State"]
+__all__ = ["Architecture", "Carry", "Mixer", "Recurrence", "State"]
 
 
 def __getattr__(name: str) -> Any:
     """Mixers need torch, which whoever only reads recipes never waits for."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from recall_bench.architectures import base
+    from recall_bench.architectures import base, carry
 
-    return getattr(base, name)
+    return getattr(carry if name == "Carry" else base, name)

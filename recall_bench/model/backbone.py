@@ -3,7 +3,7 @@
 Shapes: B batch, L length, D width, V vocabulary.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Literal, cast
 
@@ -66,9 +66,12 @@ class Layer(nn.Module):
         y, state = self.mixer.step(normed, state)
         return *self._mlp(y, residual), state
 
-    def prefill(self, x: Tensor, residual: Tensor | None) -> tuple[Tensor, Tensor, State]:
+    def prefill(
+        self, x: Tensor, residual: Tensor | None, state: State | None
+    ) -> tuple[Tensor, Tensor, State]:
         normed, residual = normalise(self.norm, x, residual)
-        y, state = self.mixer.prefill(normed)
+        past = () if state is None else (state,)
+        y, state = self.mixer.prefill(normed, *past)
         return *self._mlp(y, residual), state
 
     def _mlp(self, y: Tensor, residual: Tensor) -> tuple[Tensor, Tensor]:
@@ -153,12 +156,18 @@ class Model(nn.Module):
             x, residual, new_state[name] = layer.step(x, residual, state[name])
         return normalise(self.norm, x, residual)[0], new_state
 
-    def prefill(self, inputs: Tensor) -> tuple[Tensor, dict[str, State]]:
-        """Tokens (B, L) -> hidden vectors (B, L, D) and the state after the last token."""
-        x, residual, state = self._embed(inputs), None, {}
+    def prefill(
+        self, inputs: Tensor, state: Mapping[str, State] | None = None
+    ) -> tuple[Tensor, dict[str, State]]:
+        """Tokens (B, L) -> hidden vectors (B, L, D) and the state after the last token.
+
+        The tokens follow those of ``state``, or are the first ones.
+        """
+        x, residual, after = self._embed(inputs), None, {}
         for name, layer in zip(self.layer_names, self.layers, strict=True):
-            x, residual, state[name] = layer.prefill(x, residual)
-        return normalise(self.norm, x, residual)[0], state
+            before = None if state is None else state[name]
+            x, residual, after[name] = layer.prefill(x, residual, before)
+        return normalise(self.norm, x, residual)[0], after
 
 
 def normalise(

@@ -74,6 +74,8 @@ def named_tensors(state: Any, name: str = "state") -> dict[str, Tensor]:
         return {name: state}
     if isinstance(state, Mapping):
         items = [(f"{name}.{key}", value) for key, value in state.items()]
+    elif isinstance(state, tuple) and hasattr(state, "_fields"):
+        items = [(f"{name}.{key}", getattr(state, key)) for key in state._fields]
     elif isinstance(state, list | tuple):
         items = [(f"{name}[{index}]", value) for index, value in enumerate(state)]
     else:

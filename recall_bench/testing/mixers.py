@@ -38,6 +38,12 @@ MIXER_PROPERTIES: tuple[Property[MixerSubject], ...] = (
         outputs.prefill_is_a_scan,
     ),
     Property(
+        "a prompt may be read in pieces",
+        "a prefill that ignores the state it is given, or a position, mask or normaliser that "
+        "starts afresh with each piece",
+        outputs.prefill_continues,
+    ),
+    Property(
         "the length of the input does not matter",
         "padding to a block size, or a normalisation over the length",
         outputs.length_does_not_matter,

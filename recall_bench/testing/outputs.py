@@ -1,5 +1,7 @@
 """Properties of what a mixer computes: the same whichever way it is asked, and causal."""
 
+import inspect
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -55,6 +57,21 @@ def prefill_is_a_scan(subject: MixerSubject) -> str:
         what = f"steps after a {what} (position counts from there)"
         worst = max(worst, agree(rest, expected[:, cut:], what, subject.tolerance))
     return f"largest relative difference {worst:.0e}"
+
+
+def prefill_continues(subject: MixerSubject) -> str:
+    mixer, x = subject.mixer(), subject.inputs()
+    if "state" not in inspect.signature(mixer.prefill).parameters:
+        return "not offered: its prefill takes no state"
+    expected, last = scan(mixer, x, mixer.initial_state(subject.batch))
+    cuts = sorted({0, 1, 2, subject.length // 2, subject.length - 1, subject.length})
+    state, worst = None, 0.0
+    for start, end in pairwise(cuts):
+        y, state = mixer.prefill(x[:, start:end], state)
+        what = f"prefill of tokens {start} to {end - 1} after those before (position counts there)"
+        worst = max(worst, agree(y, expected[:, start:end], what, subject.tolerance))
+    same_layout(state or {}, last, "the state after a prompt in pieces against that of steps")
+    return f"cut at {', '.join(map(str, cuts[1:-1]))}; largest relative difference {worst:.0e}"
 
 
 def length_does_not_matter(subject: MixerSubject) -> str:

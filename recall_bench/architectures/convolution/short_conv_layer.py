@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor, nn
 
-from recall_bench.architectures.base import Mixer, State
+from recall_bench.architectures.base import Recurrence
+from recall_bench.architectures.carry import Carry
 from recall_bench.kernels.linear.module import Linear
-from recall_bench.kernels.short_conv import short_conv, short_conv_step
+from recall_bench.kernels.short_conv import short_conv
 
 
 class DepthwiseConv(nn.Module):
@@ -18,77 +19,39 @@ class DepthwiseConv(nn.Module):
         self.bias = nn.Parameter(torch.empty(width).uniform_(-bound, bound))
 
 
-class ShortConvMixer(Mixer):
+class ShortConvMixer(Recurrence):
     """y = conv(x) * Linear(x) + x: the form of the synthetic experiments (arXiv 2402.18668).
 
     The state is the last kernel_size - 1 inputs.
     """
 
     def __init__(self, d_model: int, kernel_size: int = 3):
-        super().__init__()
+        super().__init__(d_model)
         self.conv = DepthwiseConv(d_model, kernel_size)
         self.gate = Linear(d_model, d_model)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return short_conv(x, self.conv.weight, self.conv.bias, gate=self.gate(x), residual=True)
-
-    def prefill(self, x: Tensor) -> tuple[Tensor, State]:
-        y, inputs = short_conv(
-            x,
-            self.conv.weight,
-            self.conv.bias,
-            return_state=True,
-            gate=self.gate(x),
-            residual=True,
-        )
-        return y, {"inputs": inputs}
-
-    def initial_state(self, batch_size: int) -> State:
-        width, kernel_size = self.conv.weight.shape
-        return {"inputs": self.zeros(batch_size, kernel_size - 1, width)}
-
-    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        y, inputs = short_conv_step(
-            x,
-            state["inputs"],
-            self.conv.weight,
-            self.conv.bias,
-            gate=self.gate(x),
-            residual=True,
-        )
-        return y, {"inputs": inputs}
+    def mix(self, x: Tensor, carry: Carry) -> Tensor:
+        conv = self.conv.weight, self.conv.bias
+        y: Tensor = carry("inputs", short_conv, x, *conv, gate=self.gate(x), residual=True)
+        return y
 
 
-class GatedShortConvMixer(Mixer):
+class GatedShortConvMixer(Recurrence):
     """y = W_out (SiLU(conv(u)) * g) with (u, g) = W_in x, the form of Based's language models.
 
     u and g are each twice as wide as x. The state is the last kernel_size - 1 values of u.
     """
 
     def __init__(self, d_model: int, kernel_size: int = 3):
-        super().__init__()
+        super().__init__(d_model)
         self.project = Linear(d_model, 4 * d_model)
         self.conv = DepthwiseConv(2 * d_model, kernel_size)
         self.out = Linear(2 * d_model, d_model)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def mix(self, x: Tensor, carry: Carry) -> Tensor:
         u, gate = self.project.halves(x)
-        return self.out(short_conv(u, self.conv.weight, self.conv.bias, "silu", gate=gate))
+        y: Tensor = carry("inputs", short_conv, u, self.conv.weight, self.conv.bias, "silu", gate)
+        return y
 
-    def prefill(self, x: Tensor) -> tuple[Tensor, State]:
-        u, gate = self.project.halves(x)
-        y, inputs = short_conv(
-            u, self.conv.weight, self.conv.bias, "silu", return_state=True, gate=gate
-        )
-        return self.out(y), {"inputs": inputs}
-
-    def initial_state(self, batch_size: int) -> State:
-        width, kernel_size = self.conv.weight.shape
-        return {"inputs": self.zeros(batch_size, kernel_size - 1, width)}
-
-    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        u, gate = self.project.halves(x)
-        y, inputs = short_conv_step(
-            u, state["inputs"], self.conv.weight, self.conv.bias, "silu", gate=gate
-        )
-        return self.out(y), {"inputs": inputs}
+    def finish(self, y: Tensor) -> Tensor:
+        return self.out(y)

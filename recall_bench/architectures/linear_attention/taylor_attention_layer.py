@@ -2,19 +2,14 @@
 
 from torch import Tensor
 
-from recall_bench.architectures.base import Mixer, State
+from recall_bench.architectures.base import Recurrence
+from recall_bench.architectures.carry import Carry
 from recall_bench.kernels.linear.module import Linear
 from recall_bench.kernels.rows_at import rows_at
-from recall_bench.kernels.taylor_attention import (
-    TaylorState,
-    empty_state,
-    taylor_attention,
-    taylor_attention_at,
-    taylor_attention_step,
-)
+from recall_bench.kernels.taylor_attention import taylor_attention, taylor_attention_at
 
 
-class TaylorAttentionMixer(Mixer):
+class TaylorAttentionMixer(Recurrence):
     """y_t = phi(q_t) S_t / (phi(q_t).z_t) (Based, arXiv 2402.18668, section 4).
 
     The state, in float32, is S and z over the 1 + f + f(f+1)/2 distinct features of f =
@@ -22,19 +17,19 @@ class TaylorAttentionMixer(Mixer):
     """
 
     def __init__(self, d_model: int, feature_dim: int = 16, num_heads: int = 1):
-        super().__init__()
+        super().__init__(d_model)
         self.num_heads = num_heads
         self.head_dim = d_model // num_heads
         self.feature_dim = feature_dim
         self.qkv = Linear(d_model, 2 * num_heads * feature_dim + d_model, bias=False)
         self.out = Linear(d_model, d_model, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.out(taylor_attention(*self._project(x)).flatten(-2))
+    def mix(self, x: Tensor, carry: Carry) -> Tensor:
+        y: Tensor = carry("past", taylor_attention, *self._project(x))
+        return y.flatten(-2)
 
-    def prefill(self, x: Tensor) -> tuple[Tensor, State]:
-        y, state = taylor_attention(*self._project(x), return_state=True)
-        return self.out(y.flatten(-2)), state._asdict()
+    def finish(self, y: Tensor) -> Tensor:
+        return self.out(y)
 
     def at(self, x: Tensor, positions: Tensor) -> Tensor:
         """On a CPU, queries are projected and answered at ``positions`` alone."""
@@ -45,15 +40,6 @@ class TaylorAttentionMixer(Mixer):
         k, v = kv.split((features, width), -1)
         q, k, v = (part.unflatten(-1, (self.num_heads, -1)) for part in (q, k, v))
         return self.out(taylor_attention_at(q, k, v, positions).flatten(-2))
-
-    def initial_state(self, batch_size: int) -> State:
-        weight = self.out.weight
-        sizes = (batch_size, self.num_heads, self.feature_dim, self.head_dim)
-        return empty_state(*sizes, dtype=weight.dtype, device=weight.device)._asdict()
-
-    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        y, new = taylor_attention_step(*self._project(x), TaylorState(**state))
-        return self.out(y.flatten(-2)), new._asdict()
 
     def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(…, width) -> q, k (…, heads, feature_dim), v (…, heads, head_dim)."""

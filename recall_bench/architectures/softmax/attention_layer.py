@@ -1,17 +1,19 @@
 """Causal softmax attention: the architecture that recalls everything and carries everything."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from recall_bench.architectures.base import Mixer, State
+from recall_bench.architectures.base import Recurrence
+from recall_bench.architectures.carry import Carry
 from recall_bench.kernels.attention import attention
 from recall_bench.kernels.attention_at import attention_at
 from recall_bench.kernels.linear.module import Linear
 from recall_bench.kernels.rotary import rotary
 
 
-class AttentionMixer(Mixer):
+class AttentionMixer(Recurrence):
     """softmax(q.k / sqrt(d)) over all tokens so far; the state is the key-value cache.
 
     The projections have biases, as in the published experiments on synthetic recall.
@@ -22,19 +24,20 @@ class AttentionMixer(Mixer):
     """How many tokens a query sees, itself included; all where None."""
 
     def __init__(self, d_model: int, num_heads: int = 1, rotary: bool = False):
-        super().__init__()
+        super().__init__(d_model)
         self.num_heads = num_heads
         self.head_dim = d_model // num_heads
         self.rotary = rotary
         self.qkv = Linear(d_model, 3 * d_model)
         self.out = Linear(d_model, d_model)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self._attend(*self._project(x, self._positions(x)))
+    def mix(self, x: Tensor, carry: Carry) -> Tensor:
+        heads = 3, self.num_heads, self.head_dim
+        y: Tensor = carry("cache", self._attend, *self.qkv(x).unflatten(-1, heads).unbind(-3))
+        return y.flatten(-2)
 
-    def prefill(self, x: Tensor) -> tuple[Tensor, State]:
-        q, k, v = self._project(x, self._positions(x))
-        return self._attend(q, k, v), {"keys": k.contiguous(), "values": v.contiguous()}
+    def finish(self, y: Tensor) -> Tensor:
+        return self.out(y)
 
     def at(self, x: Tensor, positions: Tensor) -> Tensor:
         """Queries are projected and answered at ``positions`` alone; all tokens are keys."""
@@ -46,29 +49,15 @@ class AttentionMixer(Mixer):
             q, kv = rotary(q, positions), torch.stack([rotary(k, self._positions(x)), v], -3)
         return self.out(attention_at(q, kv, positions, self.window).flatten(-2))
 
-    def initial_state(self, batch_size: int) -> State:
-        empty = self.zeros(batch_size, 0, self.num_heads, self.head_dim)
-        return {"keys": empty, "values": empty.clone()}
-
-    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        seen = state["keys"].shape[1]
-        q, k, v = self._project(x[:, None], torch.arange(seen, seen + 1, device=x.device))
-        keys = torch.cat([state["keys"], k], 1)  # (batch, tokens, heads, d)
-        values = torch.cat([state["values"], v], 1)
-        q, k, v = (part.transpose(1, 2) for part in (q, keys, values))
-        y = F.scaled_dot_product_attention(q, k, v)  # (batch, heads, 1, d)
-        return self.out(y.flatten(1)), {"keys": keys, "values": values}
+    def _attend(
+        self, q: Tensor, k: Tensor, v: Tensor, initial_state: Any = None, return_state: bool = False
+    ) -> Any:
+        """`attention` of queries and keys (batch, length, heads, d) turned by their positions."""
+        if self.rotary:
+            seen = 0 if initial_state is None else initial_state["keys"].shape[1]
+            positions = torch.arange(seen, seen + q.shape[1], device=q.device)
+            q, k = rotary(q, positions), rotary(k, positions)
+        return attention(q, k, v, initial_state=initial_state, return_state=return_state)
 
     def _positions(self, x: Tensor) -> Tensor:
         return torch.arange(x.shape[1], device=x.device)
-
-    def _project(self, x: Tensor, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(…, width) -> q, k, v (…, heads, d), q and k turned by their positions if rotary."""
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.num_heads, self.head_dim)).unbind(-3)
-        if self.rotary:
-            q, k = rotary(q, positions), rotary(k, positions)
-        return q, k, v
-
-    def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """q, k, v (batch, length, heads, d) of a whole sequence -> (batch, length, width)."""
-        return self.out(attention(q, k, v).flatten(-2))

@@ -1,17 +1,18 @@
 """H3: a shift and a diagonal state space model, joined by products of q, k and v."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recall_bench.architectures.base import Mixer, State, exempt_from_decay
+from recall_bench.architectures.base import Recurrence, exempt_from_decay
+from recall_bench.architectures.carry import Carry
 from recall_bench.kernels.linear.module import Linear
 from recall_bench.kernels.long_conv import long_conv
 from recall_bench.kernels.outer import contract, outer
-from recall_bench.kernels.rows_at import rows_at
-from recall_bench.kernels.s4d_kernel import discretise, powers, s4d_kernel
+from recall_bench.kernels.s4d import s4d
 from recall_bench.kernels.short_conv import short_conv
 
 SHORT = 8
@@ -21,7 +22,7 @@ DT_MIN, DT_MAX = 1e-3, 1e-1
 """Range of the step sizes at the start, drawn uniformly in log space."""
 
 
-class H3Mixer(Mixer):
+class H3Mixer(Recurrence):
     """y = out_proj(q · SSM_diagonal(SSM_shift(k) ⊗ v)) (H3, arXiv 2212.14052, section 3).
 
     The channels form d_model / head_dim heads; ⊗ is the outer product within a head, and q
@@ -40,7 +41,7 @@ class H3Mixer(Mixer):
     """
 
     def __init__(self, d_model: int, d_state: int = 16, head_dim: int = 1):
-        super().__init__()
+        super().__init__(d_model)
         heads, modes = d_model // head_dim, d_state // 2
         self.head_dim = head_dim
         self.q_proj = Linear(d_model, d_model)
@@ -60,55 +61,30 @@ class H3Mixer(Mixer):
         self.D = nn.Parameter(torch.randn(heads))
         exempt_from_decay(self.log_dt, self.log_A_real, self.A_imag, self.B)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.out_proj(self._parallel(x)[0])
-
-    def at(self, x: Tensor, positions: Tensor) -> Tensor:
-        return self.out_proj(rows_at(self._parallel(x)[0], positions))
-
-    def initial_state(self, batch_size: int) -> State:
-        heads, modes = self.log_A_real.shape
-        shape = (batch_size, heads, self.head_dim, self.head_dim, modes)
-        return {
-            "shift": self.zeros(batch_size, self.shift_C.shape[1] - 1, self.shift_D.shape[0]),
-            "diagonal": self.zeros(*shape, dtype=self._dtype.to_complex()),
-        }
-
-    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        keys = torch.cat([state["shift"], self.k_proj(x)[:, None]], 1)  # (B, N, d)
-        shifted = (keys * self._taps().flip(-1).t()).sum(1)
-        kv = self._heads(shifted)[..., None] * self._heads(self.v_proj(x))[..., None, :]
-        A, B, C = (value[:, None, None] for value in discretise(*self._modes()))  # (H, 1, 1, N/2)
-        h = A * state["diagonal"] + B * kv[..., None]  # (B, H, p, p, N/2)
-        y = 2 * (C * h).sum(-1).real + self.D[:, None, None] * kv
-        y = (self._heads(self.q_proj(x))[..., None] * y).sum(-2).flatten(-2).to(x.dtype)
-        return self.out_proj(y), {"shift": keys[:, 1:].clone(), "diagonal": h}
-
-    def prefill(self, x: Tensor) -> tuple[Tensor, State]:
-        y, keys, kv = self._parallel(x)
-        A, B, _ = discretise(*self._modes())
-        decays = powers(A, x.shape[1]).flip(-1).mT  # (H, L, N/2)
-        h = kv.flatten(2, 3).to(A.dtype) @ decays * B[:, None]  # (B, H, p p, N/2)
-        tail = self.shift_C.shape[1] - 1
-        return self.out_proj(y), {
-            "shift": F.pad(keys, (0, 0, tail, 0))[:, x.shape[1] :].clone(),
-            "diagonal": h.unflatten(2, (self.head_dim, self.head_dim)),
-        }
-
-    def _parallel(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What the output is projected from, the keys (B, L, d), and k v (B, H, p, p, L)."""
+    def mix(self, x: Tensor, carry: Carry) -> Tensor:
         q, k, v = self.q_proj(x), self.k_proj(x), self.v_proj(x)
-        kv = outer(self._heads(self._shift(k)), self._heads(v))
-        kernel = s4d_kernel(*self._modes(), self.D, x.shape[1])  # (H, L)
-        y = long_conv(kv, kernel)
-        return contract(self._heads(q), y).flatten(-2), k, kv
+        k = carry("shift", self._shift, k)
+        kv = outer(self._heads(k), self._heads(v))  # (B, H, p, p, L)
+        y = carry("diagonal", s4d, kv, *self._modes(), self.D)
+        return contract(self._heads(q), y).flatten(-2)
 
-    def _shift(self, k: Tensor) -> Tensor:
-        """The shift SSM: (B, L, d) -> the same."""
+    def finish(self, y: Tensor) -> Tensor:
+        return self.out_proj(y)
+
+    def _shift(
+        self, k: Tensor, initial_state: Tensor | None = None, return_state: bool = False
+    ) -> Any:
+        """The shift SSM: (B, L, d) -> the same; the state is the last N - 1 keys."""
         taps = self._taps()
-        if taps.shape[1] <= SHORT:
-            return short_conv(k, taps.flip(-1))
-        return long_conv(k.mT, taps).mT
+        if taps.shape[1] <= SHORT or initial_state is not None or k.shape[1] == 0:
+            return short_conv(
+                k, taps.flip(-1), initial_state=initial_state, return_state=return_state
+            )
+        y = long_conv(k.mT, taps).mT
+        if not return_state:
+            return y
+        tail = taps.shape[1] - 1
+        return y, F.pad(k, (0, 0, tail, 0))[:, k.shape[1] :].clone()
 
     def _heads(self, x: Tensor) -> Tensor:
         """(…, d) -> (…, H, p) with p = head_dim."""

@@ -7,23 +7,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recall_bench.architectures.base import (
-    Mixer,
-    State,
-    exempt_from_decay,
-    keep_initialisation,
-)
+from recall_bench.architectures.base import Recurrence, exempt_from_decay, keep_initialisation
+from recall_bench.architectures.carry import Carry
 from recall_bench.kernels.linear import linear
 from recall_bench.kernels.linear.module import Linear
 from recall_bench.kernels.rows_at import rows_at
-from recall_bench.kernels.selective_scan import selective_scan, selective_scan_step
-from recall_bench.kernels.short_conv import short_conv, short_conv_step
+from recall_bench.kernels.selective_scan import selective_scan
+from recall_bench.kernels.short_conv import short_conv
 
 DT_MIN, DT_MAX, DT_FLOOR = 1e-3, 1e-1, 1e-4
 """Range of the step sizes at the start, drawn uniformly in log space."""
 
 
-class MambaMixer(Mixer):
+class MambaMixer(Recurrence):
     """The block of Mamba (arXiv 2312.00752, section 3.4 and figure 3), E = expand d_model wide.
 
     x, z = in_proj(input); x = silu(conv(x)); dt, B, C = x_proj(x); dt = softplus(dt_proj(dt));
@@ -38,7 +34,7 @@ class MambaMixer(Mixer):
     """
 
     def __init__(self, d_model: int, d_state: int = 16, d_conv: int = 4, expand: int = 2):
-        super().__init__()
+        super().__init__(d_model)
         inner, rank = expand * d_model, math.ceil(d_model / 16)
         self.split = [rank, d_state, d_state]
         self.in_proj = Linear(d_model, 2 * inner, bias=False)
@@ -57,10 +53,14 @@ class MambaMixer(Mixer):
         keep_initialisation(*(m.weight for m in maps), self.dt_proj.weight, self.dt_proj.bias)
         exempt_from_decay(self.A_log, self.D)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def mix(self, x: Tensor, carry: Carry) -> Tensor:
         x, z = self.in_proj.halves(x)  # (B, L, E) each
-        x = short_conv(x, self.conv_weight, self.conv_bias, "silu")
-        return self.out_proj(selective_scan(x, **self._scan_arguments(x), z=z))
+        x = carry("conv", short_conv, x, self.conv_weight, self.conv_bias, "silu")
+        y: Tensor = carry("ssm", selective_scan, x, **self._scan_arguments(x), z=z)
+        return y
+
+    def finish(self, y: Tensor) -> Tensor:
+        return self.out_proj(y)
 
     def at(self, x: Tensor, positions: Tensor) -> Tensor:
         """The gate is projected and applied at ``positions`` alone."""
@@ -68,26 +68,6 @@ class MambaMixer(Mixer):
         x = short_conv(x, self.conv_weight, self.conv_bias, "silu")
         y = selective_scan(x, **self._scan_arguments(x))
         return self.out_proj(rows_at(y, positions) * F.silu(z))
-
-    def initial_state(self, batch_size: int) -> State:
-        inner, d_conv = self.conv_weight.shape
-        dtype = torch.promote_types(self.A_log.dtype, torch.float32)
-        return {
-            "conv": self.zeros(batch_size, d_conv - 1, inner),
-            "ssm": self.zeros(batch_size, *self.A_log.shape, dtype=dtype),
-        }
-
-    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        x, z = self.in_proj.halves(x)
-        x, conv = short_conv_step(x, state["conv"], self.conv_weight, self.conv_bias, "silu")
-        y, ssm = selective_scan_step(x, **self._scan_arguments(x), z=z, state=state["ssm"])
-        return self.out_proj(y), {"conv": conv, "ssm": ssm}
-
-    def prefill(self, x: Tensor) -> tuple[Tensor, State]:
-        x, z = self.in_proj.halves(x)
-        x, conv = short_conv(x, self.conv_weight, self.conv_bias, "silu", return_state=True)
-        y, ssm = selective_scan(x, **self._scan_arguments(x), z=z, return_state=True)
-        return self.out_proj(y), {"conv": conv, "ssm": ssm}
 
     def _scan_arguments(self, x: Tensor) -> dict[str, Any]:
         """The arguments of the scan beside x (…, E) and z; delta, B and C depend on x."""
