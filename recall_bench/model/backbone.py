@@ -111,7 +111,10 @@ class Model(nn.Module):
             self.norm = nn.Identity()
             norms = (make_norm(config, width), make_norm(config, width), make_norm(config, width))
             self.sequence_readout = SequenceReadout(width, tokens, norms)
-        self.apply(initialise)
+        inside = {module for layer in layers for module in layer.mixer.modules()}
+        for module in self.modules():
+            if module not in inside or isinstance(module, Linear):
+                initialise(module)
 
     def forward(
         self,
@@ -125,6 +128,8 @@ class Model(nn.Module):
         elsewhere is not computed. ``order`` is the `token_order` of the inputs, where it is known.
         """
         x, residual = self._embed(inputs, order), None
+        for layer in self.layers:
+            layer.mixer.seed = self.dropout_seed if self.training else None
         *below, last = self.layers
         for layer in below:
             x, residual = layer(x, residual)
@@ -133,6 +138,14 @@ class Model(nn.Module):
             return normalise(self.norm, x, residual)[0]
         x, residual = last(x, residual)
         return rows_at(normalise(self.norm, x, residual)[0], positions)
+
+    def losses(self) -> dict[str, Tensor]:
+        """The auxiliary losses of the last forward pass, scalars, by layer and name."""
+        return {
+            f"{name}.{loss}": value
+            for name, layer in zip(self.layer_names, self.layers, strict=True)
+            for loss, value in layer.mixer.losses.items()
+        }
 
     def _embed(self, tokens: Tensor, order: TokenOrder | None = None) -> Tensor:
         dropout = self.dropout if self.training else 0.0
@@ -193,7 +206,9 @@ def make_norm(config: ModelConfig, width: int) -> nn.Module:
 def initialise(module: nn.Module) -> None:
     """Normal(0, 0.02) for linear maps and embeddings, zero for their biases.
 
-    A parameter with the attribute ``_no_reinit`` keeps the initialisation of its own mixer.
+    The backbone calls it on its own modules and on every `Linear` of a mixer. A mixer's other
+    modules, `torch.nn.Linear` among them, and parameters marked by `keep_initialisation` stay as
+    the mixer drew them.
     """
     if not isinstance(module, nn.Linear | nn.Embedding):
         return
