@@ -54,19 +54,29 @@ class Shapes:
     def check(self, name: str, tensor: Tensor, axes: str) -> None:
         """Give ``tensor`` the axes named in ``axes``, separated by spaces.
 
-        Raises `ValueError` where their number differs, or where the size of one differs from that
+        A number stands for an axis of that size, "…" for any number of axes of any sizes. Raises
+        `ValueError` where the number of axes differs, or where the size of one differs from that
         of the same axis of an earlier tensor.
         """
         names = axes.split()
-        if len(names) == tensor.dim():
-            pairs = zip(names, tensor.shape, strict=True)
-            if all(self._sizes.setdefault(axis, size) == size for axis, size in pairs):
-                return
+        named, shape = names, tensor.shape
+        if "…" in names:
+            first, last = names.index("…"), len(names) - 1 - names.index("…")
+            if len(shape) >= first + last:
+                named = names[:first] + names[first + 1 :]
+                shape = shape[:first] + shape[len(shape) - last :]
+        if len(named) == len(shape) and all(map(self._fits, named, shape)):
+            return
         known = [f"{axis} {self._sizes[axis]}" if axis in self._sizes else axis for axis in names]
         raise ValueError(
             f"{self._operator}: {name} must have shape ({', '.join(known)}). "
             f"Got {tuple(tensor.shape)}."
         )
+
+    def _fits(self, axis: str, size: int) -> bool:
+        if axis.isdigit():
+            return int(axis) == size
+        return self._sizes.setdefault(axis, size) == size
 
 
 class Operator:
@@ -76,7 +86,7 @@ class Operator:
         functools.update_wrapper(self, declare)
         self._name = declare.__name__
         self._declare = declare
-        self._length_axis = length_axis
+        self.length_axis = length_axis
 
     def __call__(
         self,
@@ -95,7 +105,7 @@ class Operator:
         """
         layout = self._declare(*inputs, **options)
         first = inputs[0]
-        length = first.shape[self._length_axis]
+        length = first.shape[self.length_axis]
         if initial_state is not None:
             initial_state = _matched(self._name, initial_state, layout)
         if length == 0:

@@ -3,6 +3,8 @@
 Importing any part of that package imports its compiled scan, so that without it nothing works.
 """
 
+from typing import Any
+
 from torch import Tensor
 
 from recall_bench.errors import UserError
@@ -28,19 +30,13 @@ def selective_scan(
     z: Tensor | None = None,
     delta_bias: Tensor | None = None,
     delta_softplus: bool = False,
-    initial_state: Tensor | None = None,
     return_state: bool = False,
-) -> Tensor | tuple[Tensor, Tensor]:
+) -> Any:
     """See `recall_bench.kernels.selective_scan.selective_scan`.
 
-    Raises `UserError` for what the package lacks: a start from another state than zero, and the
-    gradient of the last state, which it would leave out without a word.
+    The package cannot start from a given state. Raises `UserError` where the last state needs a
+    gradient, which the package would leave out without a word.
     """
-    if initial_state is not None:
-        raise UserError(
-            "The kernel backend 'mamba-ssm' starts from zero and takes no initial state. "
-            "Use 'triton' or 'reference'."
-        )
     tensors = (u, delta, A, B, C, D, z, delta_bias)
     if return_state and needs_gradient(*tensors):
         raise UserError(
@@ -48,7 +44,7 @@ def selective_scan(
             "Use 'triton' or 'reference', or torch.no_grad()."
         )
     if u.numel() == 0:
-        return reference.selective_scan(*tensors, delta_softplus, None, return_state)
+        return reference.selective_scan(*tensors, delta_softplus, return_state=return_state)
     steps, B, C = (x.to(u.dtype).transpose(1, 2) for x in (delta, B, C))
     gate = None if z is None else z.to(u.dtype).transpose(1, 2)
     D, delta_bias = (None if x is None else x.float() for x in (D, delta_bias))
@@ -57,5 +53,4 @@ def selective_scan(
     )
     if return_state:
         return result[0].transpose(1, 2), result[1]
-    y: Tensor = result.transpose(1, 2)
-    return y
+    return result.transpose(1, 2)

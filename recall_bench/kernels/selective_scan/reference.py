@@ -37,7 +37,7 @@ def selective_scan(
     delta_softplus: bool = False,
     initial_state: Tensor | None = None,
     return_state: bool = False,
-) -> Tensor | tuple[Tensor, Tensor]:
+) -> Any:
     """See `recall_bench.kernels.selective_scan.selective_scan`."""
     dtype = torch.promote_types(u.dtype, torch.float32)
     delta = _step_size(delta.to(dtype), delta_bias, delta_softplus)
@@ -57,19 +57,23 @@ def selective_scan_step(
     A: Tensor,
     B: Tensor,
     C: Tensor,
-    D: Tensor | None,
-    z: Tensor | None,
-    delta_bias: Tensor | None,
-    delta_softplus: bool,
-    state: Tensor,
-) -> tuple[Tensor, Tensor]:
-    """See `recall_bench.kernels.selective_scan.selective_scan_step`."""
-    delta = _step_size(delta.to(state.dtype), delta_bias, delta_softplus)
-    x, B, C = (v.to(state.dtype) for v in (u, B, C))
-    decay = torch.exp(delta[..., None] * A.to(state.dtype))  # (B, D, N)
-    state = decay * state + (delta * x)[..., None] * B[:, None]
+    D: Tensor | None = None,
+    z: Tensor | None = None,
+    delta_bias: Tensor | None = None,
+    delta_softplus: bool = False,
+    *,
+    initial_state: Tensor,
+    return_state: bool = False,
+) -> Any:
+    """One token of `selective_scan`: u, delta, z (B, 1, D), B, C (B, 1, N)."""
+    dtype = torch.promote_types(u.dtype, torch.float32)
+    x, delta, B, C = (v[:, 0].to(dtype) for v in (u, delta, B, C))
+    delta = _step_size(delta, delta_bias, delta_softplus)
+    decay = torch.exp(delta[..., None] * A.to(dtype))  # (B, D, N)
+    state = decay * initial_state.to(dtype) + (delta * x)[..., None] * B[:, None]
     y = (state * C[:, None]).sum(-1)
-    return _skip_and_gate(y, x, D, z).to(u.dtype), state
+    y = _skip_and_gate(y, x, D, None if z is None else z[:, 0]).to(u.dtype)[:, None]
+    return (y, state) if return_state else y
 
 
 def _step_size(delta: Tensor, bias: Tensor | None, softplus: bool) -> Tensor:

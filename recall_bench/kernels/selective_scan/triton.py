@@ -89,7 +89,7 @@ def selective_scan(
     delta_softplus: bool = False,
     initial_state: Tensor | None = None,
     return_state: bool = False,
-) -> Tensor | tuple[Tensor, Tensor]:
+) -> Any:
     """See `recall_bench.kernels.selective_scan.selective_scan`."""
     if A.shape[1] > STATE_LIMIT:
         return reference.selective_scan(
@@ -107,18 +107,24 @@ def selective_scan_step(
     A: Tensor,
     B: Tensor,
     C: Tensor,
-    D: Tensor | None,
-    z: Tensor | None,
-    delta_bias: Tensor | None,
-    delta_softplus: bool,
-    state: Tensor,
-) -> tuple[Tensor, Tensor]:
-    """See `recall_bench.kernels.selective_scan.selective_scan_step`."""
-    if A.shape[1] > STATE_LIMIT or needs_gradient(u, delta, A, B, C, D, z, delta_bias, state):
+    D: Tensor | None = None,
+    z: Tensor | None = None,
+    delta_bias: Tensor | None = None,
+    delta_softplus: bool = False,
+    *,
+    initial_state: Tensor,
+    return_state: bool = False,
+) -> Any:
+    """One token of `selective_scan`; gradients and large states run on the reference."""
+    inputs = (u, delta, A, B, C, D, z, delta_bias)
+    if A.shape[1] > STATE_LIMIT or needs_gradient(*inputs, initial_state):
         return reference.selective_scan_step(
-            u, delta, A, B, C, D, z, delta_bias, delta_softplus, state
+            *inputs, delta_softplus, initial_state=initial_state, return_state=return_state
         )
-    return _step(u, delta, A, B, C, D, z, delta_bias, delta_softplus, state)
+    u, delta, B, C = (x[:, 0] for x in (u, delta, B, C))
+    z = None if z is None else z[:, 0]
+    y, state = _step(u, delta, A, B, C, D, z, delta_bias, delta_softplus, initial_state)
+    return (y[:, None], state) if return_state else y[:, None]
 
 
 def _aligned(x: Tensor) -> Tensor:
@@ -182,19 +188,9 @@ def _forward(
     return y, state, starts
 
 
-def _scan_shapes(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    z: Tensor | None,
-    delta_bias: Tensor | None,
-    initial_state: Tensor | None,
-    delta_softplus: bool,
-    keep: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
+def _scan_shapes(*inputs: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """What `_forward` returns for the same inputs, nothing written yet."""
+    u, _, A, *_, keep = inputs
     batch, length, width = u.shape
     tile = tile_of(A.shape[1], Pass(SPAN, 1))
     spans = -(-length // SPAN) if keep else 0
@@ -258,21 +254,10 @@ def _scan_backward(
 
 
 @_scan_backward.register_fake
-def _scan_backward_shapes(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    z: Tensor | None,
-    delta_bias: Tensor | None,
-    delta_softplus: bool,
-    has_initial: bool,
-    starts: Tensor,
-    dy: Tensor,
-    dh_last: Tensor | None,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+def _scan_backward_shapes(*inputs: Any) -> tuple[Tensor, ...]:
+    """What `_scan_backward` returns for the same inputs, nothing written yet."""
+    u, delta, A, B, _, _, z, _, _, has_initial, *_ = inputs
+
     def empty(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         return torch.empty(shape, dtype=dtype, device=u.device)
 
@@ -360,16 +345,6 @@ def _step(
 
 
 @_step.register_fake
-def _step_shapes(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    z: Tensor | None,
-    delta_bias: Tensor | None,
-    delta_softplus: bool,
-    state: Tensor,
-) -> tuple[Tensor, Tensor]:
+def _step_shapes(*inputs: Any) -> tuple[Tensor, Tensor]:
+    u, *_, state = inputs
     return u.new_empty(u.shape), u.new_empty(state.shape, dtype=torch.float32)

@@ -2,30 +2,32 @@
 
 from torch import Tensor
 
-from recall_bench.kernels.plumbing import dispatch
+from recall_bench.kernels.plumbing.operator import Layout, Shapes, Zeros, operator
 
 __all__ = ["wkv"]
 
 
-def wkv(
-    r: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, bonus: Tensor, backend: str = "auto"
-) -> tuple[Tensor, Tensor]:
+@operator()
+def wkv(r: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, bonus: Tensor) -> Layout:
     """y_t = r_t (S_{t-1} + diag(u) k_t v_t^T),   S_t = diag(w) S_{t-1} + k_t v_t^T.
 
     Eagle's time mixing in each head (arXiv 2404.05892, section 4.1), with w = exp(log_decay) and
-    u = bonus over the channels of k, from S_0 = 0.
+    u = bonus over the channels of k.
 
     Args:
         r, k: (batch, length, heads, d); any length, also 0.
         v: (batch, length, heads, d_v).
         log_decay: (heads, d), negative, float32 or float64.
         bonus: (heads, d).
-        backend: "auto", "reference" or "triton".
 
     Returns:
-        y (batch, length, heads, d_v) and the last state (batch, heads, d, d_v), both in the dtype
-        of log_decay.
+        (batch, length, heads, d_v) in the dtype of log_decay. The state is S
+        (batch, heads, d, d_v) in the same dtype.
     """
-    run = dispatch.implementation("wkv", backend, r)
-    y, state = run(r, k, v, log_decay, bonus)
-    return y, state
+    sizes = Shapes("wkv")
+    sizes.check("r", r, "batch length heads d")
+    sizes.check("k", k, "batch length heads d")
+    sizes.check("v", v, "batch length heads d_v")
+    sizes.check("log_decay", log_decay, "heads d")
+    sizes.check("bonus", bonus, "heads d")
+    return Zeros(tuple(sizes[axis] for axis in ("batch", "heads", "d", "d_v")), log_decay.dtype)

@@ -3,6 +3,8 @@
 B batch, L length, H heads.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -13,7 +15,15 @@ CHUNK = 64
 """Tokens whose scores are computed directly; a power of two."""
 
 
-def wkv(r: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, bonus: Tensor) -> tuple[Tensor, Tensor]:
+def wkv(
+    r: Tensor,
+    k: Tensor,
+    v: Tensor,
+    log_decay: Tensor,
+    bonus: Tensor,
+    initial_state: Tensor | None = None,
+    return_state: bool = False,
+) -> Any:
     """See `recall_bench.kernels.wkv.wkv`.
 
     Scores inside a chunk, the state between chunks. Every decay is w to a power that is not
@@ -23,15 +33,36 @@ def wkv(r: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, bonus: Tensor) -> tu
     r, k, v = (value.to(dtype).transpose(1, 2) for value in (r, k, v))  # (B, H, L, ·)
     exponents = torch.arange(CHUNK + 1, dtype=dtype, device=r.device)
     w = torch.exp(log_decay[:, None] * exponents[:, None])  # (H, CHUNK + 1, d): w^0, w^1, …
-    S = r.new_zeros(*k.shape[:2], k.shape[-1], v.shape[-1])
+    S = initial_state
+    if S is None:
+        S = r.new_zeros(*k.shape[:2], k.shape[-1], v.shape[-1])
+    S = S.to(dtype)
     outputs: list[Tensor] = []
     with without_autocast(r.device):
         for R, K, V in zip(*(value.split(CHUNK, 2) for value in (r, k, v)), strict=True):
             n = R.shape[2]
             y = _scores(R, K, w, bonus.to(dtype)) @ V
-            outputs.append(y + (R * w[:, :n]) @ S if outputs else y)
+            outputs.append(y + (R * w[:, :n]) @ S if outputs or initial_state is not None else y)
             S = w[:, n, :, None] * S + (K * w[:, :n].flip(1)).mT @ V
-    return torch.cat(outputs, 2).transpose(1, 2), S
+    y = torch.cat(outputs, 2).transpose(1, 2)
+    return (y, S) if return_state else y
+
+
+def wkv_step(
+    r: Tensor,
+    k: Tensor,
+    v: Tensor,
+    log_decay: Tensor,
+    bonus: Tensor,
+    initial_state: Tensor,
+    return_state: bool = False,
+) -> Any:
+    """One token of `wkv`: r, k, v (B, 1, H, ·)."""
+    S = initial_state.to(log_decay.dtype)
+    r, k, v = (value[:, 0].to(S.dtype) for value in (r, k, v))  # (B, H, ·)
+    kv = k[..., None] * v[..., None, :]
+    y = (r[..., None] * (S + bonus.to(S.dtype)[..., None] * kv)).sum(-2)[:, None]
+    return (y, log_decay.exp()[..., None] * S + kv) if return_state else y
 
 
 def _scores(r: Tensor, k: Tensor, w: Tensor, bonus: Tensor) -> Tensor:

@@ -94,12 +94,22 @@ def unavailable(op: str, tensor: Tensor) -> str | None:
     return unavailable_for(tensor)
 
 
-def wkv(r: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, bonus: Tensor) -> tuple[Tensor, Tensor]:
-    """See `recall_bench.kernels.wkv.wkv`; float64 decays and wide v run on the reference."""
+def wkv(
+    r: Tensor,
+    k: Tensor,
+    v: Tensor,
+    log_decay: Tensor,
+    bonus: Tensor,
+    return_state: bool = False,
+) -> Any:
+    """See `recall_bench.kernels.wkv.wkv`; float64 decays and wide v run on the reference.
+
+    There is no ``initial_state``: the tokens of zeros before the first chunk would make it fade.
+    """
     if v.shape[-1] > WIDTH_LIMIT or log_decay.dtype == torch.float64:
-        return reference.wkv(r, k, v, log_decay, bonus)
+        return reference.wkv(r, k, v, log_decay, bonus, return_state=return_state)
     y, state = _wkv(r, k, v, log_decay, bonus)
-    return y, state
+    return (y, state) if return_state else y
 
 
 def _constants(r: Tensor, v: Tensor) -> dict[str, Any]:

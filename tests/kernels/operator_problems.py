@@ -1,0 +1,193 @@
+"""A small problem for every operator that carries a state, which the tests of them all run.
+
+To add an operator, append its problem to `PROBLEMS`.
+"""
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from recall_bench.kernels.plumbing.operator import Operator
+from recall_bench.kernels.s4d import naive as naive_s4d
+from recall_bench.kernels.s4d import s4d
+from recall_bench.kernels.selective_scan import naive as naive_scan
+from recall_bench.kernels.selective_scan import selective_scan
+from recall_bench.kernels.short_conv import naive as naive_conv
+from recall_bench.kernels.short_conv import short_conv
+from recall_bench.kernels.token_mix import naive as naive_mix
+from recall_bench.kernels.token_mix import token_mix
+from recall_bench.kernels.wkv import naive as naive_wkv
+from recall_bench.kernels.wkv import wkv
+
+Inputs = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """An operator, its recurrence token by token, and inputs of any length."""
+
+    name: str
+    operator: Operator
+    naive: Callable[..., Any]
+    """(*inputs, initial_state=None) -> y and the state."""
+    draw: Callable[[int, torch.Generator], Inputs]
+    """(length, generator) -> the inputs by name, in order, in float64; options among them."""
+    length_axes: Mapping[str, int]
+    """The inputs that have a row for each token, and where they count tokens."""
+    free: frozenset[tuple[str, int]] = field(default_factory=frozenset)
+    """Axes (input, axis) whose size no other input shares."""
+
+    @property
+    def kernels(self) -> Any:
+        """The operator's Triton module; None where there is none."""
+        try:
+            return importlib.import_module(f"{self.operator.__module__}.triton")
+        except ModuleNotFoundError:
+            return None
+
+    def inputs(self, length: int, seed: int = 0) -> Inputs:
+        return self.draw(length, torch.Generator().manual_seed(seed))
+
+    def state(self) -> Any:
+        """A state that three tokens have left."""
+        return self.naive(*self.inputs(3, seed=1).values())[1]
+
+    def cut(self, inputs: Inputs, begin: int, end: int) -> Inputs:
+        """The inputs of tokens begin … end alone."""
+        axes = self.length_axes
+        return {
+            name: x.narrow(axes[name], begin, end - begin) if name in axes else x
+            for name, x in inputs.items()
+        }
+
+
+def leaves(nest: Any) -> list[Tensor]:
+    """The tensors of a nest in order."""
+    if isinstance(nest, Tensor):
+        return [nest]
+    values = nest.values() if isinstance(nest, Mapping) else nest
+    return [leaf for value in values for leaf in leaves(value)]
+
+
+def rebuild(nest: Any, tensors: list[Tensor]) -> Any:
+    """A nest like ``nest`` with other tensors."""
+    return _rebuild(nest, iter(tensors))
+
+
+def _rebuild(nest: Any, tensors: Any) -> Any:
+    if isinstance(nest, Tensor):
+        return next(tensors)
+    if isinstance(nest, Mapping):
+        return {key: _rebuild(value, tensors) for key, value in nest.items()}
+    parts = [_rebuild(value, tensors) for value in nest]
+    return type(nest)(*parts) if hasattr(nest, "_fields") else type(nest)(parts)
+
+
+def _normal(generator: torch.Generator, *shape: int) -> Tensor:
+    return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
+def _short_conv(length: int, g: torch.Generator) -> Inputs:
+    return {
+        "x": _normal(g, 2, length, 5),
+        "weight": _normal(g, 5, 4),
+        "bias": _normal(g, 5),
+        "activation": "silu",
+        "gate": _normal(g, 2, length, 5),
+        "residual": True,
+    }
+
+
+def _bare_conv(length: int, g: torch.Generator) -> Inputs:
+    return {"x": _normal(g, 2, length, 5), "weight": _normal(g, 5, 3)}
+
+
+def _token_mix(length: int, g: torch.Generator) -> Inputs:
+    return {"x": _normal(g, 2, length, 5), "mix": _normal(g, 4, 5)}
+
+
+def _selective_scan(length: int, g: torch.Generator) -> Inputs:
+    return {
+        "u": _normal(g, 2, length, 5),
+        "delta": _normal(g, 2, length, 5) / 2,
+        "A": -_normal(g, 5, 3).exp(),
+        "B": _normal(g, 2, length, 3),
+        "C": _normal(g, 2, length, 3),
+        "D": _normal(g, 5),
+        "z": _normal(g, 2, length, 5),
+        "delta_bias": _normal(g, 5) - 2,
+        "delta_softplus": True,
+    }
+
+
+def _bare_scan(length: int, g: torch.Generator) -> Inputs:
+    inputs = dict(list(_selective_scan(length, g).items())[:5])
+    return inputs | {"delta": inputs["delta"].abs() / 5}
+
+
+def _wkv(length: int, g: torch.Generator) -> Inputs:
+    return {
+        "r": _normal(g, 2, length, 2, 4),
+        "k": _normal(g, 2, length, 2, 4),
+        "v": _normal(g, 2, length, 2, 3),
+        "log_decay": -torch.linspace(-8, 3, 8, dtype=torch.float64).exp().view(2, 4),
+        "bonus": _normal(g, 2, 4),
+    }
+
+
+def _s4d(length: int, g: torch.Generator) -> Inputs:
+    return {
+        "kv": _normal(g, 2, 3, 2, 2, length),
+        "log_dt": _normal(g, 3, 1) - 3,
+        "log_A_real": _normal(g, 3, 4) / 3,
+        "A_imag": 3 * _normal(g, 3, 4),
+        "B": _normal(g, 3, 4, 2),
+        "C": _normal(g, 3, 4, 2),
+        "D": _normal(g, 3),
+    }
+
+
+def _flat_s4d(length: int, g: torch.Generator) -> Inputs:
+    inputs = _s4d(length, g)
+    return inputs | {"kv": inputs["kv"][:, :, 0, 0]}
+
+
+_CONV = {"x": 1, "gate": 1}
+_SCAN = dict.fromkeys(("u", "delta", "B", "C", "z"), 1)
+_ROWS = frozenset({("x", 0), ("x", 1)})
+
+PROBLEMS = [
+    Problem(
+        "short_conv", short_conv, naive_conv.short_conv, _short_conv, _CONV,
+        frozenset({("weight", 1)}),
+    ),
+    Problem(
+        "short_conv, bare", short_conv, naive_conv.short_conv, _bare_conv, {"x": 1},
+        _ROWS | {("weight", 1)},
+    ),
+    Problem(
+        "token_mix", token_mix, naive_mix.token_mix, _token_mix, {"x": 1}, _ROWS | {("mix", 0)}
+    ),
+    Problem(
+        "selective_scan", selective_scan, naive_scan.selective_scan, _selective_scan, _SCAN
+    ),
+    Problem(
+        "selective_scan, bare", selective_scan, naive_scan.selective_scan, _bare_scan,
+        dict.fromkeys(("u", "delta", "B", "C"), 1),
+    ),
+    Problem(
+        "wkv", wkv, naive_wkv.wkv, _wkv, dict.fromkeys("rkv", 1), frozenset({("v", 3)})
+    ),
+    Problem(
+        "s4d", s4d, naive_s4d.s4d, _s4d, {"kv": -1},
+        frozenset({("kv", axis) for axis in (0, 2, 3, 4)}),
+    ),
+    Problem(
+        "s4d, one sequence a head", s4d, naive_s4d.s4d, _flat_s4d, {"kv": -1},
+        frozenset({("kv", 0), ("kv", 2)}),
+    ),
+]  # fmt: skip
