@@ -28,6 +28,8 @@ def assert_close(name: str, got: Tensor, expected: Tensor, tolerance: float) -> 
     global comparisons
     comparisons += 1
     assert got.shape == expected.shape, f"{name}: {tuple(got.shape)}, not {tuple(expected.shape)}"
+    if expected.is_complex():
+        got, expected = torch.view_as_real(got), torch.view_as_real(expected)
     norm, of_ones = expected.double().norm(), max(1, expected.numel()) ** 0.5
     norm = torch.where(norm > 1e-6 * of_ones, norm, of_ones)
     error = (got.double() - expected.double()).norm() / norm
@@ -58,7 +60,7 @@ def check(
     """
     generator = torch.Generator().manual_seed(1)
     ours = [None if x is None else x.detach().requires_grad_() for x in inputs]
-    exact = [None if x is None else x.detach().double().requires_grad_() for x in inputs]
+    exact = [None if x is None else _exact(x).requires_grad_() for x in inputs]
     wanted = _tuple(reference(*exact))
     weights = [torch.randn(x.shape, generator=generator).to(x) for x in wanted]
     with poisoned_memory():
@@ -73,7 +75,7 @@ def check(
     wanted_gradients = torch.autograd.grad(
         wanted,
         [x for x in exact if x is not None],
-        [w.to(y.dtype).double() for w, y in zip(weights, outputs, strict=True)],
+        [_exact(w.to(y.dtype)) for w, y in zip(weights, outputs, strict=True)],
     )
     given = [name for name, x in zip(names, inputs, strict=True) if x is not None]
     for name, got, expected in zip(given, gradients, wanted_gradients, strict=True):
@@ -119,6 +121,11 @@ def check_replay_after(
 def transposed(x: Tensor) -> Tensor:
     """The same values (B, T, H, d) laid out as (B, H, T, d)."""
     return x.transpose(1, 2).contiguous().transpose(1, 2)
+
+
+def _exact(x: Tensor) -> Tensor:
+    """x in float64, or in complex numbers of that precision."""
+    return x.detach().to(torch.promote_types(x.dtype, torch.float64))
 
 
 def _tuple(outputs: Any) -> tuple[Tensor, ...]:

@@ -3,7 +3,6 @@
 To add an operator, append its problem to `PROBLEMS`.
 """
 
-import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +24,9 @@ from recall_bench.kernels.wkv import wkv
 
 Inputs = dict[str, Any]
 
+ANYWHERE = ("from nothing", "from a state")
+START = ANYWHERE[:1]
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -40,14 +42,8 @@ class Problem:
     """The inputs that have a row for each token, and where they count tokens."""
     free: frozenset[tuple[str, int]] = field(default_factory=frozenset)
     """Axes (input, axis) whose size no other input shares."""
-
-    @property
-    def kernels(self) -> Any:
-        """The operator's Triton module; None where there is none."""
-        try:
-            return importlib.import_module(f"{self.operator.__module__}.triton")
-        except ModuleNotFoundError:
-            return None
+    triton: tuple[str, ...] = ANYWHERE
+    """Where its Triton kernels start: any of `ANYWHERE`, none where it has no kernels."""
 
     def inputs(self, length: int, seed: int = 0) -> Inputs:
         return self.draw(length, torch.Generator().manual_seed(seed))
@@ -167,20 +163,21 @@ PROBLEMS = [
     ),
     Problem(
         "short_conv, bare", short_conv, naive_conv.short_conv, _bare_conv, {"x": 1},
-        _ROWS | {("weight", 1)},
+        _ROWS | {("weight", 1)}, (),
     ),
     Problem(
-        "token_mix", token_mix, naive_mix.token_mix, _token_mix, {"x": 1}, _ROWS | {("mix", 0)}
+        "token_mix", token_mix, naive_mix.token_mix, _token_mix, {"x": 1}, _ROWS | {("mix", 0)},
+        START,
     ),
     Problem(
         "selective_scan", selective_scan, naive_scan.selective_scan, _selective_scan, _SCAN
     ),
     Problem(
         "selective_scan, bare", selective_scan, naive_scan.selective_scan, _bare_scan,
-        dict.fromkeys(("u", "delta", "B", "C"), 1),
+        dict.fromkeys(("u", "delta", "B", "C"), 1), triton=(),
     ),
     Problem(
-        "wkv", wkv, naive_wkv.wkv, _wkv, dict.fromkeys("rkv", 1), frozenset({("v", 3)})
+        "wkv", wkv, naive_wkv.wkv, _wkv, dict.fromkeys("rkv", 1), frozenset({("v", 3)}), START,
     ),
     Problem(
         "s4d", s4d, naive_s4d.s4d, _s4d, {"kv": -1},

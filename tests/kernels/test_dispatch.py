@@ -48,7 +48,30 @@ def test_auto_passes_over_a_backend_that_cannot_run_this_tensor(fast):
 
 
 def test_auto_passes_over_a_backend_that_lacks_the_operation(fast):
-    assert dispatch.resolve("short_conv_step", "auto", CUDA) == "reference"
+    assert dispatch.resolve("wkv", "auto", CUDA) == "reference"
+
+
+def test_auto_passes_over_a_backend_that_takes_no_initial_state(fast):
+    assert dispatch.resolve("short_conv", "auto", CUDA, stateful=True) == "reference"
+    fast.short_conv = lambda x, *args, initial_state=None: x + 1
+    assert dispatch.resolve("short_conv", "auto", CUDA, stateful=True) == "fast"
+
+
+def test_a_backend_asked_for_by_name_is_refused_a_state_that_it_cannot_take(fast):
+    x, state = torch.zeros(1, 3, 2), torch.zeros(1, 2, 2)
+    with pytest.raises(UserError, match=r"'fast' cannot run short_conv: .* no initial state"):
+        short_conv(x, torch.zeros(2, 3), initial_state=state, backend="fast")
+    assert torch.equal(short_conv(x, torch.zeros(2, 3), initial_state=state), x)
+
+
+def test_one_token_after_others_takes_the_step_of_the_backend(fast):
+    fast.short_conv = lambda x, *args, initial_state=None: x + 1
+    fast.short_conv_step = lambda x, *args, initial_state: x + 2
+    weight, state = torch.zeros(2, 3), torch.zeros(1, 2, 2)
+    for length, initial_state, added in ((1, state, 2), (1, None, 1), (2, state, 1)):
+        x = torch.zeros(1, length, 2)
+        y = short_conv(x, weight, initial_state=initial_state, backend="fast")
+        assert torch.equal(y, x + added)
 
 
 def test_the_backend_asked_for_runs(fast):
@@ -80,9 +103,9 @@ def test_a_backend_that_nobody_wrote_is_refused(monkeypatch):
 
 def test_the_environment_says_nothing_about_operations_that_lack_its_backend(fast, monkeypatch):
     monkeypatch.setenv(dispatch.VARIABLE, "fast")
-    assert dispatch.resolve("short_conv_step", "auto", CUDA) == "reference"
-    with pytest.raises(UserError, match="'fast' cannot run short_conv_step: nobody has written"):
-        dispatch.resolve("short_conv_step", "fast", CUDA)
+    assert dispatch.resolve("wkv", "auto", CUDA) == "reference"
+    with pytest.raises(UserError, match="'fast' cannot run wkv: nobody has written"):
+        dispatch.resolve("wkv", "fast", CUDA)
 
 
 def test_a_misspelt_backend_gets_the_nearest_name():
@@ -105,8 +128,8 @@ def test_meta_tensors_take_the_reference_and_leave_no_trace(fast, monkeypatch):
 def test_used_names_every_backend_since_the_last_reset(fast):
     dispatch.resolve("short_conv", "reference", CPU)
     dispatch.resolve("short_conv", "fast", CPU)
-    dispatch.resolve("short_conv_step", "reference", CPU)
-    assert dispatch.used() == {"short_conv": "fast+reference", "short_conv_step": "reference"}
+    dispatch.resolve("wkv", "reference", CPU)
+    assert dispatch.used() == {"short_conv": "fast+reference", "wkv": "reference"}
     dispatch.reset()
     assert dispatch.used() == {}
 

@@ -98,15 +98,27 @@ def test_mamba_ssm_gets_its_own_layout_and_gives_ours_back(mamba):
 
 def test_mamba_ssm_is_refused_what_it_would_get_wrong(mamba):
     u, *rest = scan_inputs()
-    with pytest.raises(UserError, match="no initial state"):
-        selective_scan(u, *rest, initial_state=torch.zeros(2, 3, 4), backend="mamba-ssm")
+    state = torch.zeros(2, 3, 4)
+    with pytest.raises(UserError, match=r"'mamba-ssm' cannot run selective_scan: .* no initial"):
+        selective_scan(u, *rest, initial_state=state, backend="mamba-ssm")
     with pytest.raises(UserError, match="no gradient for the last state"):
         selective_scan(u.requires_grad_(), *rest, return_state=True, backend="mamba-ssm")
 
 
+def test_a_given_state_takes_another_backend_where_the_environment_names_mamba_ssm(
+    mamba, monkeypatch
+):
+    monkeypatch.setenv(dispatch.VARIABLE, "mamba-ssm")
+    tensors, state = scan_inputs(), torch.ones(2, 3, 4)
+    dispatch.reset()
+    y = selective_scan(*tensors, True, initial_state=state)
+    assert_close("y", y, scan_reference.selective_scan(*tensors, True, state), 1e-6)
+    assert dispatch.used()["selective_scan"] == "reference"
+
+
 def test_an_empty_scan_never_reaches_mamba_ssm(mamba):
-    tensors = [x[:, :0] if x.dim() == 3 else x for x in scan_inputs()]
-    assert selective_scan(*tensors, backend="mamba-ssm").shape == (2, 0, 3)
+    tensors = [x[:0] if x.dim() == 3 else x for x in scan_inputs()]
+    assert selective_scan(*tensors, backend="mamba-ssm").shape == (0, 5, 3)
 
 
 def test_flash_attn_counts_the_keys_before_the_current_one(flash):
@@ -127,7 +139,7 @@ def test_the_environment_selects_a_package_where_it_has_the_operation(flash, mon
     monkeypatch.setenv(dispatch.VARIABLE, "flash-attn")
     q = torch.zeros(1, 2, 1, 8)
     assert dispatch.resolve("sliding_window_attention", "auto", q) == "flash-attn"
-    assert dispatch.resolve("sliding_window_attention_step", "auto", q) == "reference"
+    assert dispatch.resolve("taylor_attention", "auto", q) == "reference"
 
 
 @pytest.mark.parametrize(

