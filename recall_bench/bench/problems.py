@@ -175,11 +175,12 @@ def _taylor_step(ceilings: Ceilings, batch: int, dv: int = 64, heads: int = 16) 
         kv = _random(batch, heads, P, dv, dtype=torch.float32)
         z = 50 + torch.rand(batch, heads, P, device=DEVICE)
         z[..., 1:] -= 50  # the constant feature dominates, as a count does
-        return [*(_random(batch, heads, n, dtype=torch.float32) for n in (d, d, dv)), kv, z]
+        return [*(_random(batch, 1, heads, n, dtype=torch.float32) for n in (d, d, dv)), kv, z]
 
     def step(module: Any) -> Callable[..., Any]:
         def call(q: Tensor, k: Tensor, v: Tensor, kv: Tensor, z: Tensor) -> tuple[Tensor, ...]:
-            y, state = module.taylor_attention_step(q, k, v, TaylorState(kv, z))
+            state = TaylorState(kv, z)
+            y, state = module.taylor_attention_step(q, k, v, state, return_state=True)
             return y, *state
 
         return call

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from recall_bench.kernels.attention import attention, reserve
+from recall_bench.kernels.attention import naive as naive_attention
 from recall_bench.kernels.plumbing.operator import Operator
 from recall_bench.kernels.s4d import naive as naive_s4d
 from recall_bench.kernels.s4d import s4d
@@ -17,6 +19,10 @@ from recall_bench.kernels.selective_scan import naive as naive_scan
 from recall_bench.kernels.selective_scan import selective_scan
 from recall_bench.kernels.short_conv import naive as naive_conv
 from recall_bench.kernels.short_conv import short_conv
+from recall_bench.kernels.sliding_window_attention import naive as naive_window
+from recall_bench.kernels.sliding_window_attention import sliding_window_attention
+from recall_bench.kernels.taylor_attention import naive as naive_taylor
+from recall_bench.kernels.taylor_attention import taylor_attention
 from recall_bench.kernels.token_mix import naive as naive_mix
 from recall_bench.kernels.token_mix import token_mix
 from recall_bench.kernels.wkv import naive as naive_wkv
@@ -44,6 +50,8 @@ class Problem:
     """Axes (input, axis) whose size no other input shares."""
     triton: tuple[str, ...] = ANYWHERE
     """Where its Triton kernels start: any of `ANYWHERE`, none where it has no kernels."""
+    reserve: Callable[[Any, int], Any] | None = None
+    """(state, tokens) -> a copy with room for more tokens, where the state grows."""
 
     def inputs(self, length: int, seed: int = 0) -> Inputs:
         return self.draw(length, torch.Generator().manual_seed(seed))
@@ -51,6 +59,12 @@ class Problem:
     def state(self) -> Any:
         """A state that three tokens have left."""
         return self.naive(*self.inputs(3, seed=1).values())[1]
+
+    def room(self, state: Any, tokens: int) -> Any:
+        """A copy of a state into which the one after ``tokens`` more tokens can be written."""
+        if self.reserve is not None:
+            return self.reserve(state, tokens)
+        return rebuild(state, [x.clone() for x in leaves(state)])
 
     def cut(self, inputs: Inputs, begin: int, end: int) -> Inputs:
         """The inputs of tokens begin … end alone."""
@@ -67,6 +81,11 @@ def leaves(nest: Any) -> list[Tensor]:
         return [nest]
     values = nest.values() if isinstance(nest, Mapping) else nest
     return [leaf for value in values for leaf in leaves(value)]
+
+
+def differentiable(nest: Any) -> list[Tensor]:
+    """The tensors of a nest that can have a gradient, in order."""
+    return [x for x in leaves(nest) if x.is_floating_point() or x.is_complex()]
 
 
 def rebuild(nest: Any, tensors: list[Tensor]) -> Any:
@@ -152,8 +171,29 @@ def _flat_s4d(length: int, g: torch.Generator) -> Inputs:
     return inputs | {"kv": inputs["kv"][:, :, 0, 0]}
 
 
+def _attention(length: int, g: torch.Generator) -> Inputs:
+    return {
+        "q": _normal(g, 2, length, 4, 3),
+        "k": _normal(g, 2, length, 2, 3),
+        "v": _normal(g, 2, length, 2, 3),
+    }
+
+
+def _window(length: int, g: torch.Generator) -> Inputs:
+    return _attention(length, g) | {"window": 4}
+
+
+def _taylor(length: int, g: torch.Generator) -> Inputs:
+    return {
+        "q": _normal(g, 2, length, 2, 4),
+        "k": _normal(g, 2, length, 2, 4),
+        "v": _normal(g, 2, length, 2, 3),
+    }
+
+
 _CONV = {"x": 1, "gate": 1}
 _SCAN = dict.fromkeys(("u", "delta", "B", "C", "z"), 1)
+_QKV = dict.fromkeys("qkv", 1)
 _ROWS = frozenset({("x", 0), ("x", 1)})
 
 PROBLEMS = [
@@ -186,5 +226,17 @@ PROBLEMS = [
     Problem(
         "s4d, one sequence a head", s4d, naive_s4d.s4d, _flat_s4d, {"kv": -1},
         frozenset({("kv", 0), ("kv", 2)}),
+    ),
+    Problem(
+        "attention", attention, naive_attention.attention, _attention, _QKV,
+        frozenset({("q", 2)}), (), reserve,
+    ),
+    Problem(
+        "sliding_window_attention", sliding_window_attention,
+        naive_window.sliding_window_attention, _window, _QKV, frozenset({("q", 2)}), START,
+    ),
+    Problem(
+        "taylor_attention", taylor_attention, naive_taylor.taylor_attention, _taylor, _QKV,
+        frozenset({("v", 3)}),
     ),
 ]  # fmt: skip

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from operator_problems import PROBLEMS, Problem, leaves, rebuild
+from operator_problems import PROBLEMS, Problem, differentiable, leaves, rebuild
 from torch import Tensor
 
 from recall_bench.kernels.plumbing.operator import Shapes
@@ -37,7 +37,7 @@ def test_outputs_state_and_gradients_follow_the_recurrence(
     inputs = problem.inputs(length)
     state = problem.state() if stateful else None
     tensors = [x for x in inputs.values() if isinstance(x, Tensor)]
-    tensors += leaves(state) if stateful else []
+    tensors += differentiable(state) if stateful else []
     for x in tensors:
         x.requires_grad_()
     found = problem.operator(*inputs.values(), initial_state=state, return_state=True)
@@ -69,7 +69,7 @@ def test_a_sequence_may_be_cut_anywhere(problem: Problem, cut: int) -> None:
 def test_the_new_state_is_written_in_place_of_the_old_one(problem: Problem, length: int) -> None:
     inputs, before = problem.inputs(length), problem.state()
     y, expected = problem.naive(*inputs.values(), initial_state=before)
-    kept = rebuild(before, [x.clone() for x in leaves(before)])
+    kept = problem.room(before, length)
     result, state = problem.operator(*inputs.values(), initial_state=kept, state_out=kept)
     assert state is kept
     assert_equal(result, y)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from comparing import DEVICE, assert_close, check, poisoned_memory
-from operator_problems import PROBLEMS, Problem, leaves, rebuild
+from operator_problems import PROBLEMS, Problem, differentiable, leaves, rebuild
 from torch import Tensor
 
 pytest.importorskip("triton")
@@ -45,7 +45,7 @@ def test_outputs_state_and_gradients_follow_the_recurrence(
         def call(*given: Tensor) -> tuple[Tensor, ...]:
             arguments = inputs | dict(zip(tensors, given, strict=False))
             before = rebuild(state, list(given[len(tensors) :])) if states else None
-            return tuple(leaves(function(*arguments.values(), initial_state=before)))
+            return tuple(differentiable(function(*arguments.values(), initial_state=before)))
 
         return call
 

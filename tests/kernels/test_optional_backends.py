@@ -123,15 +123,19 @@ def test_an_empty_scan_never_reaches_mamba_ssm(mamba):
 
 def test_flash_attn_counts_the_keys_before_the_current_one(flash):
     q, k, v = (random(2, 6, 2, 8, seed=i) for i in range(3))
-    y = sliding_window_attention(q, k, v, 3, backend="flash-attn")
-    assert_close("y", y, window_reference.sliding_window_attention(q, k, v, 3), 1e-6)
+    y, state = sliding_window_attention(q, k, v, 3, return_state=True, backend="flash-attn")
+    exact, ring = window_reference.sliding_window_attention(q, k, v, 3, return_state=True)
+    assert_close("y", y, exact, 1e-6)
+    assert all(torch.equal(a, b) for a, b in zip(state, ring, strict=True))
     assert flash == [(2, 0)]
 
 
 def test_flash_attn_runs_full_attention(flash):
     q, k, v = (random(2, 6, 2, 8, seed=i) for i in range(3))
-    y = attention(q, k, v, backend="flash-attn")
+    y, state = attention(q, k, v, return_state=True, backend="flash-attn")
     assert_close("y", y, attention_reference.attention(q, k, v), 1e-6)
+    assert torch.equal(state["keys"], k)
+    assert torch.equal(state["values"], v)
     assert flash == [(-1, -1)]
 
 
@@ -140,6 +144,8 @@ def test_the_environment_selects_a_package_where_it_has_the_operation(flash, mon
     q = torch.zeros(1, 2, 1, 8)
     assert dispatch.resolve("sliding_window_attention", "auto", q) == "flash-attn"
     assert dispatch.resolve("taylor_attention", "auto", q) == "reference"
+    given = dispatch.resolve("sliding_window_attention", "auto", q, stateful=True)
+    assert given == "reference"
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,13 @@ from comparing import TOLERANCE, assert_close, check, on_gpu, poisoned_memory, r
 
 pytest.importorskip("triton")
 
-from recall_bench.kernels.sliding_window_attention import WindowState, reference, triton
+from recall_bench.kernels.sliding_window_attention import (
+    WindowState,
+    naive,
+    reference,
+    sliding_window_attention,
+    triton,
+)
 
 NAMES = ("q", "k", "v")
 
@@ -26,21 +32,21 @@ def compare(tensors, window, dtype, tolerance=None):
 
 
 def compare_steps(B, T, H, G, d, window, dtype):
-    """Decoding token by token agrees with the parallel form, and the ring with the reference's."""
-    q, k, v = inputs(B, T, H, G, d, dtype)
-    empty = torch.zeros_like(k[:, :1]).expand(B, window, G, d).contiguous()
-    state = WindowState(empty, empty, torch.zeros(B, dtype=torch.int64, device=q.device))
+    """Decoding token by token agrees with the recurrence, and so does the ring."""
+    tensors = inputs(B, T, H, G, d, dtype)
+    state = sliding_window_attention.empty_state(*tensors, window)
     outputs = []
     with poisoned_memory():
         for t in range(T):
-            token = q[:, t], k[:, t], v[:, t]
-            y, state = triton.sliding_window_attention_step(*token, state)
+            token = [x[:, t : t + 1] for x in tensors]
+            y, state = sliding_window_attention(
+                *token, window, initial_state=state, state_out=state, backend="triton"
+            )
             outputs.append(y)
-    y = reference.sliding_window_attention(q.double(), k.double(), v.double(), window)
-    assert_close("y", torch.stack(outputs, 1), y, TOLERANCE[dtype])
-    ring = reference.window_state(k, v, window)
+    y, ring = naive.sliding_window_attention(*(x.double() for x in tensors), window)
+    assert_close("y", torch.cat(outputs, 1), y, TOLERANCE[dtype])
     for name, got, expected in zip(WindowState._fields, state, ring, strict=True):
-        assert torch.equal(got, expected), name
+        assert torch.equal(got.double(), expected.double()), name
 
 
 @pytest.mark.parametrize("window", [1, 7, 64, 1000])
@@ -53,9 +59,29 @@ def test_windows_shorter_and_longer_than_the_sequence_match_the_reference(window
         compare(tensors, window, torch.float32)
 
 
-@pytest.mark.parametrize("T", [2, 17, 130])
+@pytest.mark.parametrize("T", [17, 130])
 def test_grouped_heads_match_the_reference(T):
     compare(inputs(2, T, 4, 2, 20, torch.float32), 16, torch.float32)
+
+
+def test_a_token_with_gradients_matches_the_recurrence():
+    state = naive.sliding_window_attention(*inputs(2, 5, 4, 2, 16, torch.float32), 8)[1]
+
+    def run(function, **options):
+        def call(q, k, v, keys, values):
+            given = WindowState(keys, values, state.position)
+            y, new = function(q, k, v, 8, initial_state=given, **options)
+            return y, new.keys, new.values
+
+        return call
+
+    check(
+        run(sliding_window_attention, return_state=True, backend="triton"),
+        run(naive.sliding_window_attention),
+        [*inputs(2, 1, 4, 2, 16, torch.float32), state.keys, state.values],
+        1e-5,
+        (*NAMES, "keys", "values"),
+    )
 
 
 def test_bfloat16_matches_the_reference():

@@ -2,29 +2,24 @@ import math
 
 import pytest
 import torch
+from comparing import check, random
 
 from recall_bench.kernels.taylor_attention import (
-    empty_state,
+    TaylorState,
     feature_map,
+    naive,
     packed_size,
     reference,
     taylor_attention,
-    taylor_attention_step,
 )
 
 
-def inputs(length, d=4, dv=3, batch=2, heads=2, dtype=torch.float64, grad=False, seed=0):
-    g = torch.Generator().manual_seed(seed)
-    return [
-        torch.randn(batch, length, heads, n, generator=g, dtype=torch.float64)
-        .to(dtype)
-        .requires_grad_(grad)
-        for n in (d, d, dv)
-    ]
+def inputs(length, d=4, dv=3, batch=2, heads=2, dtype=torch.float64):
+    return [random(batch, length, heads, n, seed=i, dtype=dtype) for i, n in enumerate((d, d, dv))]
 
 
-def naive(q, k, v):
-    """The closed form, written down: all scores at once."""
+def closed_form(q, k, v):
+    """All scores at once."""
     s = torch.einsum("blhd,bmhd->bhlm", q, k) / math.sqrt(q.shape[-1])
     weights = (1 + s + s**2 / 2).tril()
     weights = weights / (weights.sum(-1, keepdim=True) + 1e-12)
@@ -74,83 +69,44 @@ def test_features_come_in_the_documented_order():
     torch.testing.assert_close(feature_map(x), expected)
 
 
-@pytest.mark.parametrize("length", [1, 2, 63, 64, 65, 511, 512, 513, 1030])
-def test_output_equals_the_closed_form_at_awkward_lengths(length):
+@pytest.mark.parametrize("length", [1, 8, 9, 21])
+@pytest.mark.usefixtures("small_blocks")
+def test_chunks_equal_the_recurrence(length):
+    _, state = naive.taylor_attention(*inputs(3))
+
+    def run(function, **options):
+        def call(q, k, v, kv, z):
+            y, new = function(q, k, v, initial_state=TaylorState(kv, z), **options)
+            return y, *new
+
+        return call
+
+    check(
+        run(taylor_attention, return_state=True),
+        run(naive.taylor_attention),
+        [*inputs(length), *state],
+        1e-10,
+        ("q", "k", "v", "kv", "z"),
+    )
+
+
+@pytest.mark.parametrize("length", [64, 511, 512, 513, 1030])
+def test_the_block_sizes_in_use_equal_the_closed_form(length):
     q, k, v = inputs(length, batch=1)
-    torch.testing.assert_close(taylor_attention(q, k, v), naive(q, k, v), rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(
+        taylor_attention(q, k, v), closed_form(q, k, v), rtol=1e-10, atol=1e-10
+    )
 
 
-def test_output_equals_attention_with_the_dense_features_of_the_paper():
+def test_the_recurrence_is_attention_with_the_dense_features_of_the_paper():
     q, k, v = inputs(20, d=5)
     phi_q, phi_k = dense_features(q), dense_features(k)
     S = torch.einsum("blhp,blhv->blhpv", phi_k, v).cumsum(1)
     z = phi_k.cumsum(1)
     expected = torch.einsum("blhp,blhpv->blhv", phi_q, S) / (phi_q * z).sum(-1, keepdim=True)
-    torch.testing.assert_close(taylor_attention(q, k, v), expected, rtol=1e-10, atol=1e-10)
-
-
-@pytest.mark.parametrize("length", [1, 8, 9, 30])
-@pytest.mark.usefixtures("small_blocks")
-def test_gradients_equal_those_of_the_closed_form(length):
-    tensors = inputs(length, grad=True)
-    weight = torch.randn_like(tensors[2])
-    ours = torch.autograd.grad((taylor_attention(*tensors) * weight).sum(), tensors)
-    theirs = torch.autograd.grad((naive(*tensors) * weight).sum(), tensors)
-    for name, got, expected in zip("qkv", ours, theirs, strict=True):
-        torch.testing.assert_close(got, expected, rtol=1e-9, atol=1e-9, msg=f"gradient of {name}")
-
-
-@pytest.mark.usefixtures("small_blocks")
-def test_gradients_flow_through_the_states():
-    def run(q, k, v, kv, z):
-        y, state = taylor_attention(
-            q, k, v, initial_state=reference.TaylorState(kv, z), return_state=True
-        )
-        return y, *state
-
-    start = taylor_attention(*inputs(3, d=2, dv=2, heads=1, seed=1), return_state=True)[1]
-    tensors = [*inputs(10, d=2, dv=2, heads=1), *start]
-    assert torch.autograd.gradcheck(run, [x.detach().requires_grad_() for x in tensors])
-
-
-@pytest.mark.parametrize("length", [1, 7, 8, 9, 21])
-@pytest.mark.usefixtures("small_blocks")
-def test_steps_reproduce_the_parallel_form_and_its_state(length):
-    q, k, v = inputs(length)
-    y, state = taylor_attention(q, k, v, return_state=True)
-    carried = empty_state(2, 2, 4, 3, dtype=q.dtype, device=q.device)
-    for t in range(length):
-        y_t, carried = taylor_attention_step(q[:, t], k[:, t], v[:, t], carried)
-        torch.testing.assert_close(y_t, y[:, t], rtol=1e-9, atol=1e-9)
-    torch.testing.assert_close(carried, state, rtol=1e-9, atol=1e-9)
-
-
-@pytest.mark.parametrize("cut", [0, 1, 8, 13, 20])
-@pytest.mark.usefixtures("small_blocks")
-def test_a_sequence_may_be_cut_anywhere(cut):
-    q, k, v = inputs(20)
-    whole, end = taylor_attention(q, k, v, return_state=True)
-    first, state = taylor_attention(q[:, :cut], k[:, :cut], v[:, :cut], return_state=True)
-    second, state = taylor_attention(
-        q[:, cut:], k[:, cut:], v[:, cut:], initial_state=state, return_state=True
-    )
-    torch.testing.assert_close(torch.cat([first, second], 1), whole, rtol=1e-9, atol=1e-9)
-    torch.testing.assert_close(state, end, rtol=1e-9, atol=1e-9)
-
-
-def test_an_empty_sequence_gives_nothing_and_an_empty_state():
-    q, k, v = inputs(0)
-    y, state = taylor_attention(q, k, v, return_state=True)
-    assert y.shape == (2, 0, 2, 3)
-    torch.testing.assert_close(state, empty_state(2, 2, 4, 3, dtype=q.dtype, device=q.device))
-
-
-def test_a_step_leaves_its_state_as_it_was():
-    q, k, v = (x[:, 0] for x in inputs(1))
-    state = empty_state(2, 2, 4, 3, dtype=q.dtype, device=q.device)
-    taylor_attention_step(q, k, v, state)
-    assert not state.kv.any()
-    assert not state.z.any()
+    y, _ = naive.taylor_attention(q, k, v)
+    torch.testing.assert_close(y, expected, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(y, closed_form(q, k, v), rtol=1e-10, atol=1e-10)
 
 
 def test_one_token_returns_its_value_even_where_its_weight_is_smallest():
@@ -167,7 +123,7 @@ def test_extreme_scores_stay_accurate_in_float32(size):
     q, k = q * factor, k * factor
     y, state = taylor_attention(q, k, v, return_state=True)
     torch.testing.assert_close(
-        y.double(), naive(q.double(), k.double(), v.double()), rtol=1e-4, atol=1e-5
+        y.double(), closed_form(q.double(), k.double(), v.double()), rtol=1e-4, atol=1e-5
     )
     assert state.kv.isfinite().all()
 
@@ -178,7 +134,7 @@ def test_half_precision_accumulates_in_float32(dtype):
     y, state = taylor_attention(q, k, v, return_state=True)
     assert y.dtype == dtype
     assert (state.kv.dtype, state.z.dtype) == (torch.float32, torch.float32)
-    exact = naive(q.double(), k.double(), v.double())
+    exact = closed_form(q.double(), k.double(), v.double())
     torch.testing.assert_close(y.double(), exact, rtol=1e-2, atol=1e-3)
 
 

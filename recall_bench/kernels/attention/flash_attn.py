@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor
 
-from recall_bench.kernels.attention import reference
 from recall_bench.kernels.plumbing.optional import import_optional, unavailable_for
 
 HEAD_LIMIT = 256
@@ -18,9 +17,12 @@ def unavailable(op: str, tensor: Tensor) -> str | None:
     return unavailable_for(tensor, (torch.bfloat16, torch.float16))
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def attention(
+    q: Tensor, k: Tensor, v: Tensor, return_state: bool = False
+) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
     """See `recall_bench.kernels.attention.attention`."""
     if q.numel() == 0:
-        return reference.attention(q, k, v)
-    y: Tensor = _package.flash_attn_func(q, k.to(q.dtype), v.to(q.dtype), causal=True)
-    return y
+        y = torch.empty_like(q)
+    else:
+        y = _package.flash_attn_func(q, k.to(q.dtype), v.to(q.dtype), causal=True)
+    return (y, {"keys": k.contiguous(), "values": v.contiguous()}) if return_state else y

@@ -45,10 +45,13 @@ _used: dict[str, set[str]] = {}
 _problems: dict[str, str | None] = {}
 
 
-def resolve(op: str, backend: str, tensor: Tensor, *, stateful: bool = False) -> str:
+def resolve(
+    op: str, backend: str, tensor: Tensor, *, stateful: bool = False, single: bool = False
+) -> str:
     """The backend that runs ``op`` on tensors like ``tensor``; the choice is recorded for `used`.
 
-    With ``stateful`` it must be able to start from a given state. Raises `UserError` where the
+    With ``stateful`` it must be able to start from a given state, and with ``single`` as well to
+    process a single token, for which its step function will do. Raises `UserError` where the
     backend asked for does not exist or cannot run. Meta tensors carry shapes only: they take the
     reference, and nothing is recorded.
     """
@@ -59,18 +62,19 @@ def resolve(op: str, backend: str, tensor: Tensor, *, stateful: bool = False) ->
         chosen, source = os.environ[VARIABLE], f"kernel backend in {VARIABLE}"
     if chosen not in (*BACKENDS, "auto"):
         raise UserError(f"Unknown {source} '{chosen}'. {nearest(chosen, BACKENDS)}")
-    reason = None if chosen == "auto" else why_not(op, chosen, tensor, stateful=stateful)
+    needs = {"stateful": stateful, "single": single}
+    reason = None if chosen == "auto" else why_not(op, chosen, tensor, **needs)
     if backend == "auto" and reason in (NOT_WRITTEN, NO_STATE):
         chosen, reason = "auto", None
     if reason:
-        available = [n for n in BACKENDS if not why_not(op, n, tensor, stateful=stateful)]
+        available = [n for n in BACKENDS if not why_not(op, n, tensor, **needs)]
         raise UserError(
             f"The {source} '{chosen}' cannot run {op}: {reason}. "
             f"Available here: {', '.join(available)}."
         )
     if chosen == "auto":
         on_gpu = tensor.device.type == "cuda"
-        chosen = _first_available(op, tensor, stateful) if on_gpu else "reference"
+        chosen = _first_available(op, tensor, **needs) if on_gpu else "reference"
     _used.setdefault(op, set()).add(chosen)
     return chosen
 
@@ -92,7 +96,9 @@ def backend_module(op: str, backend: str) -> ModuleType:
     return sys.modules[name]
 
 
-def why_not(op: str, backend: str, tensor: Tensor, *, stateful: bool = False) -> str | None:
+def why_not(
+    op: str, backend: str, tensor: Tensor, *, stateful: bool = False, single: bool = False
+) -> str | None:
     """Why ``backend`` cannot run ``op`` on tensors like ``tensor``; None where it can."""
     name = _module(op, backend)
     if problem := _import_problem(name):
@@ -100,9 +106,17 @@ def why_not(op: str, backend: str, tensor: Tensor, *, stateful: bool = False) ->
     module = sys.modules[name]
     if not hasattr(module, op):
         return NOT_WRITTEN
-    if stateful and "initial_state" not in _parameters(getattr(module, op)):
+    if stateful and "initial_state" not in parameters(form(module, op, step=single)):
         return NO_STATE
     return module.unavailable(op, tensor) if hasattr(module, "unavailable") else None
+
+
+def form(module: ModuleType, op: str, *, step: bool) -> Callable[..., Any]:
+    """The function ``op`` of a backend's module; its ``<op>_step`` for a step, where it has one."""
+    function: Callable[..., Any] | None = getattr(module, f"{op}_step", None) if step else None
+    if function is None:
+        function = getattr(module, op)
+    return function
 
 
 def operations() -> list[str]:
@@ -121,12 +135,13 @@ def reset() -> None:
     _used.clear()
 
 
-def _first_available(op: str, tensor: Tensor, stateful: bool) -> str:
-    return next(n for n in BACKENDS if why_not(op, n, tensor, stateful=stateful) is None)
+def _first_available(op: str, tensor: Tensor, **needs: bool) -> str:
+    return next(n for n in BACKENDS if why_not(op, n, tensor, **needs) is None)
 
 
 @functools.cache
-def _parameters(function: Callable[..., Any]) -> frozenset[str]:
+def parameters(function: Callable[..., Any]) -> frozenset[str]:
+    """The names of a function's parameters."""
     return frozenset(inspect.signature(function).parameters)
 
 

@@ -73,6 +73,14 @@ class Shapes:
             f"Got {tuple(tensor.shape)}."
         )
 
+    def check_groups(self, heads: str, groups: str) -> None:
+        """Raise `ValueError` unless the size of ``heads`` is a multiple of that of ``groups``."""
+        if self[groups] == 0 or self[heads] % self[groups] != 0:
+            raise ValueError(
+                f"{self._operator}: the number of {heads} must be a multiple of that of {groups}. "
+                f"Got {self[heads]} and {self[groups]}."
+            )
+
     def _fits(self, axis: str, size: int) -> bool:
         if axis.isdigit():
             return int(axis) == size
@@ -115,10 +123,13 @@ class Operator:
                 state = allocate(layout, first.device)
         else:
             stateful = initial_state is not None
-            chosen = dispatch.resolve(self._name, backend, first, stateful=stateful)
-            run = self._module(chosen, step=stateful and length == 1)
+            step = stateful and length == 1
+            chosen = dispatch.resolve(self._name, backend, first, stateful=stateful, single=step)
+            run = self._module(chosen, step)
             if stateful:
                 options["initial_state"] = initial_state
+            if state_out is not None and "state_out" in dispatch.parameters(run):
+                options["state_out"] = state_out
             if not (return_state or state_out is not None):
                 return run(*inputs, **options)
             y, state = run(*inputs, **options, return_state=True)
@@ -132,10 +143,7 @@ class Operator:
 
     def _module(self, backend: str, step: bool = False) -> Callable[..., Any]:
         """The backend's function; for one token its step function, where it has one."""
-        module = dispatch.backend_module(self._name, backend)
-        function = getattr(module, f"{self._name}_step", None) if step else None
-        found: Callable[..., Any] = function or getattr(module, self._name)
-        return found
+        return dispatch.form(dispatch.backend_module(self._name, backend), self._name, step=step)
 
 
 def operator(length_axis: int = 1) -> Callable[[Callable[..., Layout]], Operator]:
@@ -154,8 +162,14 @@ def allocate(layout: Layout, device: torch.device) -> Any:
 def write(state: Any, out: Any) -> Any:
     """Copy a state into the tensors of ``out``, a nest like it; returns ``out``.
 
-    Raises `ValueError` where a tensor has no room for its counterpart.
+    A container with a method ``assign`` takes the state by itself. Raises `ValueError` where a
+    tensor has no room for its counterpart.
     """
+    if state is out:  # the implementation has written it there
+        return out
+    if hasattr(out, "assign"):
+        out.assign(state)
+        return out
     for source, target in zip(_leaves(state), _leaves(out), strict=True):
         if source.shape != target.shape:
             raise ValueError(

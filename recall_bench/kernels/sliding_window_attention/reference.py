@@ -3,42 +3,70 @@
 B batch, L length, H heads, G key-value heads (H a multiple of G), d head dimension, W window.
 """
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from recall_bench.kernels.sliding_window_attention.ring import WindowState, ring, rolled, unrolled
 
 SMALLEST_BLOCK = 64
 """Smaller blocks cost more in overhead than they save (measured on CPU)."""
 
 
-class WindowState(NamedTuple):
-    """The last W keys and values in a ring: token t lies in slot t mod W."""
+def sliding_window_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    window: int,
+    initial_state: WindowState | None = None,
+    return_state: bool = False,
+) -> Tensor | tuple[Tensor, WindowState]:
+    """See `recall_bench.kernels.sliding_window_attention.sliding_window_attention`."""
+    if initial_state is None:
+        y = _attend(q, k, v, window)
+        return (y, ring(k, v, window)) if return_state else y
+    keys, values, position = initial_state
+    keys = torch.cat([unrolled(keys.to(k.dtype), position), k], 1)  # (B, W+L, G, d)
+    values = torch.cat([unrolled(values.to(v.dtype), position), v], 1)
+    length, few = q.shape[1], min(q.shape[1], window - 1)  # later ones see keys of the call alone
+    y = _attend_ring(q[:, :few], keys[:, : window + few], values[:, : window + few], position)
+    if few < length:
+        y = torch.cat([y, _attend(q, k, v, window)[:, few:]], 1)
+    if not return_state:
+        return y
+    position = position + length
+    return y, WindowState(
+        rolled(keys[:, length:], position), rolled(values[:, length:], position), position
+    )
 
-    keys: Tensor
-    """(B, W, G, d)."""
-    values: Tensor
-    """(B, W, G, d)."""
-    position: Tensor
-    """(B,) int64: how many tokens have been seen."""
+
+def sliding_window_attention_step(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    window: int,
+    initial_state: WindowState,
+    return_state: bool = False,
+) -> Tensor | tuple[Tensor, WindowState]:
+    """One token, which needs no order among the keys: the ring stays as it lies."""
+    keys, values, position = initial_state
+    group = q.shape[2] // k.shape[2]
+    slots = torch.arange(window, device=q.device)
+    current = (slots == (position % window)[:, None])[..., None, None]  # (B, W, 1, 1)
+    keys = torch.where(current, k, keys.to(k.dtype))
+    values = torch.where(current, v, values.to(v.dtype))
+    filled = (slots <= position[:, None])[:, None, None]  # (B, 1, 1, W)
+    y = F.scaled_dot_product_attention(
+        q.transpose(1, 2),  # (B, H, 1, d)
+        keys.repeat_interleave(group, 2).transpose(1, 2),  # (B, H, W, d)
+        values.repeat_interleave(group, 2).transpose(1, 2),
+        attn_mask=filled,
+    ).transpose(1, 2)
+    return (y, WindowState(keys, values, position + 1)) if return_state else y
 
 
-def window_state(keys: Tensor, values: Tensor, window: int) -> WindowState:
-    """The ring after all of ``keys`` and ``values`` (B, L, G, d); slots not yet used hold zeros."""
-    batch, length = keys.shape[:2]
-
-    def ring(x: Tensor) -> Tensor:
-        if length < window:
-            return F.pad(x, (0, 0, 0, 0, 0, window - length))
-        return x[:, length - window :].roll(length % window, 1)
-
-    position = torch.full((batch,), length, dtype=torch.int64, device=keys.device)
-    return WindowState(ring(keys), ring(values), position)
-
-
-def sliding_window_attention(q: Tensor, k: Tensor, v: Tensor, window: int) -> Tensor:
-    """See `recall_bench.kernels.sliding_window_attention.sliding_window_attention`.
+def _attend(q: Tensor, k: Tensor, v: Tensor, window: int) -> Tensor:
+    """A whole sequence: q (B, L, H, d), k and v (B, L, G, d) -> (B, L, H, d).
 
     Blocks of at least a window attend to themselves and the block before; where these two would
     hold the whole sequence, one dense product is quicker.
@@ -68,23 +96,17 @@ def sliding_window_attention(q: Tensor, k: Tensor, v: Tensor, window: int) -> Te
     return y.transpose(1, 2)
 
 
-def sliding_window_attention_step(
-    q: Tensor, k: Tensor, v: Tensor, state: WindowState
-) -> tuple[Tensor, WindowState]:
-    """See `recall_bench.kernels.sliding_window_attention.sliding_window_attention_step`."""
-    window, groups = state.keys.shape[1], q.shape[1] // k.shape[1]
-    slots = torch.arange(window, device=q.device)
-    current = (slots == (state.position % window)[:, None])[..., None, None]  # (B, W, 1, 1)
-    keys = torch.where(current, k[:, None], state.keys)
-    values = torch.where(current, v[:, None], state.values)
-    filled = (slots <= state.position[:, None])[:, None, None]  # (B, 1, 1, W)
-    y = F.scaled_dot_product_attention(
-        q[:, :, None],  # (B, H, 1, d)
-        keys.repeat_interleave(groups, 2).transpose(1, 2),  # (B, H, W, d)
-        values.repeat_interleave(groups, 2).transpose(1, 2),
-        attn_mask=filled,
-    )
-    return y.squeeze(2), WindowState(keys, values, state.position + 1)
+def _attend_ring(q: Tensor, keys: Tensor, values: Tensor, position: Tensor) -> Tensor:
+    """n < W tokens after an unrolled ring: q (B, n, H, d), keys and values (B, W + n, G, d)."""
+    window, group = keys.shape[1] - q.shape[1], q.shape[2] // keys.shape[2]
+    query = position[:, None] + torch.arange(q.shape[1], device=q.device)  # (B, n)
+    key = position[:, None] + torch.arange(-window, q.shape[1], device=q.device)  # (B, W + n)
+    return F.scaled_dot_product_attention(
+        q.transpose(1, 2),  # (B, H, n, d)
+        keys.repeat_interleave(group, 2).transpose(1, 2),
+        values.repeat_interleave(group, 2).transpose(1, 2),
+        attn_mask=_in_reach(query, key, window)[:, None],  # (B, 1, n, W + n)
+    ).transpose(1, 2)
 
 
 def _in_reach(query: Tensor, key: Tensor, window: int) -> Tensor:

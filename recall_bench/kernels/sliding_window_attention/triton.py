@@ -21,7 +21,7 @@ from recall_bench.kernels.plumbing.triton_support import (
     unavailable_for,
 )
 from recall_bench.kernels.sliding_window_attention import reference
-from recall_bench.kernels.sliding_window_attention.reference import WindowState
+from recall_bench.kernels.sliding_window_attention.ring import WindowState, ring
 from recall_bench.kernels.sliding_window_attention.triton_backward import backward_kernel
 from recall_bench.kernels.sliding_window_attention.triton_forward import forward_kernel
 from recall_bench.kernels.sliding_window_attention.triton_step import step_kernel
@@ -36,23 +36,33 @@ def unavailable(op: str, tensor: Tensor) -> str | None:
     return unavailable_for(tensor)
 
 
-def sliding_window_attention(q: Tensor, k: Tensor, v: Tensor, window: int) -> Tensor:
+def sliding_window_attention(
+    q: Tensor, k: Tensor, v: Tensor, window: int, return_state: bool = False
+) -> Tensor | tuple[Tensor, WindowState]:
     """See `recall_bench.kernels.sliding_window_attention.sliding_window_attention`."""
     query_dtype = q.dtype
+    state = ring(k, v, window) if return_state else None
     if not query_dtype == k.dtype == v.dtype:
         dtype = functools.reduce(torch.promote_types, (query_dtype, k.dtype, v.dtype))
         q, k, v = q.to(dtype), k.to(dtype), v.to(dtype)
-    return _attention(q, k, v, window)[0].to(query_dtype)
+    y: Tensor = _attention(q, k, v, window)[0].to(query_dtype)
+    return y if state is None else (y, state)
 
 
 def sliding_window_attention_step(
-    q: Tensor, k: Tensor, v: Tensor, state: WindowState
-) -> tuple[Tensor, WindowState]:
-    """See `recall_bench.kernels.sliding_window_attention.sliding_window_attention_step`."""
-    if needs_gradient(q, k, v, state.keys, state.values):
-        return reference.sliding_window_attention_step(q, k, v, state)
-    y, keys, values, position = _step(q, k, v, *state)
-    return y, WindowState(keys, values, position)
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    window: int,
+    initial_state: WindowState,
+    return_state: bool = False,
+) -> Tensor | tuple[Tensor, WindowState]:
+    """One token of it."""
+    keys, values, position = initial_state
+    if needs_gradient(q, k, v, keys, values):
+        return reference.sliding_window_attention_step(q, k, v, window, initial_state, return_state)
+    y, *state = _step(q[:, 0], k[:, 0], v[:, 0], keys, values, position)
+    return (y[:, None], WindowState(*state)) if return_state else y[:, None]
 
 
 class _Plan:

@@ -1,56 +1,17 @@
 """Based's linear attention: the second-order Taylor expansion of exp as its feature map."""
 
-from typing import Literal, overload
-
+import torch
 from torch import Tensor
 
-from recall_bench.kernels.plumbing import dispatch
+from recall_bench.kernels.plumbing.operator import Layout, Shapes, Zeros, operator
 from recall_bench.kernels.taylor_attention import reference
-from recall_bench.kernels.taylor_attention.reference import (
-    TaylorState,
-    empty_state,
-    feature_map,
-    packed_size,
-)
+from recall_bench.kernels.taylor_attention.features import TaylorState, feature_map, packed_size
 
-__all__ = [
-    "TaylorState",
-    "empty_state",
-    "feature_map",
-    "packed_size",
-    "taylor_attention",
-    "taylor_attention_at",
-    "taylor_attention_step",
-]
+__all__ = ["TaylorState", "feature_map", "packed_size", "taylor_attention", "taylor_attention_at"]
 
 
-@overload
-def taylor_attention(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    initial_state: TaylorState | None = None,
-    return_state: Literal[False] = False,
-    backend: str = "auto",
-) -> Tensor: ...
-@overload
-def taylor_attention(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    initial_state: TaylorState | None = None,
-    *,
-    return_state: Literal[True],
-    backend: str = "auto",
-) -> tuple[Tensor, TaylorState]: ...
-def taylor_attention(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    initial_state: TaylorState | None = None,
-    return_state: bool = False,
-    backend: str = "auto",
-) -> Tensor | tuple[Tensor, TaylorState]:
+@operator()
+def taylor_attention(q: Tensor, k: Tensor, v: Tensor) -> Layout:
     """Causal linear attention with phi(q).phi(k) = 1 + s + s^2/2, s = q.k / sqrt(d).
 
     y_t = phi(q_t) S_t / (phi(q_t).z_t + 1e-12), S_t = sum_j phi(k_j) v_j^T, z_t = sum_j phi(k_j),
@@ -59,15 +20,19 @@ def taylor_attention(
     Args:
         q, k: (batch, length, heads, d); any length, also 0.
         v: (batch, length, heads, d_v).
-        initial_state: the state to go on from; empty if None.
-        return_state: also return the state after the last token.
-        backend: "auto", "reference" or "triton".
 
     Returns:
-        (batch, length, heads, d_v) in the dtype of v, with the state if asked for.
+        (batch, length, heads, d_v) in the dtype of v. The state is a `TaylorState`: S
+        (batch, heads, P, d_v) and z (batch, heads, P), P the packed size of d; float32, or float64
+        for float64 inputs.
     """
-    run = dispatch.implementation("taylor_attention", backend, q)
-    return run(q, k, v, initial_state=initial_state, return_state=return_state)
+    sizes = Shapes("taylor_attention")
+    sizes.check("q", q, "batch length heads d")
+    sizes.check("k", k, "batch length heads d")
+    sizes.check("v", v, "batch length heads d_v")
+    dtype = torch.promote_types(q.dtype, torch.float32)
+    shape = sizes["batch"], sizes["heads"], packed_size(sizes["d"])
+    return TaylorState._make((Zeros((*shape, sizes["d_v"]), dtype), Zeros(shape, dtype)))
 
 
 def taylor_attention_at(q: Tensor, k: Tensor, v: Tensor, positions: Tensor) -> Tensor:
@@ -78,13 +43,3 @@ def taylor_attention_at(q: Tensor, k: Tensor, v: Tensor, positions: Tensor) -> T
     kernels for all of them are faster still.
     """
     return reference.taylor_attention_at(q, k, v, positions)
-
-
-def taylor_attention_step(
-    q: Tensor, k: Tensor, v: Tensor, state: TaylorState, backend: str = "auto"
-) -> tuple[Tensor, TaylorState]:
-    """One token of `taylor_attention`: q, k (batch, heads, d), v (batch, heads, d_v).
-
-    Returns the output (batch, heads, d_v) and the new state; ``state`` is not changed.
-    """
-    return dispatch.implementation("taylor_attention_step", backend, q)(q, k, v, state)

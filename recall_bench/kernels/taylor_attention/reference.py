@@ -3,14 +3,13 @@
 B batch, L length, H heads, d feature dimension, dv value dimension, P packed features.
 """
 
-import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from recall_bench.kernels.plumbing.precision import without_autocast
+from recall_bench.kernels.taylor_attention.features import TaylorState, feature_map
 
 CHUNK = 512
 """Up to this length the closed form is cheaper than expanding the features (measured on CPU)."""
@@ -19,47 +18,6 @@ ROWS = 64
 """Queries scored at once: each such block leaves out the keys that all its queries precede."""
 
 EPS = 1e-12
-
-
-class TaylorState(NamedTuple):
-    """What linear attention carries: float32, or float64 for float64 inputs."""
-
-    kv: Tensor
-    """(B, H, P, dv): sum of phi(k_j) v_j^T."""
-    z: Tensor
-    """(B, H, P): sum of phi(k_j)."""
-
-
-def packed_size(d: int) -> int:
-    """P: one constant, d linear and d(d+1)/2 quadratic features."""
-    return 1 + d + d * (d + 1) // 2
-
-
-def empty_state(
-    batch_size: int, heads: int, d: int, dv: int, *, dtype: torch.dtype, device: torch.device
-) -> TaylorState:
-    """The state before the first token, for inputs of ``dtype``."""
-    dtype = torch.promote_types(dtype, torch.float32)
-    kv = torch.zeros(batch_size, heads, packed_size(d), dv, dtype=dtype, device=device)
-    return TaylorState(kv, torch.zeros(kv.shape[:-1], dtype=dtype, device=device))
-
-
-def feature_map(x: Tensor) -> Tensor:
-    """phi of Based (arXiv 2402.18668, section 4), symmetric products packed: (…, d) -> (…, P).
-
-    phi(q).phi(k) = 1 + s + s^2/2 with s = q.k / sqrt(d). Order: 1; x_i; then for each roll
-    r = 0 … d//2 the products x_i x_{(i-r) mod d}, i = 0 … d-1, of which the last roll of an even d
-    keeps i < d/2. Weights: 1; d^(-1/4); for the products d^(-1/2), and for the squares (r = 0)
-    that over sqrt(2).
-    """
-    d = x.shape[-1]
-    x = x * d**-0.25
-    twice = torch.cat([x, x], -1)
-    products = [x * x * math.sqrt(0.5)]
-    for r in range(1, d // 2 + 1):
-        kept = d // 2 if 2 * r == d else d
-        products.append(x[..., :kept] * twice[..., d - r : d - r + kept])
-    return torch.cat([torch.ones_like(x[..., :1]), x, *products], -1)
 
 
 def taylor_attention(
@@ -102,16 +60,22 @@ def taylor_attention_at(q: Tensor, k: Tensor, v: Tensor, positions: Tensor) -> T
 
 
 def taylor_attention_step(
-    q: Tensor, k: Tensor, v: Tensor, state: TaylorState
-) -> tuple[Tensor, TaylorState]:
-    """See `recall_bench.kernels.taylor_attention.taylor_attention_step`."""
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    initial_state: TaylorState,
+    return_state: bool = False,
+) -> Tensor | tuple[Tensor, TaylorState]:
+    """One token: the new state answers the query, which spares the products within a chunk."""
     with without_autocast(q.device):
-        phi_q, phi_k = feature_map(q.to(state.z.dtype)), feature_map(k.to(state.z.dtype))
-        kv = state.kv + phi_k[..., None] * v.to(state.kv.dtype)[..., None, :]
-        z = state.z + phi_k
+        kv, z = initial_state
+        phi_q, phi_k = feature_map(q[:, 0].to(z.dtype)), feature_map(k[:, 0].to(z.dtype))
+        kv = kv + phi_k[..., None] * v[:, 0].to(kv.dtype)[..., None, :]
+        z = z + phi_k
         numerator = (phi_q[..., None, :] @ kv).squeeze(-2)
         denominator = (phi_q * z).sum(-1, keepdim=True)
-        return (numerator / (denominator + EPS)).to(v.dtype), TaylorState(kv, z)
+        y = (numerator / (denominator + EPS)).to(v.dtype)[:, None]
+    return (y, TaylorState(kv, z)) if return_state else y
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, state: TaylorState | None) -> Tensor:

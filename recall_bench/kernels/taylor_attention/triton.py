@@ -27,11 +27,7 @@ from recall_bench.kernels.plumbing.triton_support import (
     rows_contiguous,
     unavailable_for,
 )
-from recall_bench.kernels.taylor_attention.reference import (
-    TaylorState,
-    empty_state,
-    packed_size,
-)
+from recall_bench.kernels.taylor_attention.features import TaylorState, packed_size
 from recall_bench.kernels.taylor_attention.triton_backward import backward_kernel
 from recall_bench.kernels.taylor_attention.triton_features import padded, tables
 from recall_bench.kernels.taylor_attention.triton_forward import forward_kernel
@@ -71,15 +67,17 @@ def taylor_attention(
 
 
 def taylor_attention_step(
-    q: Tensor, k: Tensor, v: Tensor, state: TaylorState
-) -> tuple[Tensor, TaylorState]:
-    """See `recall_bench.kernels.taylor_attention.taylor_attention_step`."""
-    if needs_gradient(q, k, v, *state):
-        token = q[:, None], k[:, None], v[:, None]
-        y, new = taylor_attention(*token, initial_state=state, return_state=True)
-        return y[:, 0], new
-    y, kv, z = _step(q, k, v, state.kv, state.z)
-    return y, TaylorState(kv, z)
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    initial_state: TaylorState,
+    return_state: bool = False,
+) -> Tensor | tuple[Tensor, TaylorState]:
+    """One token of it."""
+    if needs_gradient(q, k, v, *initial_state):
+        return taylor_attention(q, k, v, initial_state, return_state)
+    y, kv, z = _step(q[:, 0], k[:, 0], v[:, 0], *initial_state)
+    return (y[:, None], TaylorState(kv, z)) if return_state else y[:, None]
 
 
 def _width(dv: int) -> int:
@@ -265,8 +263,8 @@ def _handed_through(
     """The state after a problem without a token, sequence or value."""
     if kv is not None and z is not None:
         return kv.float().clone(), z.float().clone()
-    sizes = q.shape[0], q.shape[2], q.shape[3], v.shape[3]
-    return empty_state(*sizes, dtype=torch.float32, device=q.device)
+    empty = q.new_zeros(q.shape[0], q.shape[2], packed_size(q.shape[3]), dtype=torch.float32)
+    return empty[..., None].repeat(1, 1, 1, v.shape[3]), empty
 
 
 def _backward(

@@ -2,7 +2,7 @@
 
 A feature is the product of two columns of x, and picking columns is a matrix product with zeros
 and ones, exact in every precision. Kernels use f(x), the products without weights, and put the
-weights on the state instead: with w those of `reference.py`, phi = w f, so the state of the
+weights on the state instead: with w those of `features.py`, phi = w f, so the state of the
 reference is S = w S_raw, and phi(q) S = f(q) (w^2 S_raw).
 
 The R rows of f are x_i x_{i-r} for r = 0..D/2-1, half a roll for r = D/2, then x_i, then 1, then
@@ -29,7 +29,7 @@ class Tables(NamedTuple):
     squared_weights: Tensor
     """(R,): w^2, 0 for unused rows."""
     rows: Tensor
-    """(P,): the row of each packed feature of `reference.feature_map`."""
+    """(P,): the row of each packed feature of `features.feature_map`."""
     weights: Tensor
     """(P,): its w."""
 
