@@ -265,6 +265,27 @@ def test_a_process_id_that_was_used_again_does_not_hold_a_claim(tmp_path):
         assert claim.number == 2
 
 
+def test_a_claim_numbered_before_the_run_was_finished_and_claimed_anew_is_withdrawn(
+    tmp_path, monkeypatch
+):
+    directory = ResultStore(tmp_path).directory(toy_run().run_id)
+    directory.mkdir()
+    claims.take(directory).release()
+    create, rivals = os.open, []
+
+    def overtaken(path, *rest):
+        if str(path).endswith("claim.2.json"):
+            claims.remove(directory)
+            rivals.append(claims.take(directory))
+        return create(path, *rest)
+
+    monkeypatch.setattr(claims.os, "open", overtaken)
+    late = claims.take(directory)
+    assert late is None
+    assert claims.numbers(directory) == [rivals[0].number] == [1]
+    rivals[0].release()
+
+
 def test_failed_runs_are_claimed_only_on_request_and_their_record_is_set_aside(results):
     config = toy_run(2)
     assert results.claim(config) is None

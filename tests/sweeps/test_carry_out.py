@@ -281,6 +281,27 @@ def test_a_run_that_another_process_gives_up_is_taken_over(store):
     assert view.kinds()[-2:] == [Started, Ended]
 
 
+def test_a_run_is_not_handed_out_again_while_another_process_holds_it(store):
+    claim, held = store.claim(toy_run()), []
+
+    class Counting(LocalExecutor):
+        def run(self, configs, store, retry_failed=False):
+            held.append(store.held(toy_run().run_id))
+            if held[-1]:
+                yield Skipped(toy_run().run_id)
+            else:
+                yield Ended(toy_run().run_id, toy_record(toy_run()))
+
+    class ReleasedAtTheFourthLook(Witness):
+        def show(self, event):
+            super().show(event)
+            if self.kinds().count(Skipped) == 4:
+                claim.release()
+
+    run_sweep([toy_run()], store, Counting(1, "cpu"), view=ReleasedAtTheFourthLook())
+    assert held == [True, False]
+
+
 def some_board() -> Board:
     board = Board([toy_run(seed, window=w) for seed in (0, 1) for w in (1, 2)], processes=2)
     one, two, three, four = board.configs.values()

@@ -1,9 +1,11 @@
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import Tensor
 
 from recall_bench.architectures.softmax.attention_layer import AttentionMixer
-from recall_bench.config import RunConfig
+from recall_bench.config import ModelConfig, RunConfig
 from recall_bench.kernels.embedding import token_order
 from recall_bench.model.backbone import build_model, isolated_rng
 from recall_bench.tasks import IGNORE
@@ -63,6 +65,19 @@ def test_means_differ_where_any_tensor_is_far_off_and_not_by_rounding() -> None:
 
 def test_steps_without_a_gpu_are_eager_and_the_record_says_so() -> None:
     assert train(config(), device="cpu").environment["step"] == "eager"
+
+
+def test_every_step_drops_other_features_of_the_embeddings() -> None:
+    run = config().model_copy(update={"model": ModelConfig(embedding_dropout=0.5)})
+    data, _ = load_split(run.task, "train", 0, torch.device("cpu"))
+    model = build_model(run)
+    steps = Steps(model, AdamW(model.parameters(), 1e-2, 0.1), data, run.training)
+    steps.optimizer.set_rate(0.0)  # the weights stay, so that only dropout can change the loss
+    sums = [0.0]
+    for _ in range(4):
+        steps.take(0, 0)
+        sums.append(steps.loss.item())
+    assert len({after - before for before, after in pairwise(sums)}) == 4
 
 
 def sum_of_losses(steps: Steps, rate: float) -> list[float]:
