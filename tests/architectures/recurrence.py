@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from recall_bench.architectures import Architecture, Mixer, State
+from recall_bench.model.state_size import tensors
 
 TOLERANCE = {"rtol": 1e-9, "atol": 1e-9}
 
@@ -55,6 +56,6 @@ def assert_runs_in_bfloat16_and_on_meta(mixer: Mixer, width: int) -> None:
         y, state = mixer.prefill(x)
         y_t, after = mixer.step(x[:, 0], state)
         assert y.dtype == y_t.dtype == mixer(x).dtype == torch.bfloat16
-        for name, tensor in state.items():
-            assert after[name].dtype == tensor.dtype
-            assert mixer.grows or after[name].shape == tensor.shape
+        for old, new in zip(tensors(state), tensors(after), strict=True):
+            assert new.dtype == old.dtype
+            assert mixer.grows or new.shape == old.shape

@@ -36,7 +36,7 @@ def test_output_follows_the_equations_of_the_paper() -> None:
         r, k, v, g = (
             project(mix * now + (1 - mix) * previous)
             for mix, project in zip(
-                mixer.mix, (mixer.r_proj, mixer.k_proj, mixer.v_proj, mixer.g_proj), strict=True
+                mixer.ratios, (mixer.r_proj, mixer.k_proj, mixer.v_proj, mixer.g_proj), strict=True
             )
         )
         heads = []
@@ -100,10 +100,10 @@ def test_initial_values_are_those_published() -> None:
     assert decay[-1] == -1
     assert (decay.diff() > 0).all()
     torch.testing.assert_close(bonus[:4], torch.tensor([0, 0.1, -0.1, 0]).double())
-    assert mixer.mix.shape == (4, 64)
-    torch.testing.assert_close(mixer.mix[1], torch.arange(64).double() / 64)
-    torch.testing.assert_close(mixer.mix[0], mixer.mix[1].sqrt())
-    for parameter in (mixer.mix, mixer.decay, mixer.bonus, mixer.norm_weight, mixer.norm_bias):
+    assert mixer.ratios.shape == (4, 64)
+    torch.testing.assert_close(mixer.ratios[1], torch.arange(64).double() / 64)
+    torch.testing.assert_close(mixer.ratios[0], mixer.ratios[1].sqrt())
+    for parameter in (mixer.ratios, mixer.decay, mixer.bonus, mixer.norm_weight, mixer.norm_bias):
         assert parameter._no_weight_decay
 
 

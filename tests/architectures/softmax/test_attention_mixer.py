@@ -12,7 +12,7 @@ from recurrence import (
 )
 
 from recall_bench.architectures.softmax.attention import Attention
-from recall_bench.model.state_size import measure_layers
+from recall_bench.model.state_size import measure_layers, tensors
 
 CONFIGS = [
     Attention(d_model=8),
@@ -52,7 +52,7 @@ def test_the_cache_holds_two_widths_a_token(heads, length, expected):
 
 def test_the_cache_owns_its_memory():
     _, state = make(Attention(d_model=8)).prefill(draw(1, 50, 8))
-    for tensor in state.values():
+    for tensor in tensors(state):
         assert tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
 
 
