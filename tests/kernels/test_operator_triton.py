@@ -13,7 +13,14 @@ pytest.importorskip("triton")
 
 from recall_bench.kernels.plumbing import dispatch
 
-CASES = [(problem, start) for problem in PROBLEMS for start in problem.triton]
+LENGTHS = {"from nothing": (1, 17, 65), "from a state": (1, 2, 17)}
+
+CASES = [
+    pytest.param(problem, start, length, id=f"{problem.name}, {start}, {length}")
+    for problem in PROBLEMS
+    for start in problem.triton
+    for length in LENGTHS[start]
+]
 
 
 @pytest.fixture(autouse=True)
@@ -29,10 +36,7 @@ def narrow(x: Any) -> Any:
     return x.to(DEVICE, torch.complex64 if x.is_complex() else torch.float32)
 
 
-@pytest.mark.parametrize("length", [1, 2, 17, 65])
-@pytest.mark.parametrize(
-    ("problem", "start"), CASES, ids=[f"{problem.name}, {start}" for problem, start in CASES]
-)
+@pytest.mark.parametrize(("problem", "start", "length"), CASES)
 def test_outputs_state_and_gradients_follow_the_recurrence(
     problem: Problem, start: str, length: int
 ) -> None:
