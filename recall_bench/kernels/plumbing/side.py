@@ -1,10 +1,12 @@
-"""Gradients of parameters on a second CUDA stream: nothing in the backward pass waits for them.
+"""Gradients of parameters on a second CUDA stream, since no other kernel waits for them.
 
-A small model's kernels leave parts of a GPU idle, at their ends above all. In a CUDA graph the
-second stream becomes a branch, whose kernels run beside those of the first.
+A small model's kernels leave parts of a GPU idle, mostly at their ends. In a CUDA graph the second
+stream becomes a branch, whose kernels run beside those of the first. It shortens a step of Figure 2
+by 5 to 10% on an H200 (results/training). Only operators of the backbone and linear maps use it: in
+the kernels of mixers it brought at most 1.6%.
 
-Autograd never sees such a gradient, for it would read it at once wherever a parameter is used
-twice. It comes into the parameter's ``grad`` when all is done.
+Autograd never sees such a gradient, because it would read the gradient immediately wherever a
+parameter is used twice. The gradient is added to the parameter's ``grad`` at the end.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -16,12 +18,12 @@ from torch import Tensor
 
 
 class Side:
-    """A second stream, what its work reads, and what it has found."""
+    """A second stream, the tensors that its work reads, and the gradients it has computed."""
 
     def __init__(self, device: torch.device):
         self._stream = torch.cuda.Stream(device)
         self._read: list[tuple[Any, ...]] = []
-        self._found: list[tuple[Tensor, Tensor]] = []
+        self._gradients: list[tuple[Tensor, Tensor]] = []
 
     def run(
         self,
@@ -29,7 +31,7 @@ class Side:
         work: Callable[..., Sequence[Tensor | None]],
         read: tuple[Any, ...],
     ) -> None:
-        """``work(*read)`` once all that was asked for so far is done."""
+        """Run ``work(*read)`` after all work that the first stream was given so far."""
         self._stream.wait_stream(torch.cuda.current_stream())
         self._read.append(read)  # until the end the first stream may not write to its memory
         with torch.cuda.stream(self._stream):
@@ -38,17 +40,17 @@ class Side:
     def _keep(self, owners: Sequence[Tensor | None], gradients: Sequence[Tensor | None]) -> None:
         for owner, gradient in zip(owners, gradients, strict=True):
             if owner is not None and gradient is not None:
-                self._found.append((owner, gradient.contiguous()))
+                self._gradients.append((owner, gradient.contiguous()))
 
     @torch.no_grad()
     def join(self) -> None:
-        """Add what was found to the parameters' gradients, after all that was run."""
+        """Wait for the second stream, then add its gradients to those of the parameters."""
         if self._read:
             torch.cuda.current_stream().wait_stream(self._stream)
-        for owner, gradient in self._found:
+        for owner, gradient in self._gradients:
             owner.grad = gradient if owner.grad is None else owner.grad.add_(gradient)
         self._read.clear()
-        self._found.clear()
+        self._gradients.clear()
 
 
 _current: Side | None = None
@@ -56,7 +58,7 @@ _current: Side | None = None
 
 @contextmanager
 def beside(side: Side | None) -> Iterator[None]:
-    """Let `aside` use a second stream in the block; gradients are complete when it ends."""
+    """Let `aside` use a second stream within the block; at its end all gradients are complete."""
     global _current
     _current = side
     try:
@@ -74,8 +76,9 @@ def aside(
 ) -> Sequence[Tensor | None]:
     """What a backward pass returns for ``owners``: their gradients ``work(*read)``, or Nones.
 
-    Nones where the gradients are left to the second stream of `beside`. That wants parameters:
-    others have gradients that autograd reads. Nobody may write to what is read.
+    It returns Nones where it leaves the gradients to the second stream of `beside`. Only leaf
+    parameters may be deferred; autograd needs all other gradients immediately. Nothing may write to
+    the tensors in ``read`` until the block of `beside` ends.
     """
     given = [owner for owner in owners if owner is not None]
     if _current is None or not all(x.is_leaf and x.requires_grad for x in given):

@@ -10,7 +10,6 @@ import torch
 import triton
 from torch import Tensor
 
-from recall_bench.kernels.plumbing.side import aside
 from recall_bench.kernels.plumbing.triton_sums import column_sum, sum_parts
 from recall_bench.kernels.plumbing.triton_support import (
     differentiable,
@@ -289,21 +288,16 @@ def _differentiate(
         *tensors, ctx.softplus, ctx.has_initial, starts, dy, dh
     )
 
-    def sums(parts: Tensor) -> list[Tensor | None]:
-        both = column_sum(parts.flatten(1)).chunk(2)
-        owners = zip((D, bias), both, strict=True)
-        return [None if owner is None else x.to(owner.dtype) for owner, x in owners]
-
-    d_D, d_bias = aside([D, bias], sums, parts)
+    d_D, d_bias = column_sum(parts.flatten(1)).chunk(2)
     return (
         du,
         d_delta,
         dA.to(A.dtype),
         dBC[0],
         dBC[1].to(C.dtype),
-        d_D,
+        None if D is None else d_D.to(D.dtype),
         None if z is None else dz,
-        d_bias,
+        None if bias is None else d_bias.to(bias.dtype),
         dh0 if ctx.has_initial else None,
         None,
         None,

@@ -13,7 +13,6 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from recall_bench.kernels.plumbing.side import aside
 from recall_bench.kernels.plumbing.triton_sums import column_sum
 from recall_bench.kernels.plumbing.triton_support import (
     differentiable,
@@ -391,14 +390,11 @@ def _differentiate(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
     _, weight, bias, initial, gate = tensors = ctx.saved_tensors
     dx, d_initial, d_gate, parts = _convolution_backward(*tensors, ctx.silu, ctx.residual, dy)
 
-    def affine(parts: Tensor) -> list[Tensor | None]:
-        summed = column_sum(parts.flatten(1)).view(parts.shape[1:])
-        d_weight = summed[:-1].t().to(weight.dtype)
-        return [d_weight, None if bias is None else summed[-1].to(bias.dtype)]
-
+    summed = column_sum(parts.flatten(1)).view(parts.shape[1:])
     return (
         dx,
-        *aside([weight, bias], affine, parts),
+        summed[:-1].t().to(weight.dtype),
+        None if bias is None else summed[-1].to(bias.dtype),
         None if initial is None else d_initial,
         None if gate is None else d_gate,
         None,
