@@ -149,6 +149,8 @@ class _Parser:
         opened = self.place
         if not self.accept("{"):
             return Layer(name)
+        if "}" not in self.text[opened:]:
+            self.refuse("has a '{' without its '}'", opened)
         knobs: dict[str, str] = {}
         while True:
             started = self.place
@@ -161,4 +163,4 @@ class _Parser:
             if self.accept("}"):
                 return Layer(name, tuple(knobs.items()))
             if not self.accept(","):
-                self.refuse("has a '{' without its '}'", opened)
+                self.refuse("has neither ',' nor '}' after a value")
