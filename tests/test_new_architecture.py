@@ -1,10 +1,13 @@
 """A file in a family's folder is all that a new architecture needs."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 import recall_bench
 
@@ -34,6 +37,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_a_file_in_a_familys_folder_is_listed_checked_swept_drawn_and_documented(
     tmp_path: Path,
 ) -> None:
@@ -51,7 +55,7 @@ def test_a_file_in_a_familys_folder_is_listed_checked_swept_drawn_and_documented
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "decay-attention: Short convolution + fading linear attention" in done.stdout
-    assert "decay-attention: 16 of 16 properties hold" in done.stdout
+    assert re.search(r"decay-attention: (\d+) of \1 properties hold", done.stdout)
     assert "1 run done" in done.stdout
     assert "| `decay-attention` | linear attention | Short convolution + fading" in done.stdout
     assert ">decay-attention" in (tmp_path / "frontier.svg").read_text()

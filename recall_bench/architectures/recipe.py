@@ -25,7 +25,10 @@ class Architecture(Facts):
     """
 
     d_model: int = Field(64, ge=1, le=65536, description="model width")
-    layers: str = Field("short-conv+self", description="mixers from the bottom up, joined by '+'")
+    layers: str = Field(
+        "short-conv+self",
+        description="mixers from the bottom up, such as 'mamba{d_state=8}+self*2'",
+    )
 
     @field_validator("layers")
     @classmethod
