@@ -42,7 +42,7 @@ class Facts(Component):
     family: ClassVar[str] = ""
     """One of `FAMILIES`, or nothing: a neutral colour. The folder of a built-in architecture."""
     marker: ClassVar[str] = ""
-    """A marker of matplotlib's, unique within the family."""
+    """A marker of matplotlib's, unique within the family; a letter, "$A$", once those run out."""
     source: ClassVar[Source | None] = None
     grids: ClassVar[Mapping[str, Sequence[Mapping[str, Sequence[Any]]]]] = {}
     """By preset, the knob grids that a sweep runs by default; each crosses its values."""
