@@ -111,7 +111,7 @@ def _is_own(cls: type[Architecture], name: str) -> bool:
 def _defaults(cls: type[Architecture]) -> set[str]:
     """The names in the default ``layers``, as records have them."""
     names = {layer.name for layer in flatten(parse(cls.model_fields["layers"].default))} - {"self"}
-    return {registry.architectures.get(name).name for name in names}
+    return {getattr(registry.architectures.find(name), "name", name) for name in names}
 
 
 def _shared(architecture: Architecture, kind: type[Architecture]) -> dict[str, Any]:
