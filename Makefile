@@ -23,9 +23,10 @@ lint: $(DEVELOP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-## docs/tasks.md again, from the tasks.
+## docs/tasks.md and the README's table of architectures again, from the code.
 docs: $(DEVELOP)
 	$(BIN)/python -m recall_bench.cli.task_pages docs/tasks.md
+	$(BIN)/python -m recall_bench.cli.architecture_table README.md
 
 ## Train every published quick point again (two to three hours on two cores), and draw the figure.
 results: $(READY)

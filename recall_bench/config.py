@@ -34,6 +34,8 @@ class Component(Config):
     model_config = ConfigDict(allow_inf_nan=False)
 
     name: ClassVar[str] = ""
+    alias: ClassVar[str] = ""
+    """A second name that is accepted everywhere; records and run ids have ``name``."""
     version: ClassVar[int] = 1
 
     @model_serializer(mode="wrap")

@@ -1,37 +1,71 @@
 """Tasks and architectures by name: the built-in ones, installed plugins, and plugin files.
 
-Built-in entries and entry points are import strings, so that nothing is imported before it is
-asked for. A plugin is registered by the decorator on its class.
+Nothing is imported before it is asked for. Built-in architectures are found by file name below
+``architectures/<family>/``, built-in tasks by the table below, installed plugins by entry points. A
+plugin file is registered by the decorator on its class.
 """
 
+import functools
 import importlib
 import importlib.metadata
 import importlib.util
+import re
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from recall_bench.errors import UserError, nearest
 
+PACKAGE = Path(__file__).parent
+NOT_FAMILIES = {"adapters", "pieces"}
+"""Folders below ``architectures/`` that hold parts of architectures."""
+
 
 class Registry:
-    """Classes of one kind by name; values are classes or lazy "module:Class" strings."""
+    """Classes of one kind by name.
 
-    def __init__(self, kind: str, group: str, builtin: dict[str, str]):
+    ``builtin`` gives the module of every built-in name, "module" or "module:Class"; it is called
+    once, when a name is first looked up.
+    """
+
+    def __init__(self, kind: str, group: str, builtin: Callable[[], Mapping[str, str]]):
         self.kind = kind
         self._group = group
-        self._builtin = builtin
+        self._find_builtin = builtin
         self._registered: dict[str, type] = {}
+
+    @functools.cached_property
+    def _builtin(self) -> Mapping[str, str]:
+        return self._find_builtin()
+
+    @functools.cached_property
+    def _renamed(self) -> dict[str, str]:
+        """Modules by the ``stored_as`` in their text, so that none has to be imported for it."""
+        return {
+            name: module
+            for module in self._builtin.values()
+            if ":" not in module
+            for name in re.findall(r'stored_as="([^"]+)"', _file_of(module).read_text("utf-8"))
+        }
 
     def _entry_points(self) -> dict[str, importlib.metadata.EntryPoint]:
         return {point.name: point for point in importlib.metadata.entry_points(group=self._group)}
 
+    def builtin(self) -> list[str]:
+        """The names that come with the package, one for each class."""
+        return list(self._builtin)
+
     def names(self) -> list[str]:
-        """All known names: built-in first, in their own order, then the others sorted."""
-        others = {*self._registered, *self._entry_points()} - set(self._builtin)
+        """All known names, one for each class: built-in first, then the others sorted."""
+        registered = {
+            name
+            for name, cls in self._registered.items()
+            if getattr(cls, "alias", "") in ("", name)
+        }
+        others = {*registered, *self._entry_points()} - set(self._builtin)
         return [*self._builtin, *sorted(others)]
 
     def __iter__(self) -> Iterator[str]:
@@ -41,11 +75,9 @@ class Registry:
         """The class registered as ``name``; raises `UserError` with the nearest valid name."""
         if name in self._registered:
             return self._registered[name]
-        points = self._entry_points()
-        if name in self._builtin:
-            module, _, attribute = self._builtin[name].partition(":")
-            found = getattr(importlib.import_module(module), attribute)
-        elif name in points:
+        if module := self._module_of(name):
+            found = _class_in(module, name)
+        elif name in (points := self._entry_points()):
             try:
                 found = points[name].load()
             except Exception as error:
@@ -62,74 +94,127 @@ class Registry:
             raise UserError(f"Unknown {self.kind} '{name}'. {nearest(name, self.names())}")
         return self._registered.setdefault(name, found)
 
-    def register(self, name: str, version: int = 1) -> Callable[[Any], Any]:
+    def find(self, name: str) -> Any:
+        """The class registered as ``name``, or None where none can be had, for readers of records.
+
+        Records outlive plugins: what made them may not be installed here.
+        """
+        try:
+            return self.get(name)
+        except UserError:
+            return None
+
+    def _module_of(self, name: str) -> str | None:
+        return self._builtin.get(name) or self._renamed.get(name)
+
+    def register(
+        self, name: str, version: int = 1, *, stored_as: str | None = None
+    ) -> Callable[[Any], Any]:
         """Class decorator: gives the class its ``name`` and ``version`` and makes it known.
 
         Bump ``version`` when the meaning of the class's results changes: it is part of run ids.
+        ``stored_as`` is the name that its records and run ids carry, where that is another one;
+        both names are accepted everywhere.
         """
 
         def decorate(cls: Any) -> Any:
-            taken = self._registered.get(name)
-            taken_by = (
-                f"{taken.__module__}.{taken.__qualname__}" if taken else self._builtin.get(name)
-            )
-            if taken_by and taken_by.replace(":", ".") != f"{cls.__module__}.{cls.__qualname__}":
-                raise UserError(
-                    f"The {self.kind} name '{name}' is taken by {taken_by}. Choose another name."
-                )
-            cls.name = name
+            mine = f"{cls.__module__}.{cls.__qualname__}"
+            for known in {name, stored_as or name}:
+                taken = self._registered.get(known)
+                module, _, attribute = (self._module_of(known) or "").partition(":")
+                builtin = f"{module}.{attribute or cls.__qualname__}" if module else ""
+                taken_by = f"{taken.__module__}.{taken.__qualname__}" if taken else builtin
+                if taken_by and taken_by != mine:
+                    raise UserError(
+                        f"The {self.kind} name '{known}' is taken by {taken_by}. "
+                        f"Choose another name."
+                    )
+            cls.name = stored_as or name
+            cls.alias = name if stored_as else ""
             cls.version = version
-            self._registered[name] = cls
+            self._registered |= {name: cls, cls.name: cls}
             return cls
 
         return decorate
 
 
+def _file_of(module: str) -> Path:
+    return PACKAGE.parent.joinpath(*module.split(".")).with_suffix(".py")
+
+
+def _class_in(where: str, name: str) -> type:
+    """The class at "module:Class", or the one that "module" registers under ``name``."""
+    path, _, attribute = where.partition(":")
+    module = importlib.import_module(path)
+    if attribute:
+        found: type = getattr(module, attribute)
+        return found
+    own = [
+        cls
+        for cls in vars(module).values()
+        if isinstance(cls, type) and cls.__module__ == path and "version" in vars(cls)
+    ]
+    for cls in own:
+        if name in (cls.name, cls.alias):  # type: ignore[attr-defined]
+            return cls
+    names = ", ".join(repr(cls.name) for cls in own) or "nothing"  # type: ignore[attr-defined]
+    raise UserError(f"{_file_of(path)} must register '{name}', after its file name. Got {names}.")
+
+
+def architecture_modules(folder: Path) -> dict[str, str]:
+    """Modules of the architectures below ``<folder>/<family>/`` by name, which is the file's.
+
+    ``gated_deltanet.py`` is "gated-deltanet". Files that begin with an underscore and those of
+    layers, ``*_layer.py``, are none. Raises `UserError` where two families have the same name.
+    """
+    found: dict[str, str] = {}
+    for file in sorted(folder.glob("[!_]*/[!_]*.py"), key=lambda file: file.name):
+        family = file.parent.name
+        if family in NOT_FAMILIES or file.stem.endswith("_layer"):
+            continue
+        name, module = file.stem.replace("_", "-"), f"{family}.{file.stem}"
+        if name in found:
+            raise UserError(
+                f"Two families have an architecture '{name}': {found[name]} and {module}. "
+                f"Rename one of the files."
+            )
+        found[name] = module
+    return {name: f"recall_bench.architectures.{module}" for name, module in found.items()}
+
+
 architectures = Registry(
     "architecture",
     "recall_bench.architectures",
-    {
-        "based": "recall_bench.architectures.linear_attention.based:Based",
-        "taylor-attention": "recall_bench.architectures.linear_attention.taylor_attention:TaylorAttention",  # noqa: E501
-        "sliding-window": "recall_bench.architectures.softmax.sliding_window:SlidingWindow",
-        "attention": "recall_bench.architectures.softmax.attention:Attention",
-        "short-conv": "recall_bench.architectures.convolution.short_conv:ShortConv",
-        "mamba": "recall_bench.architectures.state_space.mamba:Mamba",
-        "h3": "recall_bench.architectures.state_space.h3:H3",
-        "rwkv": "recall_bench.architectures.linear_attention.rwkv:RWKV",
-    },
+    lambda: architecture_modules(PACKAGE / "architectures"),
 )
-tasks = Registry(
-    "task",
-    "recall_bench.tasks",
-    {
-        "mqar": "recall_bench.tasks.recall.mqar:MQAR",
-        "ar": "recall_bench.tasks.recall.ar:AssociativeRecall",
-        "forgetting-mqar": "recall_bench.tasks.recall.forgetting_mqar:ForgettingMQAR",
-        "compositional-mqar": "recall_bench.tasks.recall.compositional_mqar:CompositionalMQAR",
-        "induction": "recall_bench.tasks.recall.induction:Induction",
-        "selective-copying": "recall_bench.tasks.recall.selective_copying:SelectiveCopying",
-        "copying": "recall_bench.tasks.recall.copying:Copying",
-        "ngram-lookup": "recall_bench.tasks.recall.ngram_lookup:NgramLookup",
-        "phonebook": "recall_bench.tasks.recall.phonebook:Phonebook",
-        "set-disjointness": "recall_bench.tasks.recall.set_disjointness:SetDisjointness",
-        "in-context-language": "recall_bench.tasks.recall.in_context_language:InContextLanguage",
-        "mad-in-context-recall": "recall_bench.tasks.mad.recall:MADInContextRecall",
-        "mad-noisy-recall": "recall_bench.tasks.mad.recall:MADNoisyRecall",
-        "mad-fuzzy-recall": "recall_bench.tasks.mad.fuzzy_recall:MADFuzzyRecall",
-        "mad-selective-copying": "recall_bench.tasks.mad.selective_copying:MADSelectiveCopying",
-        "mad-compression": "recall_bench.tasks.mad.compression:MADCompression",
-        "mad-memorization": "recall_bench.tasks.mad.memorization:MADMemorization",
-        "swde": "recall_bench.tasks.text.swde:SWDE",
-        "squad": "recall_bench.tasks.text.squad:SQuAD",
-        "text": "recall_bench.tasks.text.text:PlainText",
-        "documents": "recall_bench.tasks.text.documents:Documents",
-        "needle": "recall_bench.tasks.ruler.needle:Needle",
-        "variable-tracking": "recall_bench.tasks.ruler.variable_tracking:VariableTracking",
-        "common-words": "recall_bench.tasks.ruler.word_counts:CommonWords",
-        "frequent-words": "recall_bench.tasks.ruler.word_counts:FrequentWords",
-    },
-)
+TASKS = {
+    "mqar": "recall_bench.tasks.recall.mqar:MQAR",
+    "ar": "recall_bench.tasks.recall.ar:AssociativeRecall",
+    "forgetting-mqar": "recall_bench.tasks.recall.forgetting_mqar:ForgettingMQAR",
+    "compositional-mqar": "recall_bench.tasks.recall.compositional_mqar:CompositionalMQAR",
+    "induction": "recall_bench.tasks.recall.induction:Induction",
+    "selective-copying": "recall_bench.tasks.recall.selective_copying:SelectiveCopying",
+    "copying": "recall_bench.tasks.recall.copying:Copying",
+    "ngram-lookup": "recall_bench.tasks.recall.ngram_lookup:NgramLookup",
+    "phonebook": "recall_bench.tasks.recall.phonebook:Phonebook",
+    "set-disjointness": "recall_bench.tasks.recall.set_disjointness:SetDisjointness",
+    "in-context-language": "recall_bench.tasks.recall.in_context_language:InContextLanguage",
+    "mad-in-context-recall": "recall_bench.tasks.mad.recall:MADInContextRecall",
+    "mad-noisy-recall": "recall_bench.tasks.mad.recall:MADNoisyRecall",
+    "mad-fuzzy-recall": "recall_bench.tasks.mad.fuzzy_recall:MADFuzzyRecall",
+    "mad-selective-copying": "recall_bench.tasks.mad.selective_copying:MADSelectiveCopying",
+    "mad-compression": "recall_bench.tasks.mad.compression:MADCompression",
+    "mad-memorization": "recall_bench.tasks.mad.memorization:MADMemorization",
+    "swde": "recall_bench.tasks.text.swde:SWDE",
+    "squad": "recall_bench.tasks.text.squad:SQuAD",
+    "text": "recall_bench.tasks.text.text:PlainText",
+    "documents": "recall_bench.tasks.text.documents:Documents",
+    "needle": "recall_bench.tasks.ruler.needle:Needle",
+    "variable-tracking": "recall_bench.tasks.ruler.variable_tracking:VariableTracking",
+    "common-words": "recall_bench.tasks.ruler.word_counts:CommonWords",
+    "frequent-words": "recall_bench.tasks.ruler.word_counts:FrequentWords",
+}
+tasks = Registry("task", "recall_bench.tasks", lambda: TASKS)
 
 register_architecture = architectures.register
 register_task = tasks.register
@@ -177,6 +262,6 @@ def registered_by(module: ModuleType) -> list[type]:
     return [
         cls
         for registry in (architectures, tasks)
-        for cls in registry._registered.values()
+        for cls in dict.fromkeys(registry._registered.values())
         if cls.__module__ == module.__name__
     ]

@@ -2,53 +2,70 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
-from recall_bench import registry
-from recall_bench.config import Component
-from recall_bench.errors import UserError
+from recall_bench.architectures import stacking
+from recall_bench.architectures.facts import Facts
+from recall_bench.architectures.layers import Layer, flatten, parse
 
 if TYPE_CHECKING:
     from recall_bench.architectures.base import Mixer
 
 
-class Architecture(Component):
+class Architecture(Facts):
     """A named recipe: its fields are the knobs, `mixer` builds the layer it is named after.
 
-    ``layers`` names the mixers from the bottom up, joined by ``+``; ``self`` is this architecture's
-    own. Another name stands for that architecture's mixer, built with its defaults and the knobs
-    that both share by name.
+    ``layers`` names the mixers from the bottom up, in the grammar of
+    `recall_bench.architectures.layers`; ``self`` is this architecture's own. Another name stands
+    for that architecture's mixer with its defaults, the knobs in its braces and this architecture's
+    ``d_model``. Where the default ``layers`` name it too, it also takes the knobs that both share
+    by name.
     """
 
     d_model: int = Field(64, ge=1, le=65536, description="model width")
-    layers: str = Field("short-conv+self", description="mixers from the bottom up, joined by '+'")
+    layers: str = Field(
+        "short-conv+self",
+        description="mixers from the bottom up, such as 'mamba{d_state=8}+self*2'",
+    )
+
+    @field_validator("layers")
+    @classmethod
+    def _layers_have_their_knobs(cls, text: str) -> str:
+        if text != cls.model_fields["layers"].default:
+            stacking.check_knobs(cls, flatten(parse(text)))
+        return text
+
+    @model_validator(mode="after")
+    def _layers_are_spelled_in_one_way(self) -> Self:
+        if self.layers != type(self).model_fields["layers"].default:
+            self.__dict__["layers"] = stacking.spell(self)  # frozen for everybody else
+        return self
 
     def mixer(self) -> Mixer:
-        """A fresh mixer of this architecture's own kind, with random weights."""
+        """A fresh mixer of this architecture's own kind, with random weights.
+
+        A signature ``mixer(self, layer=0, layers=1)`` is told the index of the layer, counted from
+        the bottom, and the number of layers of the whole stack.
+        """
         raise NotImplementedError
 
     def stack(self) -> list[tuple[str, Mixer]]:
         """The layers from the bottom up: (architecture name, fresh mixer)."""
+        layers = self.stacked()
         return [
-            (self.name if name == "self" else name, self._layer(name))
-            for name in self.layer_names()
+            (
+                self.name if layer.name == "self" else layer.name,
+                stacking.build(stacking.component(self, layer), index, len(layers)),
+            )
+            for index, layer in enumerate(layers)
         ]
 
-    def layer_names(self) -> list[str]:
-        """The entries of ``layers``; raises `UserError` where one is empty."""
-        names = [name.strip() for name in self.layers.split("+")]
-        if not all(names):
-            raise UserError(
-                f"layers={self.layers!r} has an empty entry. Expected names joined by '+', "
-                f"such as 'short-conv+self'."
-            )
-        return names
+    def stacked(self) -> list[Layer]:
+        """The layers from the bottom up, as they are named, with the knobs of their braces."""
+        return flatten(parse(self.layers))
 
-    def _layer(self, name: str) -> Mixer:
-        if name in ("self", self.name):
-            return self.mixer()
-        cls = registry.architectures.get(name)
-        shared = (cls.model_fields.keys() & type(self).model_fields.keys()) - {"layers"}
-        return cls(**{knob: getattr(self, knob) for knob in shared}).mixer()
+    def layer_names(self) -> list[str]:
+        """The names of the layers from the bottom up."""
+        return [layer.name for layer in self.stacked()]

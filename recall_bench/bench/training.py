@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
+from recall_bench import registry
 from recall_bench.bench.problems import Ceilings
 from recall_bench.config import RunConfig, TrainingConfig, explain
 from recall_bench.errors import UserError
@@ -36,16 +37,6 @@ from recall_bench.training.loop import schedule, train
 from recall_bench.training.optimizer import AdamW
 from recall_bench.training.scoring import query_loss
 from recall_bench.training.steps import Steps, make_steps
-
-SHAPES: dict[str, dict[str, Any]] = {
-    "based": {"d_model": 64, "feature_dim": 16, "window": 0},
-    "attention": {"d_model": 128},
-    "sliding-window": {"d_model": 128, "window": 64},
-    "mamba": {"d_model": 128, "d_state": 16},
-    "h3": {"d_model": 128, "d_state": 32, "head_dim": 2},
-    "rwkv": {"d_model": 128},
-}
-"""The middle of Figure 2's grids: what is timed under the preset "figure2"."""
 
 SAMPLE_SECONDS = 0.5
 """About how long the steps of one segment are timed for."""
@@ -101,8 +92,8 @@ def run_config(
 ) -> RunConfig:
     """The run that is timed: the preset's recipe, without early stop, at one shape."""
     chosen = presets.get(preset)
-    grid = chosen.knob_settings(architecture, {})[0]
-    knobs = SHAPES.get(architecture, grid) if preset == "figure2" else grid
+    timed = registry.architectures.get(architecture).bench
+    knobs = timed.get(preset) or chosen.knob_settings(architecture, {})[0]
     training = {**chosen.training, "early_stop": None, "learning_rate": chosen.learning_rates[1]}
     if precision:
         training["precision"] = precision

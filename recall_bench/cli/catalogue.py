@@ -19,12 +19,14 @@ from recall_bench.recipes.suites import SUITES
 def print_entry(console: Console, name: str) -> None:
     """One architecture or task with all its options; raises `UserError` for an unknown name."""
     kinds = (registry.architectures, registry.tasks)
-    kind = next((kind for kind in kinds if name in kind.names()), None)
+    kind = next((kind for kind in kinds if kind.find(name)), None)
     if kind is None:
         known = [known for kind in kinds for known in kind]
         raise UserError(f"Unknown architecture or task '{name}'. {nearest(name, known)}")
     cls = kind.get(name)
-    _entry(console, name, _summary(cls), _options(cls))
+    _entry(console, _names(cls), summary(cls), _options(cls))
+    if source := getattr(cls, "source", None):
+        console.print(Text(f"{source.title}, {source.url}"))
 
 
 def print_catalogue(console: Console) -> None:
@@ -33,11 +35,11 @@ def print_catalogue(console: Console) -> None:
     _entry(console, "", "Every architecture has", _options(Architecture))
     for name in registry.architectures:
         cls = registry.architectures.get(name)
-        _entry(console, name, _summary(cls), _options(cls, beyond=Architecture))
+        _entry(console, _names(cls), summary(cls), _options(cls, beyond=Architecture))
     _title(console, "Tasks")
     table = _columns()
     for name in registry.tasks:
-        table.add_row(Text(name, "bold"), Text(_summary(registry.tasks.get(name))))
+        table.add_row(Text(name, "bold"), Text(summary(registry.tasks.get(name))))
     console.print(Padding(table, (0, 0, 1, 0)))
     said = "`recall-bench show TASK` explains a task, `recall-bench list TASK` has its options."
     console.print(Text(said), end="\n\n")
@@ -62,7 +64,12 @@ def _entry(console: Console, name: str, summary: str, table: Table) -> None:
     console.print(Padding(table, (0, 0, 1, 2)))
 
 
-def _summary(cls: type) -> str:
+def _names(cls: type[Component]) -> str:
+    """The name of a class, and the one in its records where that is another."""
+    return f"{cls.alias} (in records {cls.name})" if cls.alias else cls.name
+
+
+def summary(cls: type) -> str:
     """The first line of a class's docstring."""
     return (inspect.getdoc(cls) or "").partition("\n")[0].replace("``", "")
 

@@ -47,8 +47,8 @@ class Panel:
         """Raises `UserError` where one of the models refuses a value of the field ``name``."""
         for model in self.models:
             if name in model.model_fields:
-                for part in text.split(",") if self.swept else [text]:
-                    check(model, name, part.strip())
+                for part in values(text) if self.swept else [text]:
+                    check(model, name, part)
 
 
 def values_of(argv: Sequence[str], flag: str) -> list[str]:
@@ -60,6 +60,21 @@ def values_of(argv: Sequence[str], flag: str) -> list[str]:
         elif word.startswith(f"{flag}="):
             found.append(word.partition("=")[2])
     return found
+
+
+def values(text: str) -> list[str]:
+    """The values of a swept flag: "a,b{c=1,d=2}" -> ["a", "b{c=1,d=2}"].
+
+    Commas separate them where no bracket or brace is open.
+    """
+    parts, depth = [""], 0
+    for character in text:
+        depth = max(0, depth + (character in "([{") - (character in ")]}"))
+        if character == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return [part.strip() for part in parts]
 
 
 def with_panels(function: Callable[..., Any], panels: Iterable[Panel]) -> Callable[..., Any]:
@@ -121,7 +136,7 @@ def _refusal(info: FieldInfo, text: str, problem: ErrorDetails) -> str:
     if within:
         return f"{within}: {problem['msg']}. Got {problem['input']!r}."
     if problem["type"] == "value_error":
-        return problem["msg"].removeprefix("Value error, ") + "."
+        return problem["msg"].removeprefix("Value error, ").rstrip(".") + "."
     kind = type_name(info.annotation)
     if "|" in kind:
         return f"expected {kind.replace('|', ' or ')}. {nearest(text, kind.split('|'))}"

@@ -59,7 +59,7 @@ def build_runs(
     names = _names(arch)
     sweep = SWEPT_KNOBS in given
     texts = given[SWEPT_KNOBS if sweep else KNOBS]
-    knobs = {name: [part.strip() for part in text.split(",")] for name, text in texts.items()}
+    knobs = {name: options.values(text) for name, text in texts.items()}
     settings = []
     for name in names:
         known = registry.architectures.get(name).model_fields
@@ -88,9 +88,7 @@ def build_suite_runs(
     if given[TASK]:
         flags = ", ".join(options.flag_of(name) for name in given[TASK])
         raise UserError(f"A suite has tasks of its own: {flags} cannot be given with --suite.")
-    knobs = {
-        name: [t.strip() for t in text.split(",")] for name, text in given[SWEPT_KNOBS].items()
-    }
+    knobs = {name: options.values(text) for name, text in given[SWEPT_KNOBS].items()}
     recipe = {**suite.training, **{k: options.parsed(v) for k, v in given[RECIPE].items()}}
     decays = suite.weight_decays if "weight_decay" not in given[RECIPE] else []
     recipes = [{**recipe, "weight_decay": decay} for decay in decays] or [recipe]
@@ -117,9 +115,8 @@ def build_suite_runs(
 def _suite_points(name: str, suite: "Suite", knobs: dict[str, list[str]]) -> list[dict[str, Any]]:
     """The knob settings of an architecture: the suite's, with what was given crossed."""
     known = registry.architectures.get(name).model_fields
-    usual = {**suite.shared, **suite.knobs.get(name, {})}
     crossed = {
-        **{k: v if isinstance(v, list) else [v] for k, v in usual.items()},
+        **{k: v if isinstance(v, list) else [v] for k, v in suite.knobs(name).items()},
         **{k: v for k, v in knobs.items() if k in known},
     }
     settings = [dict(zip(crossed, values, strict=True)) for values in product(*crossed.values())]

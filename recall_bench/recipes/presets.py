@@ -1,4 +1,7 @@
-"""Named experiments: task options, recipe, learning rates and knob grids that belong together."""
+"""Named experiments: task options, recipe and learning rates that belong together.
+
+The knob grids that go with a preset are facts of each architecture, ``Architecture.grids``.
+"""
 
 from collections.abc import Mapping, Sequence
 from itertools import product
@@ -6,16 +9,15 @@ from typing import Any
 
 from pydantic import Field
 
+from recall_bench import registry
 from recall_bench.config import Config
 from recall_bench.errors import UserError, nearest
-
-Grid = dict[str, list[Any]]
-"""Values to cross, by knob."""
 
 
 class Preset(Config):
     """What a sweep runs where the user says nothing."""
 
+    name: str
     description: str
     tasks: dict[str, dict[str, Any]] = Field(description="options by task name")
     small: bool = Field(False, description="whether other tasks are at their size for a CPU")
@@ -23,7 +25,6 @@ class Preset(Config):
     model: dict[str, Any] = {}
     learning_rates: list[float]
     seeds: int = 1
-    grids: dict[str, list[Grid]] = Field(description="knob grids by architecture")
 
     def options(self, task: str) -> dict[str, Any]:
         """What the preset says of a task; nothing where the published options stand."""
@@ -41,7 +42,7 @@ class Preset(Config):
         Without ``grid`` a knob that is not given has its default.
         """
         settings: list[dict[str, Any]] = []
-        for known in self.grids.get(architecture, [{}]) if grid else [{}]:
+        for known in self._grids(architecture) or [{}] if grid else [{}]:
             crossed = {**known, **given}
             for values in product(*crossed.values()):
                 setting = dict(zip(crossed, values, strict=True))
@@ -52,11 +53,15 @@ class Preset(Config):
     def knobs(self, architecture: str) -> dict[str, list[Any]]:
         """Every value that a knob takes in the grids of an architecture."""
         found: dict[str, list[Any]] = {}
-        for grid in self.grids.get(architecture, []):
+        for grid in self._grids(architecture):
             for knob, values in grid.items():
                 kept = found.setdefault(knob, [])
                 kept += [value for value in values if value not in kept]
         return found
+
+    def _grids(self, architecture: str) -> Sequence[Mapping[str, Sequence[Any]]]:
+        grids: Mapping[str, Any] = registry.architectures.get(architecture).grids
+        return grids.get(self.name, [])
 
 
 def _logspace(low: float, high: float, count: int) -> list[float]:
@@ -65,10 +70,9 @@ def _logspace(low: float, high: float, count: int) -> list[float]:
     return [float(f"{10 ** (low + index * step):.4g}") for index in range(count)]
 
 
-WINDOWS = [8, 16, 32, 64, 128, 256, 512, 1024]
-
-PRESETS = {
-    "quick": Preset(
+_ALL = (
+    Preset(
+        name="quick",
         description="separates good from bad architectures; about a minute a run on one core",
         small=True,
         tasks={
@@ -81,35 +85,16 @@ PRESETS = {
         },
         training={"epochs": 6, "batch_size": 32, "order": "interleaved"},
         learning_rates=[1e-3, 3e-3, 1e-2],
-        grids={
-            "based": [{"d_model": [32], "feature_dim": [4, 8, 16], "window": [0, 16, 64]}],
-            "attention": [{"d_model": [16, 32]}],
-            "sliding-window": [{"d_model": [32], "window": [8, 16, 32, 64]}],
-            "mamba": [{"d_model": [32], "d_state": [4, 16]}],
-            "h3": [{"d_model": [32], "d_state": [8, 32]}],
-            "rwkv": [{"d_model": [32], "head_dim": [8, 16, 32]}],
-            "taylor-attention": [{"d_model": [32], "feature_dim": [4, 8, 16]}],
-            "short-conv": [{"d_model": [32]}],
-        },
     ),
-    "figure2": Preset(
+    Preset(
+        name="figure2",
         description="Figure 2 of Based (2402.18668): its data, recipe and shapes; needs a GPU",
         tasks={"mqar": {}},
         training={"precision": "tf32"},
         learning_rates=_logspace(-3, -1.5, 4),
-        grids={
-            "based": [{"d_model": [48, 64, 128], "feature_dim": [8, 16, 24], "window": [0]}],
-            "attention": [{"d_model": [64, 128]}],
-            "sliding-window": [{"d_model": [128], "window": WINDOWS}],
-            "mamba": [{"d_model": [64, 128, 256], "d_state": [8, 16, 24]}],
-            "h3": [
-                {"d_model": [width], "d_state": [width // 4], "head_dim": [2]}
-                for width in (64, 128, 256)
-            ],
-            "rwkv": [{"d_model": [64, 128, 256]}],
-        },
     ),
-    "smoke": Preset(
+    Preset(
+        name="smoke",
         description="every part of a sweep in seconds; the scores mean nothing",
         small=True,
         tasks={
@@ -122,9 +107,9 @@ PRESETS = {
         },
         training={"epochs": 2, "batch_size": 64, "early_stop": None},
         learning_rates=[3e-3, 1e-2],
-        grids={},
     ),
-}
+)
+PRESETS = {preset.name: preset for preset in _ALL}
 
 
 def get(name: str) -> Preset:

@@ -1,13 +1,13 @@
 """How our figures look, and how they are written to a file.
 
-Colours are those of Okabe and Ito, which colour-blind readers tell apart; markers carry the same
-distinction, so that figures survive greyscale.
+A family of architectures has one colour, and its members differ by their markers. The eight colours
+are those of Okabe and Ito, which colour-blind readers tell apart. Greyscale leaves the markers.
 """
 
 import contextlib
 import io
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -17,6 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from recall_bench import registry
 from recall_bench.errors import UserError
 from recall_bench.store.files import explained, write_file
 
@@ -30,16 +31,18 @@ class Style(NamedTuple):
     marker: str
 
 
-STYLES = {
-    "based": Style("#D55E00", "o"),
-    "taylor-attention": Style("#E69F00", "D"),
-    "sliding-window": Style("#56B4E9", "s"),
-    "attention": Style("#000000", "*"),
-    "short-conv": Style("#F0E442", "v"),
-    "mamba": Style("#0072B2", "^"),
-    "h3": Style("#CC79A7", "P"),
-    "rwkv": Style("#009E73", "X"),
+FAMILY_COLORS = {
+    "softmax": "#000000",
+    "sparse": "#56B4E9",
+    "compressed": "#E69F00",
+    "linear_attention": "#D55E00",
+    "delta_rule": "#009E73",
+    "state_space": "#0072B2",
+    "convolution": "#F0E442",
+    "hybrids": "#CC79A7",
 }
+NEUTRAL = "#808080"
+"""For architectures without a family, and those that are not installed here."""
 WINDOW_DASH: dict[str, Any] = {
     "color": "0.25",
     "linestyle": "none",
@@ -48,8 +51,10 @@ WINDOW_DASH: dict[str, Any] = {
     "markeredgewidth": 1.0,
 }
 """What a stack of windows can reach."""
-OTHER_COLORS = ("#CC79A7", "#009E73", "#0072B2", "#E69F00", "#56B4E9", "#D55E00")
-OTHER_MARKERS = ("h", "d", "<", ">", "p", "8")
+LETTERS = tuple(f"${letter}$" for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+"""Markers where the others are taken."""
+FREE_MARKERS = ("h", "d", "<", ">", "p", "8")
+"""Of architectures that declare none; built-in ones rarely have these."""
 MARKER_SCALE = {"*": 1.5, "D": 0.85, "d": 1.15, "p": 1.15, "h": 1.15, "P": 1.1, "X": 1.1}
 
 RC: dict[str, Any] = {
@@ -79,32 +84,38 @@ METADATA: dict[str, dict[str, Any]] = {
 
 
 def styles_of(architectures: Iterable[str]) -> dict[str, Style]:
-    """A style for each architecture, no two alike.
+    """A style for each architecture, no two alike: its family's colour, and its own marker.
 
-    Built-in architectures have a fixed one. The name of any other picks a colour and a marker; one
-    that is taken within the figure gives way to the next free one.
+    The name of an architecture that declares no marker picks one. A marker that is taken within
+    the figure by the same colour, or by anything where it was picked, gives way to the next.
     """
     names = sorted(set(architectures))
-    found = {name: STYLES[name] for name in names if name in STYLES}
-    for name in names:
-        if name not in found:
-            start = zlib.crc32(name.encode())
-            colors, markers = zip(*found.values(), strict=True) if found else ((), ())
-            color = _free(OTHER_COLORS, start, colors)
-            found[name] = Style(color, _free(OTHER_MARKERS, start // 7, markers))
-    return found
+    known = {name: registry.architectures.find(name) for name in names}
+    colors = {
+        name: FAMILY_COLORS.get(getattr(cls, "family", ""), NEUTRAL) for name, cls in known.items()
+    }
+    markers = {name: getattr(cls, "marker", "") for name, cls in known.items()}
+    found: dict[str, Style] = {}
+    for name in sorted(names, key=lambda name: (not markers[name], name)):
+        style = Style(colors[name], markers[name])
+        if not style.marker or style in found.values():
+            taken = {other.marker for other in found.values()}
+            style = Style(colors[name], _free(name, taken))
+        found[name] = style
+    return {name: found[name] for name in names}
 
 
-def _free(choices: tuple[str, ...], start: int, taken: tuple[str, ...]) -> str:
-    """The first choice after ``start`` in the ring that is taken least often."""
-    ring = [choices[(start + offset) % len(choices)] for offset in range(len(choices))]
-    return min(ring, key=taken.count)
+def _free(name: str, taken: Collection[str]) -> str:
+    """A marker that nothing in the figure has, the same one for a name wherever that is free."""
+    start = zlib.crc32(name.encode()) % len(FREE_MARKERS)
+    ring = (*FREE_MARKERS[start:], *FREE_MARKERS[:start], *LETTERS)
+    return next((marker for marker in ring if marker not in taken), ring[0])
 
 
 def mean_marker(style: Style, width: float, highlighted: bool = False) -> dict[str, Any]:
     """Line properties of a point's mean, in a figure of ``width`` inches."""
     size = (5.0 if width < 5 else 6.0) * MARKER_SCALE.get(style.marker, 1.0)
-    pale = style.color == STYLES["short-conv"].color
+    pale = style.color == FAMILY_COLORS["convolution"]
     return {
         "color": style.color,
         "marker": style.marker,

@@ -47,9 +47,9 @@ def _table(points: pd.DataFrame) -> Table:
     names = {name: varying(family["knobs"]) for name, family in points.groupby("architecture")}
     for row in points.to_dict("records"):
         low, high = row["test_accuracy_low"], row["test_accuracy_high"]
-        cells = [
+        cells: list[str | Text] = [
             "★" if best.issuperset(row["run_ids"]) else "",
-            _name(row, names[row["architecture"]]),
+            Text(_name(row, names[row["architecture"]])),
             _number(row["state_bytes"], ",.0f"),
             _number(row["test_accuracy"], ".3f"),
             *[_number(mean_of_segments(row["segments"], "exact_match"), ".3f")] * spans,

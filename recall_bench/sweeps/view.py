@@ -195,15 +195,15 @@ def table(board: Board) -> RenderableType:
     for name, done, total, best in board.best():
         rate = f"{best.config['training']['learning_rate']:g}" if best else ""
         scores = (best.validation_accuracy, best.test_accuracy) if best else (None, None)
-        points.add_row(name, f"{done}/{total}", *map(_score, scores), rate)
+        points.add_row(Text(name), f"{done}/{total}", *map(_score, scores), rate)
 
     running = Table(box=None, pad_edge=False, show_header=False)
     for run_id, progress in list(board.running.items()):
         where = f"epoch {progress.epoch + 1} of {progress.epochs}" if progress else "starting"
         accuracy = progress.validation_accuracy if progress else None
-        running.add_row(board.name(run_id), where, f"validation {_score(accuracy)}")
+        running.add_row(Text(board.name(run_id)), where, f"validation {_score(accuracy)}")
     for run_id in list(board.elsewhere):
-        running.add_row(board.name(run_id), "running elsewhere", "")
+        running.add_row(Text(board.name(run_id)), "running elsewhere", "")
 
     return Group(Text(" · ".join(parts)), running, points)
 

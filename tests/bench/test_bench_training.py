@@ -2,7 +2,8 @@ import json
 
 import torch
 
-from recall_bench.bench.training import SHAPES, bench_training, demand, run_config
+from recall_bench import registry
+from recall_bench.bench.training import bench_training, demand, run_config
 from recall_bench.config import RunConfig
 from recall_bench.model.backbone import build_model
 from recall_bench.recipes.presets import PRESETS
@@ -43,7 +44,9 @@ def test_the_floor_counts_the_matrix_products_of_forward_and_backward() -> None:
 
 
 def test_the_published_shapes_are_timed_for_every_architecture_of_figure_2() -> None:
-    assert set(SHAPES) == set(PRESETS["figure2"].grids)
+    for name in registry.architectures.builtin():
+        cls = registry.architectures.get(name)
+        assert ("figure2" in cls.bench) == ("figure2" in cls.grids)
     config = run_config("based", "figure2", torch.device("cpu"))
     assert (config.architecture.d_model, config.architecture.feature_dim) == (64, 16)
     assert config.training.early_stop is None

@@ -28,14 +28,14 @@ KNOBS = [
     ("mamba", {"d_state": 3, "d_conv": 2, "expand": 1, "layers": "short-conv+self"}),
     ("h3", {}),
     ("h3", {"d_state": 4, "head_dim": 4}),
-    ("rwkv", {"head_dim": 16}),
-    ("rwkv", {"head_dim": 8, "layers": "self+self"}),
+    ("rwkv5", {"head_dim": 16}),
+    ("rwkv5", {"head_dim": 8, "layers": "self+self"}),
 ]
 
 
 def test_the_step_of_every_architecture_is_compared_with_defaults_and_without() -> None:
     names = [name for name, _ in KNOBS]
-    assert set(names) == set(registry.architectures._builtin)
+    assert set(names) == set(registry.architectures.builtin())
     assert all(names.count(name) >= 2 for name in names)
 
 

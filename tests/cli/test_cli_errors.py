@@ -24,6 +24,11 @@ REFUSED = [
     ((*SWEEP, "--num-heads", 7), ["multiple of num_heads", "d_model=32, num_heads=7"]),
     ((*SWEEP, "--layers", "shrt-conv+self"), ["'shrt-conv'", "Did you mean 'short-conv'"]),
     ((*SWEEP, "--layers", "short-conv++self"), ["empty entry", "'short-conv+self'"]),
+    ((*SWEEP, "--layers", "self{windw=3},self"), ["no knob 'windw'", "Did you mean 'window'"]),
+    ((*SWEEP, "--layers", "self{window=3,self"), ["'{' without its '}', at character 5"]),
+    ((*SWEEP, "--layers", "[self|mamba]gate"), ["'[self|mamba]gate'", "not available yet"]),
+    ((*SWEEP, "--layers", "[bold]self"), ["layers='[bold]self'"]),
+    ((*SWEEP, "--layers", "mamba{d_state=0}"), ["mamba{d_state=0}", "greater than", "Got '0'"]),
     (
         ("sweep", "--arch", "based,sliding-window", "--window", 0),
         ["--window 0 for sliding-window", "nearest is 1"],

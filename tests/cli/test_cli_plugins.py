@@ -144,6 +144,6 @@ def test_an_installed_package_is_found_through_its_entry_points(
     swept.succeeded("installed-fading", "1 run done.")
 
 
-@pytest.mark.parametrize("name", ["mqar", *registry.architectures._builtin])
+@pytest.mark.parametrize("name", ["mqar", *registry.architectures.builtin()])
 def test_check_passes_for_what_is_built_in(recall_bench: Command, name: str) -> None:
     recall_bench("check", name).succeeded("properties hold")

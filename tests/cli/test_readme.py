@@ -1,5 +1,7 @@
 from pathlib import Path
 
+from recall_bench.cli.architecture_table import renewed
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -7,6 +9,11 @@ def test_the_readme_quotes_the_example_as_it_is_and_it_is_short() -> None:
     example = (ROOT / "examples" / "decay_attention.py").read_text()
     assert example.strip() in (ROOT / "README.md").read_text()
     assert len(example.splitlines()) < 65
+
+
+def test_the_table_of_architectures_is_current() -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert renewed(readme) == readme, "architectures have changed: run `make docs`"
 
 
 def test_make_sweep_runs_the_command_of_the_readme() -> None:

@@ -24,4 +24,4 @@ def test_every_golden_example_asks_something_and_is_short(name: str) -> None:
 
 def test_every_built_in_task_has_a_section() -> None:
     headings = [line[3:] for line in PAGE.read_text().splitlines() if line.startswith("## ")]
-    assert headings == list(registry.tasks._builtin)
+    assert headings == registry.tasks.builtin()

@@ -55,8 +55,7 @@ def test_runs_of_another_setting_are_not_compared() -> None:
 
 
 def test_every_published_point_is_run_by_the_preset() -> None:
-    settings = {
-        name: PRESETS["figure2"].knob_settings(name, {}) for name in PRESETS["figure2"].grids
-    }
+    names = {point.architecture for point in FIGURE_2}
+    settings = {name: PRESETS["figure2"].knob_settings(name, {}) for name in names}
     for point in FIGURE_2:
         assert any(point.knobs.items() <= knobs.items() for knobs in settings[point.architecture])

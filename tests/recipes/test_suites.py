@@ -8,6 +8,7 @@ from command_line import Command
 from rich.console import Console
 from synthetic_runs import memory
 
+from recall_bench import registry
 from recall_bench.cli import request
 from recall_bench.config import RunConfig
 from recall_bench.errors import UserError
@@ -40,10 +41,18 @@ SUITE = Suite(
     learning_rates=[1e-3, 1e-2],
     weight_decays=[0.0, 0.1],
     shared={"d_model": 8},
-    knobs={"mamba": {"d_state": 2}},
     published={"Mamba": {"capacity": 0.5, "zeros": 0.25}, "GLA": {"capacity": 0.125, "zeros": 1}},
-    counterparts={"mamba": "Mamba"},
 )
+
+
+@pytest.fixture(autouse=True)
+def sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the architectures say of the suite "tiny"."""
+    mamba = registry.architectures.get("mamba")
+    monkeypatch.setattr(mamba, "suites", {"tiny": {"d_state": 2}})
+    monkeypatch.setattr(mamba, "counterparts", {"tiny": "Mamba"})
+
+
 NOTHING: request.Given = {
     request.TASK: {},
     request.SWEPT_KNOBS: {},
@@ -107,8 +116,10 @@ def test_flags_replace_what_the_suite_says_and_options_of_a_task_are_refused() -
         runs(TASK={"power_a": "1"})
 
 
-def test_a_suite_may_cross_knobs_of_its_own() -> None:
-    suite = SUITE.model_copy(update={"knobs": {"attention": {"rotary": [False, True]}}})
+def test_a_suite_may_cross_knobs_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    attention = registry.architectures.get("attention")
+    monkeypatch.setattr(attention, "suites", {"tiny": {"rotary": [False, True]}})
+    suite = SUITE
     configs = request.build_suite_runs("attention", suite, [1e-3], [0], NOTHING)
     assert [c.architecture.rotary for c in configs[:2]] == [False, True]
     found = grid(summary(scores(frame(configs), suite), suite), suite)

@@ -7,6 +7,7 @@ from matplotlib.text import Annotation
 from synthetic_runs import FIGURE_2, run, table
 
 from recall_bench import registry
+from recall_bench.architectures.facts import FAMILIES
 from recall_bench.bounds import mean_recall_ceiling, window_ceiling
 from recall_bench.errors import UserError
 from recall_bench.frontier.ceilings import with_ceiling
@@ -14,9 +15,11 @@ from recall_bench.frontier.points import points
 from recall_bench.frontier.published import points_of
 from recall_bench.reports.frontier_figure import plot_frontier, save
 from recall_bench.reports.slices_figure import plot_slices
-from recall_bench.reports.style import STYLES, bytes_text, styles_of
+from recall_bench.reports.style import FAMILY_COLORS, NEUTRAL, bytes_text, styles_of
 
 PNG = b"\x89PNG\r\n\x1a\n"
+
+MARKERS = {name: registry.architectures.get(name).marker for name in ("based", "mamba")}
 
 
 def runs(vocab_size=8192):
@@ -76,7 +79,7 @@ def means(axes, marker):
 
 
 def test_every_point_is_drawn_at_its_bytes_and_mean_recall(figure):
-    assert means(axes_of(figure), STYLES["based"].marker) == [
+    assert means(axes_of(figure), MARKERS["based"]) == [
         (9_000, pytest.approx(0.62)),
         (40_000, pytest.approx(0.92)),
     ]
@@ -169,7 +172,7 @@ def test_highlighted_runs_are_named_and_have_a_dark_edge():
     figure = plot_frontier(frame, highlight=ids, highlight_label="new")
     assert legend_of(figure)[0] == "mamba (new)"
     dark = [line for line in axes_of(figure).lines if line.get_markeredgecolor() == "black"]
-    assert [line.get_marker() for line in dark] == [STYLES["mamba"].marker]
+    assert [line.get_marker() for line in dark] == [MARKERS["mamba"]]
 
 
 def test_a_second_table_is_drawn_on_top_of_the_first():
@@ -181,14 +184,14 @@ def test_a_second_table_is_drawn_on_top_of_the_first():
 def test_runs_that_are_in_both_tables_are_drawn_once():
     frame = runs()
     figure = plot_frontier(frame, highlight=frame[frame["architecture"] == "mamba"])
-    assert len(means(axes_of(figure), STYLES["mamba"].marker)) == 1
+    assert len(means(axes_of(figure), MARKERS["mamba"])) == 1
     assert "mamba" not in legend_of(figure)
 
 
 def test_the_highlighted_experiment_is_the_one_that_is_drawn():
     both = table(*runs().to_dict("records"), *runs(vocab_size=64).to_dict("records"))
     figure = plot_frontier(both, highlight=mine())
-    assert len(means(axes_of(figure), STYLES["mamba"].marker)) == 1
+    assert len(means(axes_of(figure), MARKERS["mamba"])) == 1
 
 
 def test_several_experiments_are_refused_with_their_names_and_how_to_choose():
@@ -247,9 +250,22 @@ def test_points_and_runs_give_the_same_figure(tmp_path):
     assert (tmp_path / "runs.svg").read_bytes() == (tmp_path / "points.svg").read_bytes()
 
 
-def test_built_in_architectures_look_different_from_each_other():
-    found = styles_of(registry.architectures.names())
-    assert len({style.marker for style in found.values()}) == len(found)
+def test_built_in_architectures_have_their_familys_colour_and_a_marker_of_their_own_in_it():
+    names = registry.architectures.builtin()
+    found = styles_of(names)
+    assert len(set(found.values())) == len(found)
+    for name in names:
+        cls = registry.architectures.get(name)
+        assert found[name] == (FAMILY_COLORS[cls.family], cls.marker)
+
+
+def test_both_names_of_an_architecture_look_the_same():
+    assert styles_of(["rwkv"])["rwkv"] == styles_of(["rwkv5"])["rwkv5"]
+
+
+def test_every_family_has_a_colour_of_its_own():
+    assert tuple(FAMILY_COLORS) == FAMILIES
+    assert len({*FAMILY_COLORS.values(), NEUTRAL}) == len(FAMILIES) + 1
 
 
 def test_a_plugin_looks_the_same_whatever_else_is_drawn_and_unlike_the_rest():
@@ -257,6 +273,9 @@ def test_a_plugin_looks_the_same_whatever_else_is_drawn_and_unlike_the_rest():
     assert styles_of(["attention", "delta-rule", "short-conv"])["delta-rule"] == alone
     many = styles_of(["based", "mamba", *(f"plugin-{i}" for i in range(6))])
     assert len({style.marker for style in many.values()}) == 8
+    assert {style.color for name, style in many.items() if "plugin" in name} == {NEUTRAL}
+    crowd = styles_of(f"plugin-{i}" for i in range(20))
+    assert len(set(crowd.values())) == 20
 
 
 @pytest.mark.parametrize(
@@ -277,7 +296,7 @@ def test_bytes_are_written_as_people_say_them(count, text):
 def test_slices_draw_accuracy_against_pairs_and_name_the_state():
     figure = plot_slices(runs(), "pairs")
     assert legend_of(figure) == ["based (40 kB)", "mamba (8 kB)", "sliding-window (16 kB)"]
-    bold = [line for line in axes_of(figure).lines if line.get_marker() == STYLES["based"].marker]
+    bold = [line for line in axes_of(figure).lines if line.get_marker() == MARKERS["based"]]
     assert list(bold[0].get_xdata()) == [4, 8, 16, 32, 64, 128, 256]
     np.testing.assert_allclose(bold[0].get_ydata(), 0.92)
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
+from recall_bench.architectures.facts import Source
 from recall_bench.architectures.recipe import Architecture
 from recall_bench.registry import register_architecture
 
@@ -15,7 +16,14 @@ if TYPE_CHECKING:
 
 @register_architecture("short-conv")
 class ShortConv(Architecture):
-    """Gated short convolution: shifts and compares neighbours, carries almost nothing."""
+    """Gated short convolution: compares neighbours, carries almost nothing."""
+
+    source = Source(
+        "Simple linear attention language models balance the recall-throughput tradeoff",
+        "2402.18668",
+    )
+    marker = "v"
+    grids = {"quick": [{"d_model": [32]}]}
 
     kernel_size: int = Field(
         3, ge=1, le=1024, description="inputs under the kernel, current one included"

@@ -4,6 +4,8 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from recall_bench.architectures.facts import Source
+from recall_bench.architectures.layers import Layer
 from recall_bench.architectures.linear_attention.taylor_attention import TaylorAttention
 from recall_bench.architectures.softmax.attention import check_heads
 from recall_bench.registry import register_architecture
@@ -11,10 +13,26 @@ from recall_bench.registry import register_architecture
 
 @register_architecture("based")
 class Based(TaylorAttention):
-    """Short convolution + Taylor linear attention + sliding window (arXiv 2402.18668).
+    """Short convolution, Taylor linear attention, sliding window.
 
     With window=0 the window layer is left out: the two-layer Based of the paper's Figure 2.
     """
+
+    source = Source(
+        "Simple linear attention language models balance the recall-throughput tradeoff",
+        "2402.18668",
+    )
+    marker = "o"
+    grids = {
+        "quick": [{"d_model": [32], "feature_dim": [4, 8, 16], "window": [0, 16, 64]}],
+        "figure2": [{"d_model": [48, 64, 128], "feature_dim": [8, 16, 24], "window": [0]}],
+    }
+    suites = {
+        "recall": {"feature_dim": 16, "window": 0},
+        "mad": {"feature_dim": 16, "window": 0},
+        "quick": {"feature_dim": 8, "window": 16},
+    }
+    bench = {"figure2": {"d_model": 64, "feature_dim": 16, "window": 0}}
 
     layers: str = Field(
         "short-conv+taylor-attention+sliding-window",
@@ -31,14 +49,19 @@ class Based(TaylorAttention):
     @model_validator(mode="after")
     def _window_fits(self) -> Self:
         check_heads(self.d_model, self.num_heads, self.rotary)
-        if not self.layer_names():
+        if not self.stacked():
             raise ValueError(
                 f"window must be at least 1 where the sliding window is the only layer. "
                 f"Got window={self.window}, layers={self.layers!r}"
             )
         return self
 
-    def layer_names(self) -> list[str]:
-        """The entries of ``layers``, less the sliding window where ``window`` is 0."""
-        names = super().layer_names()
-        return [name for name in names if self.window or name != "sliding-window"]
+    def stacked(self) -> list[Layer]:
+        """The entries of ``layers``, less sliding windows without tokens."""
+        return [layer for layer in super().stacked() if self._window_of(layer) != 0]
+
+    def _window_of(self, layer: Layer) -> int | None:
+        """The window of a sliding window; None for other layers."""
+        if layer.name != "sliding-window":
+            return None
+        return int(dict(layer.knobs).get("window", self.window))

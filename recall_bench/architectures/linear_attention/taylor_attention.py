@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Self
 
 from pydantic import Field, model_validator
 
+from recall_bench.architectures.facts import Source
 from recall_bench.architectures.recipe import Architecture
 from recall_bench.architectures.softmax.attention import check_heads
 from recall_bench.registry import register_architecture
@@ -17,6 +18,13 @@ if TYPE_CHECKING:
 @register_architecture("taylor-attention")
 class TaylorAttention(Architecture):
     """Second-order Taylor linear attention, the recurrent half of Based."""
+
+    source = Source(
+        "Simple linear attention language models balance the recall-throughput tradeoff",
+        "2402.18668",
+    )
+    marker = "D"
+    grids = {"quick": [{"d_model": [32], "feature_dim": [4, 8, 16]}]}
 
     feature_dim: int = Field(16, ge=1, le=256, description="width of queries and keys in each head")
     num_heads: int = Field(1, ge=1, le=4096, description="attention heads")

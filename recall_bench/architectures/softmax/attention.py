@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Self
 
 from pydantic import Field, model_validator
 
+from recall_bench.architectures.facts import Source
 from recall_bench.architectures.recipe import Architecture
 from recall_bench.registry import register_architecture
 
@@ -28,7 +29,17 @@ def check_heads(d_model: int, num_heads: int, rotary: bool = False) -> None:
 
 @register_architecture("attention")
 class Attention(Architecture):
-    """Causal softmax attention (arXiv 1706.03762) over a growing key-value cache."""
+    """Causal softmax attention over a growing key-value cache."""
+
+    source = Source("Attention Is All You Need", "1706.03762")
+    marker = "*"
+    grids = {"quick": [{"d_model": [16, 32]}], "figure2": [{"d_model": [64, 128]}]}
+    suites = {
+        "mad": {"num_heads": 16, "rotary": True},
+        "quick": {"rotary": [False, True]},
+    }
+    bench = {"figure2": {"d_model": 128}}
+    counterparts = {"mad": "Transformer"}
 
     num_heads: int = Field(1, ge=1, le=4096, description="attention heads")
     rotary: bool = Field(False, description="rotary position embedding on queries and keys")

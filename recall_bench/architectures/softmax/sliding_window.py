@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from recall_bench.architectures.facts import Source
 from recall_bench.architectures.softmax.attention import Attention
 from recall_bench.registry import register_architecture
 
@@ -16,6 +17,15 @@ if TYPE_CHECKING:
 @register_architecture("sliding-window")
 class SlidingWindow(Attention):
     """Sliding-window attention over a ring of the last ``window`` keys and values."""
+
+    source = Source("Longformer: The Long-Document Transformer", "2004.05150")
+    marker = "s"
+    grids = {
+        "quick": [{"d_model": [32], "window": [8, 16, 32, 64]}],
+        "figure2": [{"d_model": [128], "window": [8, 16, 32, 64, 128, 256, 512, 1024]}],
+    }
+    suites = {"recall": {"window": 64}, "quick": {"window": 16}}
+    bench = {"figure2": {"d_model": 128, "window": 64}}
 
     window: int = Field(
         64, ge=1, le=2**20, description="how many tokens a query sees, itself included"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Self
 
 from pydantic import Field, model_validator
 
+from recall_bench.architectures.facts import Source
 from recall_bench.architectures.recipe import Architecture
 from recall_bench.registry import register_architecture
 
@@ -15,11 +16,25 @@ if TYPE_CHECKING:
 
 @register_architecture("h3")
 class H3(Architecture):
-    """H3 layers, no others.
+    """Shift and diagonal state space models, joined by products.
 
     Figure 2 of Based (arXiv 2402.18668): d_model 64, 128, 256, d_state = d_model / 4; the released
     configuration sets head_dim 2, which doubles the state.
     """
+
+    source = Source(
+        "Hungry Hungry Hippos: Towards Language Modeling with State Space Models", "2212.14052"
+    )
+    marker = "P"
+    grids = {
+        "quick": [{"d_model": [32], "d_state": [8, 32]}],
+        "figure2": [
+            {"d_model": [width], "d_state": [width // 4], "head_dim": [2]}
+            for width in (64, 128, 256)
+        ],
+    }
+    suites = {"recall": {"d_state": 16}, "mad": {"d_state": 4}, "quick": {"d_state": 16}}
+    bench = {"figure2": {"d_model": 128, "d_state": 32, "head_dim": 2}}
 
     d_state: int = Field(
         16, ge=2, le=4096, description="taps of the shift SSM and state size of the diagonal SSM"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from recall_bench.architectures.facts import Source
 from recall_bench.architectures.recipe import Architecture
 from recall_bench.registry import register_architecture
 
@@ -15,10 +16,22 @@ if TYPE_CHECKING:
 
 @register_architecture("mamba")
 class Mamba(Architecture):
-    """Mamba blocks, no other layers.
+    """Selective state space model behind a short convolution.
 
     Figure 2 of Based (arXiv 2402.18668): d_model 64, 128, 256 and d_state 8, 16, 24.
     """
+
+    source = Source(
+        "Mamba: Linear-Time Sequence Modeling with Selective State Spaces", "2312.00752"
+    )
+    marker = "^"
+    grids = {
+        "quick": [{"d_model": [32], "d_state": [4, 16]}],
+        "figure2": [{"d_model": [64, 128, 256], "d_state": [8, 16, 24]}],
+    }
+    suites = {"recall": {"d_state": 16}, "mad": {"d_state": 4}}
+    bench = {"figure2": {"d_model": 128, "d_state": 16}}
+    counterparts = {"mad": "Mamba"}
 
     d_state: int = Field(16, ge=1, le=4096, description="state size of each channel")
     d_conv: int = Field(4, ge=1, le=64, description="kernel size of the short convolution")

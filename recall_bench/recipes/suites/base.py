@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import Field
 
+from recall_bench import registry
 from recall_bench.config import Config
 
 
@@ -33,6 +34,9 @@ class Column(Config):
 class Suite(Config):
     """Tasks, the recipe they are trained with, and the size of every architecture.
 
+    What differs between architectures, sizes and published counterparts, is read from their facts,
+    ``Architecture.suites`` and ``Architecture.counterparts``.
+
     The score of a column is the mean over its settings, each at the learning rate and weight decay
     that are best on validation; the score of an architecture is the mean over columns.
     """
@@ -46,13 +50,23 @@ class Suite(Config):
     weight_decays: list[float] = Field([], description="none: the recipe's own")
     seeds: int = 1
     shared: dict[str, Any] = Field({}, description="knobs of every architecture")
-    knobs: dict[str, dict[str, Any]] = Field(
-        {}, description="more knobs, by architecture; the values of a list are crossed"
+    sizes: str = Field(
+        "", description="the suite whose sizes of architectures are taken; none: this one's"
     )
     published: dict[str, dict[str, float]] = Field(
         {}, description="accuracy by model and column, as published"
     )
-    counterparts: dict[str, str] = Field({}, description="published model by architecture")
+
+    def knobs(self, architecture: str) -> dict[str, Any]:
+        """The knobs of an architecture in this suite; the values of a list are crossed."""
+        own: Mapping[str, Any] = registry.architectures.get(architecture).suites
+        return {**self.shared, **own.get(self.sizes or self.name, {})}
+
+    def counterpart(self, architecture: str) -> str | None:
+        """The published model that is the same architecture; None where there is none."""
+        cls = registry.architectures.find(architecture)
+        name = cls and cls.counterparts.get(self.sizes or self.name)
+        return name if name in self.published else None
 
     def settings(self) -> list[Setting]:
         """All settings, the first of every column before any second."""

@@ -70,7 +70,6 @@ class Grid:
 def grid(summary: pd.DataFrame, suite: Suite) -> Grid:
     """The grid of `suites.summary`; published counterparts follow their models."""
     models: list[Model] = []
-    counterparts = dict(suite.counterparts)
     for name, family in summary.groupby("architecture", sort=False):
         names = varying(family["knobs"].unique())
         for knobs, group in family.groupby("knobs", sort=False):
@@ -81,7 +80,7 @@ def grid(summary: pd.DataFrame, suite: Suite) -> Grid:
                 for row in group.to_dict("records")
             }
             models.append(Model(label, cells))
-        if paper := counterparts.pop(str(name), None):
+        if paper := suite.counterpart(str(name)):
             models.append(_published(paper, suite))
     shown = {model.name for model in models}
     models += [_published(paper, suite) for paper in suite.published if paper not in shown]

@@ -76,16 +76,8 @@ def suite() -> Suite:
         learning_rates=list(setup.LEARNING_RATES),
         weight_decays=list(setup.WEIGHT_DECAYS),
         shared={"d_model": setup.WIDTH, "layers": "+".join(["self"] * setup.MIXERS)},
-        knobs={
-            "attention": {"num_heads": 16, "rotary": True},
-            "mamba": {"d_state": 4},
-            "h3": {"d_state": 4},
-            "rwkv": {"head_dim": 16},
-            "based": {"window": 0, "feature_dim": 16},
-        },
         published={
             model: {name: score / 100 for name, score in zip(COLUMNS, scores, strict=True)}
             for model, scores in PUBLISHED.items()
         },
-        counterparts={"attention": "Transformer", "mamba": "Mamba"},
     )

@@ -18,6 +18,7 @@ def suite() -> Suite:
     return whole.model_copy(
         update={
             "name": "mad-baseline",
+            "sizes": whole.name,
             "description": "MAD (2403.17844): baselines; the paper's scores include changes",
             "columns": columns,
         }

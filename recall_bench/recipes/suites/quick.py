@@ -25,11 +25,4 @@ def suite() -> Suite:
         model=preset.model,
         learning_rates=[3e-3, 1e-2],
         shared={"d_model": 32},
-        knobs={
-            "attention": {"rotary": [False, True]},
-            "based": {"feature_dim": 8, "window": 16},
-            "sliding-window": {"window": 16},
-            "h3": {"d_state": 16},
-            "rwkv": {"head_dim": 16},
-        },
     )

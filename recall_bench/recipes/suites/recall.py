@@ -86,13 +86,6 @@ def suite() -> Suite:
         training={"epochs": 16, "batch_size": 128, "order": "interleaved"},
         learning_rates=figure2.learning_rates,
         shared={"d_model": 64},
-        knobs={
-            "based": {"feature_dim": 16, "window": 0},
-            "sliding-window": {"window": 64},
-            "mamba": {"d_state": 16},
-            "h3": {"d_state": 16},
-            "rwkv": {"head_dim": 32},
-        },
     )
 
 

@@ -4,7 +4,7 @@ from pydantic import ValidationError
 from recurrence import draw, scan
 from torch.nn import functional as F
 
-from recall_bench.architectures.linear_attention.rwkv import RWKV
+from recall_bench.architectures.linear_attention.rwkv5 import RWKV5
 from recall_bench.architectures.linear_attention.rwkv_layer import RWKV5Mixer
 from recall_bench.model.state_size import state_bytes
 
@@ -13,7 +13,7 @@ LENGTHS = [1, 2, 17, 63, 130]
 
 def make(dtype: torch.dtype = torch.float64, **knobs: int) -> RWKV5Mixer:
     torch.manual_seed(0)
-    return RWKV(**{"d_model": 8, "head_dim": 4, **knobs}).mixer().to(dtype)
+    return RWKV5(**{"d_model": 8, "head_dim": 4, **knobs}).mixer().to(dtype)
 
 
 @pytest.mark.parametrize("length", LENGTHS)
@@ -109,7 +109,7 @@ def test_initial_values_are_those_published() -> None:
 
 def test_shapes_propagate_on_the_meta_device() -> None:
     with torch.device("meta"):
-        mixer = RWKV().mixer()
+        mixer = RWKV5().mixer()
         x = torch.empty(1, 70, 64)
     y, state = mixer.prefill(x)
     stepped, next_state = mixer.step(x[:, 0], state)
@@ -120,7 +120,7 @@ def test_shapes_propagate_on_the_meta_device() -> None:
 
 def test_a_head_size_that_does_not_divide_the_width_is_refused() -> None:
     with pytest.raises(ValidationError, match=r"must divide d_model=48. Got head_dim=64"):
-        RWKV(d_model=48)
+        RWKV5(d_model=48)
 
 
 def test_no_tokens_give_no_outputs_and_the_initial_state() -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field, model_validator
 
+from recall_bench.architectures.facts import Source
 from recall_bench.architectures.recipe import Architecture
 from recall_bench.registry import register_architecture
 
@@ -13,9 +14,25 @@ if TYPE_CHECKING:
     from recall_bench.architectures.base import Mixer
 
 
-@register_architecture("rwkv")
-class RWKV(Architecture):
-    """RWKV's time mixing; channel mixing is the backbone's MLP."""
+@register_architecture("rwkv5", stored_as="rwkv")
+class RWKV5(Architecture):
+    """RWKV-5's time mixing: a matrix state per head, a learned decay per channel.
+
+    Channel mixing is the backbone's MLP.
+    """
+
+    source = Source("Eagle and Finch: RWKV with Matrix-Valued States", "2404.05892")
+    marker = "X"
+    grids = {
+        "quick": [{"d_model": [32], "head_dim": [8, 16, 32]}],
+        "figure2": [{"d_model": [64, 128, 256]}],
+    }
+    suites = {
+        "recall": {"head_dim": 32},
+        "mad": {"head_dim": 16},
+        "quick": {"head_dim": 16},
+    }
+    bench = {"figure2": {"d_model": 128}}
 
     generation: Literal["5"] = Field("5", description="which RWKV; 5 is Eagle")
     head_dim: int = Field(64, ge=1, le=1024, description="channels a head; its state is square")

@@ -1,0 +1,130 @@
+"""From the layers that an architecture names to mixers: whose knobs each has, and its spelling."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from recall_bench import registry
+from recall_bench.architectures.layers import Layer, flatten, parse, show
+from recall_bench.config import explain
+from recall_bench.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from recall_bench.architectures.base import Mixer
+    from recall_bench.architectures.recipe import Architecture
+
+FIXED = {"d_model", "layers"}
+"""Knobs of the whole stack."""
+
+
+def check_knobs(cls: type[Architecture], layers: Iterable[Layer]) -> None:
+    """Raises `UserError` for a knob in braces that its layer lacks, with the nearest valid name.
+
+    Unknown layers pass, so that a configuration can be read without the plugin it was made with;
+    `component` refuses them.
+    """
+    for layer in dict.fromkeys(layers):
+        kind = _kind(cls, layer.name)
+        if kind is None:
+            continue
+        known = kind.model_fields.keys() - FIXED
+        for knob, _ in layer.knobs:
+            if knob in FIXED:
+                raise UserError(f"{layer}: '{knob}' belongs to the whole stack, not to one layer.")
+            if knob not in known:
+                raise UserError(
+                    f"{layer}: '{layer.name}' has no knob '{knob}'. {nearest(knob, known)}"
+                )
+
+
+def component(architecture: Architecture, layer: Layer) -> Architecture:
+    """The architecture whose mixer the layer is; raises `ValueError` for a knob out of range."""
+    knobs = {knob: None if text.lower() == "none" else text for knob, text in layer.knobs}
+    if _is_own(type(architecture), layer.name):
+        if not knobs:
+            return architecture
+        fields = {name: getattr(architecture, name) for name in type(architecture).model_fields}
+        return _made(type(architecture), layer, {**fields, **knobs, "layers": "self"})
+    kind = registry.architectures.get(layer.name)
+    shared = _shared(architecture, kind) if kind.name in _defaults(type(architecture)) else {}
+    return _made(kind, layer, {"d_model": architecture.d_model, **shared, **knobs})
+
+
+def build(architecture: Architecture, index: int, count: int) -> Mixer:
+    """The architecture's mixer, told its place in the stack where its signature takes that."""
+    takes = inspect.signature(architecture.mixer).parameters
+    place = {"layer": index, "layers": count}
+    return architecture.mixer(**{name: place[name] for name in place if name in takes})
+
+
+def spell(architecture: Architecture) -> str:
+    """``layers`` as records have it: the same stack is spelled in the same way.
+
+    Repeats are written out, aliases give way to the names of records, and a layer has braces around
+    the knobs that differ from what it would have without them. A layer outside of the default
+    ``layers`` also spells out a knob of its own that the architecture has with another value. Such
+    a layer used to take the architecture's value, so a run of today must not share its name with
+    one of then.
+    """
+    text = architecture.layers
+    layers = [_spelled(architecture, layer) for layer in flatten(parse(text))]
+    plain = [Layer(entry.strip()) for entry in text.split("+")]
+    return text if layers == plain else show(layers)
+
+
+def _spelled(architecture: Architecture, layer: Layer) -> Layer:
+    cls = type(architecture)
+    own, kind = _is_own(cls, layer.name), _kind(cls, layer.name)
+    if kind is None:
+        return layer
+    name = layer.name if layer.name == "self" else kind.name
+    mine = {knob: getattr(architecture, knob) for knob in cls.model_fields.keys() - FIXED}
+    usual = {knob: kind.model_fields[knob].get_default() for knob in kind.model_fields}
+    usual |= mine if own else _shared(architecture, kind) if name in _defaults(cls) else {}
+    values = usual
+    if layer.knobs:
+        made = component(architecture, layer)
+        values = {knob: getattr(made, knob) for knob in kind.model_fields}
+    foreign = not own and name not in _defaults(cls)
+    knobs = [
+        (knob, _text(values[knob]))
+        for knob in sorted(kind.model_fields.keys() - FIXED)
+        if values[knob] != usual[knob] or (foreign and mine.get(knob, values[knob]) != values[knob])
+    ]
+    return Layer(name, tuple(knobs))
+
+
+def _kind(cls: type[Architecture], name: str) -> type[Architecture] | None:
+    """The class of a layer of ``cls``; None where the name is unknown here."""
+    found: type[Architecture] | None = registry.architectures.find(name)
+    return cls if _is_own(cls, name) else found
+
+
+def _is_own(cls: type[Architecture], name: str) -> bool:
+    return name == "self" or (bool(cls.name) and name in (cls.name, cls.alias))
+
+
+def _defaults(cls: type[Architecture]) -> set[str]:
+    """The names in the default ``layers``, as records have them."""
+    names = {layer.name for layer in flatten(parse(cls.model_fields["layers"].default))} - {"self"}
+    return {getattr(registry.architectures.find(name), "name", name) for name in names}
+
+
+def _shared(architecture: Architecture, kind: type[Architecture]) -> dict[str, Any]:
+    names = (kind.model_fields.keys() & type(architecture).model_fields.keys()) - FIXED
+    return {name: getattr(architecture, name) for name in names}
+
+
+def _made(kind: type[Architecture], layer: Layer, fields: dict[str, Any]) -> Architecture:
+    try:
+        return kind(**fields)
+    except ValidationError as error:
+        raise ValueError(f"{layer}: {explain(error, kind)}") from error
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool | None) else str(value)
