@@ -20,18 +20,22 @@ drawn uniformly, and stops listing pairs a few tokens later than we do, so its p
 Shapes: B rows, L length, P pairs, K and V the most tokens of a key and of a value.
 """
 
-from typing import Annotated, Any, TypeAlias
+from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+
 from pydantic import BeforeValidator, Field, model_validator
-from torch import Generator, Tensor
 
+from recall_bench.lazy import torch
 from recall_bench.registry import register_task
 from recall_bench.tasks.base import ANSWER, IGNORE, Examples, Segment, Span
 from recall_bench.tasks.mad import setup
 from recall_bench.tasks.tools.previous import first, previous
 from recall_bench.tasks.tools.reach import ReachTask, Rounding
 from recall_bench.tasks.tools.segments import read_text, segments_of
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
 
 
 class FuzzySegment(Segment):
@@ -72,7 +76,7 @@ class MADFuzzyRecall(ReachTask):
     test: Segments = Field(BASELINE["test"], description="length:short_keys:examples,…")
 
     @model_validator(mode="after")
-    def _check_that_motifs_exist(self) -> "MADFuzzyRecall":
+    def _check_that_motifs_exist(self) -> MADFuzzyRecall:
         n, values = self.alphabets()
         for what, longest, size in (
             ("key_tokens", self.key_tokens, n),

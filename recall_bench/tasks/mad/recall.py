@@ -18,18 +18,22 @@ with the last key and so are L - 1 tokens long; ours keep the last value, which 
 Shapes: B rows, K = L / 2 slots for pairs, n keys.
 """
 
-from typing import Annotated, Any, TypeAlias
+from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+
 from pydantic import BeforeValidator, Field, model_validator
-from torch import Generator, Tensor
 
+from recall_bench.lazy import torch
 from recall_bench.registry import register_task
 from recall_bench.tasks.base import ANSWER, EACH_TOKEN, IGNORE, Examples, Segment, Span
 from recall_bench.tasks.mad import setup
 from recall_bench.tasks.tools.previous import previous
 from recall_bench.tasks.tools.reach import ReachTask, Rounding
 from recall_bench.tasks.tools.segments import read_text, segments_of
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
 
 Segments: TypeAlias = Annotated[
     tuple[Segment, ...], BeforeValidator(read_text(Segment)), Field(min_length=1)
@@ -184,7 +188,7 @@ class MADNoisyRecall(_Recall):
     test: NoisySegments = Field(NOISY_BASELINE["test"], description="length:noise:examples,…")
 
     @model_validator(mode="after")
-    def _check_that_keys_are_left(self) -> "MADNoisyRecall":
+    def _check_that_keys_are_left(self) -> MADNoisyRecall:
         if self.noise_tokens + 3 > self.vocab_size:
             raise ValueError(
                 f"the noise leaves less than a key and two values. Expected noise_tokens + 3 <= "

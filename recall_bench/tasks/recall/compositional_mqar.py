@@ -13,20 +13,24 @@ No paper states its settings; the defaults are those of the experiment in HazyRe
 Shapes: B rows, L length, G parts, D = G * G pairs, M slots for queries.
 """
 
-import math
-from typing import Annotated, TypeAlias
+from __future__ import annotations
 
-import torch
+import math
+from typing import TYPE_CHECKING, Annotated, TypeAlias
+
 from pydantic import BeforeValidator, Field
-from torch import Generator, Tensor
 
 from recall_bench import bounds
+from recall_bench.lazy import torch
 from recall_bench.registry import register_task
 from recall_bench.tasks.base import ANSWER, EACH_TOKEN, IGNORE, Examples, Segment, Span
 from recall_bench.tasks.tools.filler import Filler, fill
 from recall_bench.tasks.tools.sampling import choose_distinct, choose_weighted
 from recall_bench.tasks.tools.segments import SegmentedTask, read_text, segments_of
 from recall_bench.tasks.tools.slices import round_up
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
 
 
 class CompositionalSegment(Segment):

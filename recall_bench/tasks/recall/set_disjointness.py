@@ -16,16 +16,20 @@ in the test are the paper's; the number of examples of each size is ours.
 Shapes: B rows, L length, a and b elements of the first and of the second set.
 """
 
-from typing import Annotated, TypeAlias
+from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING, Annotated, TypeAlias
+
 from pydantic import BeforeValidator, Field
-from torch import Generator, Tensor
 
+from recall_bench.lazy import torch
 from recall_bench.registry import register_task
 from recall_bench.tasks.base import IGNORE, Examples, Segment, Span
 from recall_bench.tasks.tools.sampling import choose_distinct
 from recall_bench.tasks.tools.segments import SegmentedTask, read_text
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
 
 FIRST, SECOND, END, PAD, ELEMENTS = 2, 3, 4, 5, 6
 """Tokens after the answers 0 (disjoint) and 1 (not); elements begin at the last."""

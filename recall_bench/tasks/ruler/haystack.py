@@ -1,7 +1,13 @@
 """Statements of some tokens each, strewn over a haystack of filler: what RULER's tasks share."""
 
-import torch
-from torch import Generator, Tensor
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from recall_bench.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
 
 LOTS = 40
 """Lots are integers of so many bits: a place in the haystack, from 0 to 1 in units of 2^-40."""

@@ -21,18 +21,22 @@ row is as many random numbers as it has tokens.
 Shapes: B rows, L length, H tokens of haystack, N needles of S tokens, V tokens of a value.
 """
 
-from typing import Annotated, Any, Literal, TypeAlias
+from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+
 from pydantic import BeforeValidator, Field
-from torch import Generator, Tensor
 
+from recall_bench.lazy import torch
 from recall_bench.registry import register_task
 from recall_bench.tasks.base import ANSWER, IGNORE, Examples, Segment, Span
 from recall_bench.tasks.ruler.haystack import LOTS, draw_lots, fill, lay, place
 from recall_bench.tasks.tools.reach import ReachTask, Rounding
 from recall_bench.tasks.tools.sampling import choose_distinct
 from recall_bench.tasks.tools.segments import read_text, segments_of
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
 
 MARK, ASK, FIRST = 0, 1, 2
 """The token before a needle, that before a question, and the first symbol of keys."""

@@ -23,18 +23,22 @@ makes 100,000 rows of 512 tokens a second or more, but 15,000 to 140,000 of 4096
 Shapes: B rows, L length, C chains of J = hops + 1 statements, H tokens of haystack.
 """
 
-from typing import Annotated, Literal, TypeAlias
+from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+
 from pydantic import BeforeValidator, Field
-from torch import Generator, Tensor
 
+from recall_bench.lazy import torch
 from recall_bench.registry import register_task
 from recall_bench.tasks.base import IGNORE, Examples, Segment, Span
 from recall_bench.tasks.ruler.haystack import draw_lots, fill, lay, place
 from recall_bench.tasks.tools.reach import ReachTask, Rounding
 from recall_bench.tasks.tools.sampling import choose_distinct
 from recall_bench.tasks.tools.segments import read_text, segments_of
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
 
 SET, ASK, FIRST = 0, 1, 2
 """The token before an assignment, that before the question, and the first variable."""

@@ -9,24 +9,28 @@ Text is written in Python, one document at a time: 3,000 rows a second of 512 by
 not the 100,000 of tasks that are drawn as numbers.
 """
 
+from __future__ import annotations
+
 from collections import Counter
 from functools import lru_cache
 from random import Random
-from typing import Annotated, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Annotated, ClassVar, TypeAlias
 
 import numpy as np
-import torch
 from pydantic import BeforeValidator, Field
-from torch import Generator, Tensor
 
 from recall_bench.documents.generated import KINDS, VERSION, Generated, Kind, generate_document
 from recall_bench.documents.packing import prompt_row, window
 from recall_bench.documents.report import LoadReport
 from recall_bench.documents.tokens import Codec, Tokenizer, codec_size, make_codec
+from recall_bench.lazy import torch
 from recall_bench.registry import register_task
 from recall_bench.tasks.base import BLOCK, IGNORE, Examples, Segment, Span, Split, block_seed
 from recall_bench.tasks.text.questions import prompt_spans
 from recall_bench.tasks.tools.segments import SegmentedTask, read_text, segments_of
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
 
 Segments: TypeAlias = Annotated[
     tuple[Segment, ...], BeforeValidator(read_text(Segment)), Field(min_length=1)

@@ -3,6 +3,8 @@
 Shapes: B rows, L length.
 """
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +12,6 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from recall_bench.documents.cache import cached
@@ -21,6 +22,7 @@ from recall_bench.documents.report import LoadReport
 from recall_bench.documents.source import whereabouts
 from recall_bench.documents.splits import part_of
 from recall_bench.documents.tokens import Codec, make_codec
+from recall_bench.lazy import torch
 from recall_bench.tasks.base import IGNORE, SPLITS, Examples, Split
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ Indices: TypeAlias = NDArray[np.int64]
 class Prepared:
     """The data of a task in tokens: read once, then kept for the process."""
 
-    task: "QuestionTask"
+    task: QuestionTask
     codec: Codec
     encoded: Encoded
     questions: list[Question]
@@ -160,7 +162,7 @@ class Prepared:
 
 
 @lru_cache(maxsize=4)
-def prepared(task: "QuestionTask") -> Prepared:
+def prepared(task: QuestionTask) -> Prepared:
     """The documents and questions of a task, split and in tokens; what is slow comes from the
     cache. Raises `UserError` where the data are not to be found."""
     assert task.data is not None

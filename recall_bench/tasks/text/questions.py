@@ -15,13 +15,14 @@ answers to learn from in the same tokens where a page has five attributes.
 Shapes: B rows, L length.
 """
 
+from __future__ import annotations
+
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import BeforeValidator, Field
-from torch import Tensor
 
 from recall_bench.documents.corpus import Corpus
 from recall_bench.documents.packing import Truncation
@@ -40,6 +41,9 @@ from recall_bench.tasks.base import (
 )
 from recall_bench.tasks.text.data_task import DataTask
 from recall_bench.tasks.text.prepared import prepared
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Lengths = Annotated[
     tuple[Annotated[int, Field(ge=32)], ...],

@@ -10,15 +10,16 @@ text. The slice ``repeated`` is 1 for every bigram seen earlier in the row, howe
     labels   x1 x2 x3 x4 …
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pydantic import Field
-from torch import Tensor
 
 from recall_bench.documents import plain
 from recall_bench.documents.cache import cached
@@ -27,9 +28,13 @@ from recall_bench.documents.report import LoadReport
 from recall_bench.documents.source import Files, whereabouts
 from recall_bench.documents.tokens import Codec, Tokenizer, codec_size, make_codec
 from recall_bench.errors import UserError
+from recall_bench.lazy import torch
 from recall_bench.registry import register_task
 from recall_bench.tasks.base import BLOCK, SPLITS, Examples, Segment, Span, Split, block_seed
 from recall_bench.tasks.text.data_task import DataTask
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @register_task("text")

@@ -1,7 +1,13 @@
 """Where each number of a row stood before."""
 
-import torch
-from torch import Tensor
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from recall_bench.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def previous(numbers: Tensor) -> tuple[Tensor, Tensor]:
