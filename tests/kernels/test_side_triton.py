@@ -14,8 +14,8 @@ from recall_bench.kernels.plumbing import dispatch
 from recall_bench.kernels.plumbing.side import Side, beside
 from recall_bench.model.backbone import build_model
 from recall_bench.training.batches import load_split
+from recall_bench.training.graphs import PackedBatches
 from recall_bench.training.scoring import query_loss
-from recall_bench.training.steps import PackedBatches
 
 
 class Last(Side):

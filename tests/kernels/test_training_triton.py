@@ -11,9 +11,9 @@ from recall_bench.config import RunConfig
 from recall_bench.kernels.plumbing import dispatch
 from recall_bench.model.backbone import build_model
 from recall_bench.training.batches import Batch, load_split
+from recall_bench.training.graphs import PackedBatches
 from recall_bench.training.optimizer import AdamW
 from recall_bench.training.scoring import query_answers, query_loss
-from recall_bench.training.steps import PackedBatches
 
 ARCHITECTURES = ["based", "taylor-attention", "attention", "sliding-window", "mamba", "h3", "rwkv"]
 
