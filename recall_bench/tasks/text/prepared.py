@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +24,7 @@ from recall_bench.documents.splits import part_of
 from recall_bench.documents.tokens import Codec, make_codec
 from recall_bench.lazy import torch
 from recall_bench.tasks.base import IGNORE, SPLITS, Examples, Split
-
-if TYPE_CHECKING:
-    from recall_bench.tasks.text.questions import QuestionTask
+from recall_bench.tasks.text.question_options import QuestionOptions
 
 Indices: TypeAlias = NDArray[np.int64]
 
@@ -35,7 +33,7 @@ Indices: TypeAlias = NDArray[np.int64]
 class Prepared:
     """The data of a task in tokens: read once, then kept for the process."""
 
-    task: QuestionTask
+    task: QuestionOptions
     codec: Codec
     encoded: Encoded
     questions: list[Question]
@@ -162,7 +160,7 @@ class Prepared:
 
 
 @lru_cache(maxsize=4)
-def prepared(task: QuestionTask) -> Prepared:
+def prepared(task: QuestionOptions) -> Prepared:
     """The documents and questions of a task, split and in tokens; what is slow comes from the
     cache. Raises `UserError` where the data are not to be found."""
     assert task.data is not None
