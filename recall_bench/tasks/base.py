@@ -106,6 +106,11 @@ class Span:
     group: int | None = None
     name: str | None = None
 
+    @staticmethod
+    def token(position: int, role: Role, group: int | None = None, name: str | None = None) -> Span:
+        """The span of one position."""
+        return Span(position, position + 1, role, group, name)
+
 
 class Task(Component):
     """A generator of token sequences with labels. Its fields are its options.
@@ -177,13 +182,13 @@ class Task(Component):
         By default the labelled positions are queries. Positions in no span count as "other".
         """
         asked = (labels != IGNORE).nonzero().flatten().tolist()
-        return [Span(at, at + 1, "query", group) for group, at in enumerate(asked)]
+        return [Span.token(position, "query", group) for group, position in enumerate(asked)]
 
 
 def answer_runs(labels: Tensor, start: int = 0) -> Iterator[tuple[bool, int, int]]:
     """(whether labelled, first, one after the last) of each run of positions of (L,) labels."""
     asked = (labels != IGNORE).tolist()
-    for is_asked, run in groupby(range(start, len(asked)), lambda at: asked[at]):
+    for is_asked, run in groupby(range(start, len(asked)), lambda position: asked[position]):
         places = list(run)
         yield is_asked, places[0], places[-1] + 1
 

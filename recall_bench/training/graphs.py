@@ -113,11 +113,11 @@ class GraphSteps(Steps):
         def trials(step: Callable[[], Tensor]) -> tuple[list[float], list[Tensor]]:
             """The losses of a few steps on the first batch, and what the gradients were."""
             start.restore()
-            found = []
+            losses = []
             for _ in range(TRIALS):
                 self._row.zero_()
-                found.append(step().item())
-            return found, [mean.clone() for mean in self.optimizer.means]
+                losses.append(step().item())
+            return losses, [mean.clone() for mean in self.optimizer.means]
 
         def replay() -> Tensor:
             graph.replay()
@@ -147,7 +147,7 @@ class GraphSteps(Steps):
     def _take_next(self, index: int) -> Tensor:
         """One step on the row that the counter of a segment points at; its loss."""
         row = self._row[index : index + 1]
-        loss = self._update(self._batches[index].at(row))
+        loss = self._update(self._batches[index].batch(row))
         self.loss += loss
         row += 1
         return loss
@@ -187,12 +187,12 @@ class PackedBatches:
         self.sizes = [part.shape[1] for part in flat]
         self.rows = torch.cat(flat, 1)
 
-    def at(self, row: Tensor) -> Batch:
+    def batch(self, row: Tensor) -> Batch:
         """The batch whose number is in ``row``, (1,) on the device."""
-        found = self.rows.index_select(0, row)[0].split(self.sizes)
+        columns = self.rows.index_select(0, row)[0].split(self.sizes)
         positions, targets, inputs, *order = (
             part.view(dtype).view(shape)
-            for part, (dtype, shape) in zip(found, self.parts, strict=True)
+            for part, (dtype, shape) in zip(columns, self.parts, strict=True)
         )
         return Batch(inputs, positions, targets, TokenOrder(*order))
 

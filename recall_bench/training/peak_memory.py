@@ -21,5 +21,5 @@ class PeakMemory:
         if self._device.type == "cuda":
             return torch.cuda.max_memory_allocated(self._device)
         status = Path("/proc/self/status")
-        found = status.exists() and re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
-        return int(found.group(1)) * 1024 if found else None
+        match = status.exists() and re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
+        return int(match.group(1)) * 1024 if match else None

@@ -29,7 +29,7 @@ def losses(config: RunConfig, packed: bool) -> list[float]:
     for step in range(2):
         batch: Batch = data[0].batch(2 * step, 2)
         if packed:
-            batch = batches.at(torch.tensor([step], device=place))
+            batch = batches.batch(torch.tensor([step], device=place))
         loss = query_loss(model, batch)
         optimizer.zero_grad()
         loss.backward()

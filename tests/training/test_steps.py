@@ -45,7 +45,7 @@ def test_packed_batches_are_the_batches_with_the_last_one_filled_up() -> None:
     for part in data:
         packed = PackedBatches(part, BATCH, vocabulary=64)
         for row, start in enumerate(range(0, len(part.inputs), BATCH)):
-            expected, got = part.batch(start, BATCH), packed.at(torch.tensor([row]))
+            expected, got = part.batch(start, BATCH), packed.batch(torch.tensor([row]))
             rows = len(expected.inputs)
             for ours, theirs in zip(got[:3], expected[:3], strict=True):
                 assert ours.dtype == theirs.dtype

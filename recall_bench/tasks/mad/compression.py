@@ -93,6 +93,6 @@ class MADCompression(SegmentedTask):
         """Every token is asked for; the mark is what it is read from."""
         end = segment.length - 1
         return [
-            *(Span(at, at + 1, "query", at) for at in range(end)),
-            Span(end, end + 1, "other", name="mark"),
+            *(Span.token(position, "query", position) for position in range(end)),
+            Span.token(end, "other", name="mark"),
         ]

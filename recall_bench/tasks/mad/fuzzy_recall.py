@@ -149,7 +149,7 @@ class MADFuzzyRecall(ReachTask):
         last = (sizes.cumsum(1) <= room).sum(1, keepdim=True)  # (B, 1), pairs before the last
         shown = torch.rand(B, 1, generator=generator, dtype=torch.float64) * last
         again = torch.arange(P).repeat(B, 1).scatter_(1, last, shown.long())  # (B, P)
-        before, found = previous(code.gather(1, again))
+        before, repeated = previous(code.gather(1, again))
         key_size, sizes = key_size.gather(1, again), sizes.gather(1, again)
         table = torch.stack(
             [token.gather(1, again) for token in keys]
@@ -170,7 +170,7 @@ class MADFuzzyRecall(ReachTask):
         inputs = table.flatten(1).gather(1, pair * (K + V) + column)
         inputs.masked_fill_(~inside, self.vocab_size - 1)
 
-        asked = (is_value & found.gather(1, pair))[:, 1:]
+        asked = (is_value & repeated.gather(1, pair))[:, 1:]
         labels = torch.full((B, L), IGNORE)
         labels[:, :-1] = torch.where(asked, inputs[:, 1:], IGNORE)
         gaps = rounding(starts - starts.gather(1, before))
@@ -189,15 +189,15 @@ class MADFuzzyRecall(ReachTask):
         padding = row.count(self.vocab_size - 1)
         spans = [Span(0, padding, "filler")] if padding else []
         group_of: dict[tuple[int, ...], int] = {}
-        at = padding
-        while at < L:
-            middle = next(end for end in range(at, L) if row[end] >= n)
+        position = padding
+        while position < L:
+            middle = next(end for end in range(position, L) if row[end] >= n)
             stop = next((end for end in range(middle, L) if row[end] < n), L)
-            group = group_of.setdefault(tuple(row[at:middle]), len(group_of))
+            group = group_of.setdefault(tuple(row[position:middle]), len(group_of))
             asked = int(labels[middle - 1]) != IGNORE
-            spans.append(Span(at, middle, "query" if asked else "key", group))
+            spans.append(Span(position, middle, "query" if asked else "key", group))
             spans.append(Span(middle, stop, "value", group))
-            at = stop
+            position = stop
         return spans
 
 

@@ -108,9 +108,12 @@ class MADMemorization(SegmentedTask):
         """Keys, and their marks as queries, grouped by key."""
         group_of: dict[int, int] = {}
         spans = []
-        for at in range(0, segment.length, 2):
-            group = group_of.setdefault(int(inputs[at]), len(group_of))
-            spans += [Span(at, at + 1, "key", group), Span(at + 1, at + 2, "query", group)]
+        for position in range(0, segment.length, 2):
+            group = group_of.setdefault(int(inputs[position]), len(group_of))
+            spans += [
+                Span.token(position, "key", group),
+                Span.token(position + 1, "query", group),
+            ]
         return spans
 
 

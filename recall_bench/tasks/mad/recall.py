@@ -95,8 +95,8 @@ class _Recall(ReachTask):
             keys[quiet] = n  # stands for noise and is no key
         keys[:, -1] = self._returning(keys[:, :-1], n, generator)
 
-        before, found = previous(keys)  # (B, K): where a key was last
-        asked = found & ~quiet
+        before, seen = previous(keys)  # (B, K): where a key was last
+        asked = seen & ~quiet
         answers = value_of.gather(1, keys.clamp(max=n - 1))
         pairs = torch.stack([keys, answers], 2)  # (B, K, 2)
         if share:
@@ -124,15 +124,15 @@ class _Recall(ReachTask):
         n, values, _ = self.alphabets()
         group_of: dict[int, int] = {}
         spans = []
-        for at in range(0, segment.length, 2):
-            key = int(inputs[at])
+        for position in range(0, segment.length, 2):
+            key = int(inputs[position])
             if key >= n + values:
-                spans.append(Span(at, at + 2, "filler"))
+                spans.append(Span(position, position + 2, "filler"))
                 continue
             group = group_of.setdefault(key, len(group_of))
-            asked = int(labels[at]) != IGNORE
-            spans.append(Span(at, at + 1, "query" if asked else "key", group))
-            spans.append(Span(at + 1, at + 2, "value", group))
+            asked = int(labels[position]) != IGNORE
+            spans.append(Span.token(position, "query" if asked else "key", group))
+            spans.append(Span.token(position + 1, "value", group))
         return spans
 
 

@@ -110,15 +110,15 @@ class MADSelectiveCopying(ReachTask):
         assert isinstance(segment, MADCopyingSegment)
         blank, mark = self.vocab_size - 2, segment.length - segment.data - 1
         group, spans = 0, []
-        for at in range(mark):
-            if int(inputs[at]) == blank:
-                spans.append(Span(at, at + 1, "filler"))
+        for position in range(mark):
+            if int(inputs[position]) == blank:
+                spans.append(Span.token(position, "filler"))
             else:
-                spans.append(Span(at, at + 1, "value", group))
+                spans.append(Span.token(position, "value", group))
                 group += 1
         asked = range(mark + 1, segment.length)
         return [
             *spans,
-            Span(mark, mark + 1, "other", name="copy"),
-            *(Span(at, at + 1, "query", place) for place, at in enumerate(asked)),
+            Span.token(mark, "other", name="copy"),
+            *(Span.token(position, "query", place) for place, position in enumerate(asked)),
         ]

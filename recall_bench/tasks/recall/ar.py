@@ -125,9 +125,12 @@ class AssociativeRecall(SegmentedTask):
         """Keys and values, grouped by key in the order of appearance; the mark; the query."""
         row, group = inputs.tolist(), dict[int, int]()
         spans = []
-        for at in range(0, segment.length - 2, 2):
-            pair = group.setdefault(row[at], len(group))
-            spans += [Span(at, at + 1, "key", pair), Span(at + 1, at + 2, "value", pair)]
+        for position in range(0, segment.length - 2, 2):
+            pair = group.setdefault(row[position], len(group))
+            spans += [
+                Span.token(position, "key", pair),
+                Span.token(position + 1, "value", pair),
+            ]
         end = segment.length
         return [
             *spans,

@@ -169,13 +169,18 @@ class CompositionalMQAR(SegmentedTask):
         assert isinstance(segment, CompositionalSegment)
         row, context = inputs.tolist(), 3 * segment.pairs
         pair_of, spans = dict[tuple[int, int], int](), []
-        for pair, at in enumerate(range(0, context, 3)):
-            pair_of[row[at], row[at + 1]] = pair
-            spans += [Span(at, at + 2, "key", pair), Span(at + 2, at + 3, "value", pair)]
+        for pair, position in enumerate(range(0, context, 3)):
+            pair_of[row[position], row[position + 1]] = pair
+            spans += [
+                Span(position, position + 2, "key", pair),
+                Span.token(position + 2, "value", pair),
+            ]
         start = context
-        for at in (labels != IGNORE).nonzero().flatten().tolist():
-            if start < at - 1:
-                spans.append(Span(start, at - 1, "filler"))
-            spans.append(Span(at - 1, at + 1, "query", pair_of[row[at - 1], row[at]]))
-            start = at + 1
+        for position in (labels != IGNORE).nonzero().flatten().tolist():
+            if start < position - 1:
+                spans.append(Span(start, position - 1, "filler"))
+            spans.append(
+                Span(position - 1, position + 1, "query", pair_of[row[position - 1], row[position]])
+            )
+            start = position + 1
         return [*spans, Span(start, segment.length, "filler")] if start < len(row) else spans

@@ -171,11 +171,14 @@ class ForgettingMQAR(SegmentedTask):
         row, context = inputs.tolist(), 2 * (segment.pairs + segment.updates)
         pair_of = {key: pair for pair, key in enumerate(row[: 2 * segment.pairs : 2])}
         spans = []
-        for at in range(0, context, 2):
-            pair = pair_of[row[at]]
-            spans += [Span(at, at + 1, "key", pair), Span(at + 1, at + 2, "value", pair)]
-        for at in range(context, segment.length):
-            asked = int(labels[at]) != IGNORE
-            pair_asked = pair_of[row[at]] if asked else None
-            spans.append(Span(at, at + 1, "query" if asked else "filler", pair_asked))
+        for position in range(0, context, 2):
+            pair = pair_of[row[position]]
+            spans += [
+                Span.token(position, "key", pair),
+                Span.token(position + 1, "value", pair),
+            ]
+        for position in range(context, segment.length):
+            asked = int(labels[position]) != IGNORE
+            pair_asked = pair_of[row[position]] if asked else None
+            spans.append(Span.token(position, "query" if asked else "filler", pair_asked))
         return spans

@@ -205,7 +205,7 @@ class InContextLanguage(SegmentedTask):
         first = torch.arange(B * K).view(B, K, 1) * D  # a state's first edge
         edges = first + torch.arange(sides) % degree[:, :, None]  # (B, K, sides)
         target = (torch.arange(B)[:, None, None] * K + targets).flatten() * sides  # by edge
-        at = (torch.arange(B) * K * sides).repeat_interleave(strings)  # (B * strings,)
+        position = (torch.arange(B) * K * sides).repeat_interleave(strings)  # (B * strings,)
         walks = torch.empty(self.string, B * strings, dtype=torch.int64)
         for step in range(self.string):
             if step % rolls == 0:
@@ -213,21 +213,21 @@ class InContextLanguage(SegmentedTask):
             die *= sides
             roll = die.long()
             die -= roll
-            walks[step] = edges.take(at + roll)
-            at = target.take(walks[step])
+            walks[step] = edges.take(position + roll)
+            position = target.take(walks[step])
         return walks
 
     def describe(self, segment: Segment, inputs: Tensor, labels: Tensor) -> list[Span]:
         """Strings, numbered, and separators."""
         spans, string = [], 0
-        for at, token in enumerate(inputs.tolist()):
+        for position, token in enumerate(inputs.tolist()):
             if token < self.symbols:
-                spans.append(Span(at, at + 1, "query", string))
+                spans.append(Span.token(position, "query", string))
             elif token == self.symbols:
-                spans.append(Span(at, at + 1, "other", name="|"))
+                spans.append(Span.token(position, "other", name="|"))
                 string += 1
             else:
-                spans.append(Span(at, at + 1, "filler"))
+                spans.append(Span.token(position, "filler"))
         return spans
 
 

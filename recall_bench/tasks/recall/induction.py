@@ -102,12 +102,12 @@ class Induction(SegmentedTask):
 
     def describe(self, segment: Segment, inputs: Tensor, labels: Tensor) -> list[Span]:
         """The trigger, its answer, the query, and what lies between."""
-        at, end = inputs.tolist().index(TRIGGER), segment.length - 1
+        position, end = inputs.tolist().index(TRIGGER), segment.length - 1
         spans = [
-            Span(0, at, "filler"),
-            Span(at, at + 1, "key", 0),
-            Span(at + 1, at + 2, "value", 0),
-            Span(at + 2, end, "filler"),
-            Span(end, end + 1, "query", 0),
+            Span(0, position, "filler"),
+            Span.token(position, "key", 0),
+            Span.token(position + 1, "value", 0),
+            Span(position + 2, end, "filler"),
+            Span.token(end, "query", 0),
         ]
         return [span for span in spans if span.start < span.stop]

@@ -141,14 +141,17 @@ class MQAR(SegmentedTask):
         prefix = 2 * D * self.repeats
         pair_of = {int(key): pair for pair, key in enumerate(inputs[: 2 * D : 2])}
         spans = []
-        for at in range(0, prefix, 2):
-            pair = pair_of[int(inputs[at])]
-            spans += [Span(at, at + 1, "key", pair), Span(at + 1, at + 2, "value", pair)]
-        for at in range(prefix, L):
-            asked = int(labels[at]) != IGNORE
+        for position in range(0, prefix, 2):
+            pair = pair_of[int(inputs[position])]
+            spans += [
+                Span.token(position, "key", pair),
+                Span.token(position + 1, "value", pair),
+            ]
+        for position in range(prefix, L):
+            asked = int(labels[position]) != IGNORE
             spans.append(
-                Span(at, at + 1, "query", pair_of[int(inputs[at])])
+                Span.token(position, "query", pair_of[int(inputs[position])])
                 if asked
-                else Span(at, at + 1, "filler")
+                else Span.token(position, "filler")
             )
         return spans

@@ -164,7 +164,7 @@ class Phonebook(SegmentedTask):
     def describe(self, segment: Segment, inputs: Tensor, labels: Tensor) -> list[Span]:
         """Names and numbers, grouped by entry, and the question."""
         row, L, T = inputs.tolist(), segment.length, self._line
-        colons = [at for at, token in enumerate(row) if token == COLON]
+        colons = [position for position, token in enumerate(row) if token == COLON]
         entry_of, spans, end = dict[tuple[int, int], int](), list[Span](), 0
         for colon in colons[:-1]:
             name = colon - 2
@@ -174,7 +174,7 @@ class Phonebook(SegmentedTask):
             end = name + T
             spans += [
                 Span(name, colon, "key", entry),
-                Span(colon, colon + 1, "other", name=":"),
+                Span.token(colon, "other", name=":"),
                 Span(colon + 1, end - 1, "value", entry),
                 Span(end - 1, end, "other", name="\\n"),
             ]

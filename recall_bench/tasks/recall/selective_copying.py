@@ -123,11 +123,11 @@ class SelectiveCopying(SegmentedTask):
         """Items, each with the mark that asks for it, and noise."""
         assert isinstance(segment, SelectiveCopyingSegment)
         spans, item, N = [], 0, segment.length - segment.items
-        for at, token in enumerate(inputs[:N].tolist()):
+        for position, token in enumerate(inputs[:N].tolist()):
             if token == NOISE:
-                spans.append(Span(at, at + 1, "filler"))
+                spans.append(Span.token(position, "filler"))
             else:
-                spans.append(Span(at, at + 1, "value", item))
+                spans.append(Span.token(position, "value", item))
                 item += 1
         marks = range(segment.items)
-        return [*spans, *(Span(N + mark, N + mark + 1, "query", mark) for mark in marks)]
+        return [*spans, *(Span.token(N + mark, "query", mark) for mark in marks)]

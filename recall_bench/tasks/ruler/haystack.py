@@ -47,5 +47,5 @@ def fill(room: Tensor, tokens: range, repeat: bool, generator: Generator) -> Non
 def lay(statements: Tensor, starts: Tensor, row: Tensor) -> None:
     """Write statements (rows, n, size) into ``row`` (rows, length), each from its start on."""
     rows, n, size = statements.shape
-    at = starts[..., None] + torch.arange(size)
-    row.scatter_(1, at.view(rows, n * size), statements.view(rows, n * size))
+    position = starts[..., None] + torch.arange(size)
+    row.scatter_(1, position.view(rows, n * size), statements.view(rows, n * size))

@@ -83,11 +83,13 @@ class _WordCounts(SegmentedTask):
         room = self.room(segment)
         group = {int(word): rank for rank, word in enumerate(labels[room:])}
         spans = [
-            Span(at, at + 1, "value", group[word]) if word in group else Span(at, at + 1, "filler")
-            for at, word in enumerate(inputs[:room].tolist())
+            Span.token(position, "value", group[word])
+            if word in group
+            else Span.token(position, "filler")
+            for position, word in enumerate(inputs[:room].tolist())
         ]
         asked = range(room, segment.length)
-        return spans + [Span(at, at + 1, "query", rank) for rank, at in enumerate(asked)]
+        return spans + [Span.token(position, "query", rank) for rank, position in enumerate(asked)]
 
 
 def shuffle(words: Tensor, bits: int, generator: Generator) -> Tensor:

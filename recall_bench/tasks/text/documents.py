@@ -111,8 +111,8 @@ class Documents(SegmentedTask):
             answer += end
             room = L + 1 - len(ending) - len(answer)
             first, after = window(len(document), room, places[0], draw.random())
-            tokens[row], at = prompt_row(document[first:after], ending, answer, L, codec.pad)
-            labels[row, at - 1 :] = tokens[row, at:]
+            tokens[row], position = prompt_row(document[first:after], ending, answer, L, codec.pad)
+            labels[row, position - 1 :] = tokens[row, position:]
             gap = len(ending) + after - places[0][0]
             slices["gap"][row] = 1 << (gap - 1).bit_length()
             slices["kind"][row] = KINDS.index(made.kind)
@@ -150,14 +150,17 @@ def _chance(task: Documents) -> float:
     for _ in range(SAMPLE):
         made, chosen = task._draw(SHORTEST, draw)
         answer = codec.encode(f" {made.questions[chosen].answer}")
-        answers.append([(made.attributes[chosen], at, token) for at, token in enumerate(answer)])
+        answers.append(
+            [(made.attributes[chosen], position, token) for position, token in enumerate(answer)]
+        )
     seen: dict[tuple[str, int], Counter[int]] = {}
     for places in answers[: SAMPLE // 2]:
-        for attribute, at, token in places:
-            seen.setdefault((attribute, at), Counter())[token] += 1
+        for attribute, position, token in places:
+            seen.setdefault((attribute, position), Counter())[token] += 1
     usual = {place: counts.most_common(1)[0][0] for place, counts in seen.items()}
     hits = [
-        sum(usual.get((attribute, at)) == token for attribute, at, token in places) / len(places)
+        sum(usual.get((attribute, position)) == token for attribute, position, token in places)
+        / len(places)
         for places in answers[SAMPLE // 2 :]
     ]
     return float(np.mean(hits))

@@ -78,7 +78,7 @@ class QuestionTask(QuestionOptions):
 
     def segments(self, split: Split) -> tuple[QuestionSegment, ...]:
         """One a length, and in the test one more of the sites held out, where there are any."""
-        found = []
+        segments = []
         most = self.train_questions if split == "train" else self.test_questions
         lengths = (self.test_lengths if split == "test" else ()) or (self.length,)
         for length in lengths:
@@ -87,14 +87,14 @@ class QuestionTask(QuestionOptions):
                 if there:
                     examples = there if most is None else min(there, most)
                     segment = QuestionSegment(length=length, examples=examples, held_out=held_out)
-                    found.append(segment)
-        if not found:
+                    segments.append(segment)
+        if not segments:
             raise UserError(
                 f"No {split} questions are left for {self.name}: "
                 f"{'; '.join(prepared(self).report.lines())}. Expected more documents, or another "
                 f"test_share than {self.test_share} or split_seed than {self.split_seed}."
             )
-        return tuple(found)
+        return tuple(segments)
 
     def chance(self, segment: Segment) -> float:
         """The answer's tokens guessed from the key and their place alone, the usual ones in

@@ -94,7 +94,7 @@ class PlainText(DataTask):
         return Examples(
             torch.from_numpy(rows[:, :-1].astype(np.int64)),
             torch.from_numpy(rows[:, 1:].astype(np.int64)),
-            {name: _numbers(said) for name, said in (("recall", recall), ("repeated", again))},
+            {name: _numbers(flags) for name, flags in (("recall", recall), ("repeated", again))},
         )
 
     def describe(self, segment: Segment, inputs: Tensor, labels: Tensor) -> list[Span]:
@@ -115,11 +115,14 @@ class _Prepared:
 @lru_cache(maxsize=4)
 def _prepared(task: PlainText) -> _Prepared:
     """The text of a task in tokens. Raises `UserError` where the data are not to be found."""
-    found = str(task.data)
-    loaded = f"text {plain.LOADER} {found}"
+    fingerprint = str(task.data)
+    loaded = f"text {plain.LOADER} {fingerprint}"
     text = plain.SplitText.unpack(
         cached(
-            "corpora", loaded, ".json", lambda: plain.load(whereabouts(found, plain.find)).pack()
+            "corpora",
+            loaded,
+            ".json",
+            lambda: plain.load(whereabouts(fingerprint, plain.find)).pack(),
         )
     )
     lines = text.train.splitlines(keepends=True)
@@ -142,5 +145,5 @@ def _encode(codec: Codec, text: plain.SplitText, split: Split) -> bytes:
     return np.array([token for line in lines for token in codec.encode(line)], np.int32).tobytes()
 
 
-def _numbers(said: NDArray[np.bool_]) -> Tensor:
-    return torch.from_numpy(said.astype(np.int64))
+def _numbers(flags: NDArray[np.bool_]) -> Tensor:
+    return torch.from_numpy(flags.astype(np.int64))
