@@ -17,8 +17,6 @@ def main(path: str, runs: str, train: str, processes: str) -> int:
     load_plugin(PLUGIN)
     module, _, function = runs.partition(":")
     configs = getattr(importlib.import_module(module), function)()
-    if module == "sweep_training":
-        sweep.check = lambda configs: None  # saves the import of torch, which toys do not need
     executor = LocalExecutor(int(processes), "cpu", plugins=[PLUGIN], train=train)
     try:
         summary = sweep.run_sweep(configs, ResultStore(path), executor)

@@ -33,10 +33,11 @@ from recall_bench.tasks import generate
 from recall_bench.training import environment
 from recall_bench.training.batches import Batch, load_split
 from recall_bench.training.device import precision_of, resolve_device
+from recall_bench.training.graphs import make_steps
 from recall_bench.training.loop import schedule, train
 from recall_bench.training.optimizer import AdamW
 from recall_bench.training.scoring import query_loss
-from recall_bench.training.steps import Steps, make_steps
+from recall_bench.training.steps import Steps
 
 SAMPLE_SECONDS = 0.5
 """About how long the steps of one segment are timed for."""

@@ -60,8 +60,8 @@ def explanation(task: Task | type[Task]) -> str:
     A task that says nothing there is explained by its own docstring.
     """
     cls = task if isinstance(task, type) else type(task)
-    found = inspect.getdoc(inspect.getmodule(cls)) if cls.name else None
-    text = found or inspect.getdoc(cls) or ""
+    documentation = inspect.getdoc(inspect.getmodule(cls)) if cls.name else None
+    text = documentation or inspect.getdoc(cls) or ""
     paragraphs = [part for part in text.split("\n\n") if not part.startswith("Shapes: ")]
     return re.sub(r"``(.+?)``", r"`\1`", "\n\n".join(paragraphs).strip())
 
@@ -80,10 +80,10 @@ def _legend(task: Task, segment: Segment, inputs: Tensor, labels: Tensor) -> str
     """What the marks mean that occur in an example."""
     spans = task.describe(segment, inputs, labels)
     used = {span.role for span in spans if not span.name}
-    said = [text for role, text in LEGEND.items() if role in used]
+    notes = [text for role, text in LEGEND.items() if role in used]
     if task.readout == "sequence":
-        said.append("all answers are read from the last token")
-    return ", ".join(said)
+        notes.append("all answers are read from the last token")
+    return ", ".join(notes)
 
 
 def segment_table(task: Task) -> Table:
@@ -130,7 +130,7 @@ def example_lines(
     folded = 0
     for start in range(0, len(tokens), per_line):
         chunk = range(start, min(start + per_line, len(tokens)))
-        if all(_role(spans[at]) == "filler" for at in chunk):
+        if all(_role(spans[position]) == "filler" for position in chunk):
             folded += len(chunk)
             continue
         lines += _fold(folded, margin)
@@ -156,20 +156,20 @@ def _chunk(
     line = Text.assemble((f"{chunk.start:>{margin - 1}} ", "dim"))
     marks = Text(" " * margin)
     asked = Text.assemble((f"{'answer':>{margin - 1}} ", "dim"))
-    for at in chunk:
-        span = spans[at]
+    for position in chunk:
+        span = spans[position]
         style = _style(span)
-        before = spans[at - 1] if at > chunk.start else None
+        before = spans[position - 1] if position > chunk.start else None
         line.append("→" if _value_of_key(span, before) else " ", style="dim")
-        line.append(f"{tokens[at]:>{cell - 1}}", style=style)
+        line.append(f"{tokens[position]:>{cell - 1}}", style=style)
         mark = "" if span is not None and span is before and span.name else _mark(span)
         marks.append(f"{mark:>{cell}}", style=style)
-        answer = "" if answers[at] == IGNORE else answers[at]
+        answer = "" if answers[position] == IGNORE else answers[position]
         asked.append(f"{answer:>{cell}}", style=style)
     lines = [line]
     if marks.plain.strip():
         lines.append(marks)
-    if any(answers[at] != IGNORE for at in chunk):
+    if any(answers[position] != IGNORE for position in chunk):
         lines.append(asked)
     for text in lines:
         text.rstrip()

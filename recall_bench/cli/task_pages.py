@@ -109,8 +109,8 @@ def _example(name: str) -> str:
     render_examples(task, segment, generate(task, "train", 0, 0), console, 1)
     lines = console.export_text().rstrip().strip("\n").splitlines()
     _, more = GOLDEN[name]
-    said = "".join(f", {key} {value}" for key, value in more.items())
-    caption = f"{lines[0].partition(': example')[0]}{said}: {lines[0].partition('  ')[2]}"
+    changes = "".join(f", {key} {value}" for key, value in more.items())
+    caption = f"{lines[0].partition(': example')[0]}{changes}: {lines[0].partition('  ')[2]}"
     return "\n".join([f"An example ({caption}):", "", "```text", *lines[1:], "```"])
 
 
@@ -119,14 +119,14 @@ def _segments(task: Task) -> str:
     fields = task.segments("train")[0].text_fields()[:-1]
     lines = [[*("split", *fields, "examples"), "chance", "ceiling", "window"]]
     for split in SPLITS:
-        said: str = split
+        shown: str = split
         if task.segments("validation") == task.segments("test"):
             if split == "validation":
                 continue
-            said = said.replace("test", "validation, test")
+            shown = shown.replace("test", "validation, test")
         for segment in task.segments(split):
             numbers = [f"{getattr(segment, field):g}" for field in fields]
-            lines.append([said, *numbers, f"{segment.examples:,}", *_limits(task, segment)])
+            lines.append([shown, *numbers, f"{segment.examples:,}", *_limits(task, segment)])
     return _markdown(lines)
 
 

@@ -61,9 +61,9 @@ def encode(corpus: Corpus, codec: Codec) -> Encoded:
     for index, document in enumerate(corpus.documents):
         mine = asked.get(index, [])
         wanted = [place for number in mine for place in corpus.questions[number].ranges]
-        ids, found = codec.encode_with(document.text, wanted)
+        ids, token_ranges = codec.encode_with(document.text, wanted)
         documents.append(ids)
-        places = iter(found)
+        places = iter(token_ranges)
         for number in mine:
             for _ in corpus.questions[number].ranges:
                 ranges[number] += next(places)

@@ -207,19 +207,19 @@ def _finish(
 def _write(kind: Kind, blocks: list[Block]) -> Generated:
     """Put the blocks one after the other and note where the facts are."""
     pieces: list[str] = []
-    found: list[tuple[Fact, Range]] = []
-    at = 0
+    placed: list[tuple[Fact, Range]] = []
+    position = 0
     for part in (part for block in blocks for part in block):
         text = part if isinstance(part, str) else part.value
         if not isinstance(part, str):
-            found.append((part, (at, at + len(text))))
+            placed.append((part, (position, position + len(text))))
         pieces.append(text)
-        at += len(text)
+        position += len(text)
     questions = [
         Question(0, fact.label, key_ending(fact.label), fact.value, (place,))
-        for fact, place in found
+        for fact, place in placed
     ]
-    return Generated(kind, "".join(pieces), questions, [fact.attribute for fact, _ in found])
+    return Generated(kind, "".join(pieces), questions, [fact.attribute for fact, _ in placed])
 
 
 def _trade_name(draw: Random) -> str:
@@ -239,8 +239,8 @@ def _menu(draw: Random) -> str:
 
 
 def _review(draw: Random) -> str:
-    said = ". ".join(draw.sample(words.PRAISE, draw.randint(1, 3)))
-    return f"{draw.randint(1, 5)} stars. {said}. By {words.person(draw)} on {words.date(draw)}\n"
+    praise = ". ".join(draw.sample(words.PRAISE, draw.randint(1, 3)))
+    return f"{draw.randint(1, 5)} stars. {praise}. By {words.person(draw)} on {words.date(draw)}\n"
 
 
 def _other_products(draw: Random) -> str:

@@ -53,8 +53,8 @@ def ranges_of(value: str, text: str) -> tuple[Range, ...]:
     before = r"(?<!\w)" if words[0][0].isalnum() else ""
     after = r"(?!\w)" if words[-1][-1].isalnum() else ""
     for flags in (0, re.IGNORECASE):
-        found = re.finditer(f"{before}{pattern}{after}", folded, flags)
-        places = tuple(match.span() for match, _ in zip(found, range(MOST), strict=False))
+        matches = re.finditer(f"{before}{pattern}{after}", folded, flags)
+        places = tuple(match.span() for match, _ in zip(matches, range(MOST), strict=False))
         if places:
             return places
     return ()

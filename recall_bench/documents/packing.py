@@ -46,10 +46,10 @@ def prompt_row(
     used = len(document) + len(ending) + len(answer)
     assert used <= length + 1, f"{used} tokens do not fit {length} + 1"
     row = np.full(length + 1, pad, np.int32)
-    at = length + 1 - used
+    position = length + 1 - used
     for part in (document, ending, answer):
-        row[at : at + len(part)] = part
-        at += len(part)
+        row[position : position + len(part)] = part
+        position += len(part)
     return row, length + 1 - len(answer)
 
 
@@ -74,9 +74,9 @@ def repeated(rows: Tokens) -> NDArray[np.bool_]:
     ordered = np.take_along_axis(bigrams, order, 1)
     again = np.zeros(bigrams.shape, bool)
     again[:, 1:] = ordered[:, 1:] == ordered[:, :-1]
-    found = np.empty_like(again)
-    np.put_along_axis(found, order, again, 1)
-    return found
+    result = np.empty_like(again)
+    np.put_along_axis(result, order, again, 1)
+    return result
 
 
 def bigram_codes(rows: Tokens) -> NDArray[np.int64]:
@@ -90,5 +90,5 @@ def bigram_counts(rows: Tokens, training: Tokens) -> NDArray[np.int64]:
     if not len(known):
         return np.zeros(bigram_codes(rows).shape, np.int64)
     wanted = bigram_codes(rows)
-    at = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
-    return np.where(known[at] == wanted, counts[at], 0)
+    position = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
+    return np.where(known[position] == wanted, counts[position], 0)

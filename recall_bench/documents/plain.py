@@ -60,16 +60,16 @@ def find(path: Path) -> Files:
     """A text file, or the .txt files directly in a directory; raises `ValueError` for none."""
     if path.is_file():
         return {path.name: path}
-    found = {file.name: file for file in sorted(path.glob("*.txt"))}
-    if not found:
+    matches = {file.name: file for file in sorted(path.glob("*.txt"))}
+    if not matches:
         raise ValueError(f"no .txt file in {path}. Expected plain text")
-    return found
+    return matches
 
 
 def load(path: Path) -> SplitText:
     """The text of every split; an empty file or a wrong encoding is counted in the report."""
     report = LoadReport()
-    found: dict[Part, list[str]] = {}
+    named: dict[Part, list[str]] = {}
     unnamed: list[str] = []
     for name, file in find(path).items():
         report.count("files")
@@ -81,8 +81,8 @@ def load(path: Path) -> SplitText:
             report.warn("empty file", name)
             continue
         part = _part(name)
-        (found.setdefault(part, []) if part else unnamed).append(text)
-    texts = {part: "\n".join(pieces) for part, pieces in found.items()}
+        (named.setdefault(part, []) if part else unnamed).append(text)
+    texts = {part: "\n".join(pieces) for part, pieces in named.items()}
     if unnamed and "train" in texts:
         report.warn("file not named after a split, left out", path.name, len(unnamed))
     elif unnamed:
@@ -93,8 +93,8 @@ def load(path: Path) -> SplitText:
 
 def cut(text: str, share: float) -> tuple[str, str]:
     """A text in two, the second of about ``share`` of its characters, between two lines."""
-    at = text.find("\n", int(len(text) * (1 - share))) + 1
-    return (text[:at], text[at:]) if at else (text, "")
+    position = text.find("\n", int(len(text) * (1 - share))) + 1
+    return (text[:position], text[position:]) if position else (text, "")
 
 
 def _part(name: str) -> Part | None:

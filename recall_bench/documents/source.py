@@ -31,11 +31,11 @@ def resolve(value: str, find: Callable[[Path], Files]) -> str:
     path = Path(value).expanduser().resolve()
     if not path.exists():
         raise ValueError(f"there is no {path}. Expected a file or directory")
-    found = fingerprint(find(path))
-    entry = _entry(found)
+    identity = fingerprint(find(path))
+    entry = _entry(identity)
     if not entry.exists() or json.loads(entry.read_text())["path"] != str(path):
         put(entry, json.dumps({"path": str(path)}).encode())
-    return found
+    return identity
 
 
 def fingerprint(files: Files) -> str:
@@ -50,18 +50,18 @@ def fingerprint(files: Files) -> str:
     return cached("seen", json.dumps(seen), ".txt", lambda: _hash(files).encode()).decode()
 
 
-def whereabouts(found: str, find: Callable[[Path], Files]) -> Path:
+def whereabouts(identity: str, find: Callable[[Path], Files]) -> Path:
     """Where the data of a fingerprint lie; raises `UserError` where they are gone or changed."""
-    entry = _entry(found)
+    entry = _entry(identity)
     path = Path(json.loads(entry.read_text())["path"]) if entry.exists() else None
     try:
-        if path and path.exists() and fingerprint(find(path)) == found:
+        if path and path.exists() and fingerprint(find(path)) == identity:
             return path
     except ValueError:
         pass
     seen = f"; they were last seen at {path}, which is gone or has changed" if path else ""
     raise UserError(
-        f"The data {found} are not known on this machine{seen}. "
+        f"The data {identity} are not known on this machine{seen}. "
         f"Expected --data PATH of the same files; the cache is {cache_directory()}."
     )
 
@@ -75,5 +75,5 @@ def _hash(files: Files) -> str:
     return f"content:{digest.hexdigest()[:16]}"
 
 
-def _entry(found: str) -> Path:
-    return cache_directory() / "sources" / f"{short_digest(found)}.json"
+def _entry(identity: str) -> Path:
+    return cache_directory() / "sources" / f"{short_digest(identity)}.json"

@@ -33,10 +33,10 @@ _SENTENCE_END = re.compile(r"[.!?][\"')\]]*\s+(?=[\"'(\[]*[A-Z0-9])|\n+")
 def find(path: Path) -> Files:
     """A .json or .jsonl file, or those directly in a directory; raises `ValueError` for none."""
     files = [path] if path.is_file() else sorted(path.iterdir())
-    found = {file.name: file for file in files if file.suffix in (".json", ".jsonl")}
-    if not found:
+    matches = {file.name: file for file in files if file.suffix in (".json", ".jsonl")}
+    if not matches:
         raise ValueError(f"no .json or .jsonl file at {path}. Expected SQuAD's JSON")
-    return found
+    return matches
 
 
 def load(path: Path, form: Form = "cloze") -> Corpus:
@@ -63,8 +63,8 @@ def cloze(context: str, start: int) -> str | None:
     None where too little of the sentence comes before it.
     """
     begin = max((m.end() for m in _SENTENCE_END.finditer(context) if m.end() <= start), default=0)
-    said = " ".join(context[begin:start].split())
-    return said if len(said.split()) >= FEWEST_WORDS else None
+    beginning = " ".join(context[begin:start].split())
+    return beginning if len(beginning.split()) >= FEWEST_WORDS else None
 
 
 def _parse(file: Path) -> Any:
@@ -135,11 +135,11 @@ def _ask(
     if form == "question":
         ending = f"\nQuestion: {' '.join(entry['question'].split())}\nAnswer:"
     else:
-        said = cloze(context, ranges[0][0])
-        if said is None:
+        beginning = cloze(context, ranges[0][0])
+        if beginning is None:
             report.count(f"answers within the first {FEWEST_WORDS} words of their sentence")
             return None
-        ending = f"\n{said}"
+        ending = f"\n{beginning}"
     return Question(len(corpus.documents), "answer", ending, answer, ranges)
 
 
@@ -158,9 +158,9 @@ def _read_rows(rows: list[Any], name: str, corpus: Corpus) -> None:
             corpus.report.warn("answer not in the text", where)
             continue
         # The last sentence is what the answer continues; all before it is the document.
-        at = max([ranges[-1][1], *(end.end() for end in _SENTENCE_END.finditer(text))])
+        position = max([ranges[-1][1], *(end.end() for end in _SENTENCE_END.finditer(text))])
         question = Question(
-            len(corpus.documents), str(row.get("key", "answer")), text[at:], value, ranges
+            len(corpus.documents), str(row.get("key", "answer")), text[position:], value, ranges
         )
-        corpus.documents.append(Document(where, name, text[:at]))
+        corpus.documents.append(Document(where, name, text[:position]))
         corpus.questions.append(question)

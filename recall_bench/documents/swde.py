@@ -68,8 +68,8 @@ def load(path: Path) -> Corpus:
         assert match is not None
         site = match["site"]
         report.count("sites")
-        said = int(match["official"] or match["pages"])
-        if said != len(pages):
+        announced = int(match["official"] or match["pages"])
+        if announced != len(pages):
             report.warn("number of pages is not what the directory's name says", folder)
         prefix = f"{vertical}/{site}-"
         truth = {
@@ -118,10 +118,10 @@ def read_truth(file: Path, report: LoadReport) -> dict[str, list[str]]:
         if page in values:
             report.warn("page listed twice in the ground truth, the first counts", where)
             continue
-        found = [tidy(value) for value in rest[1:] if value.strip() not in ("", "<NULL>")]
-        if int(rest[0]) != len(found):
+        texts = [tidy(value) for value in rest[1:] if value.strip() not in ("", "<NULL>")]
+        if int(rest[0]) != len(texts):
             report.warn("number of values is not what the line says", where)
-        values[page] = [value for value in found if value]
+        values[page] = [value for value in texts if value]
     return values
 
 

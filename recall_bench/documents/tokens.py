@@ -57,8 +57,8 @@ class Bytes:
     def encode_with(self, text: str, ranges: Sequence[Range]) -> tuple[list[int], list[Range]]:
         if text.isascii():
             return self.encode(text), list(ranges)
-        at = list(itertools.accumulate((len(c.encode()) for c in text), initial=0))
-        return self.encode(text), [(at[start], at[stop]) for start, stop in ranges]
+        position = list(itertools.accumulate((len(c.encode()) for c in text), initial=0))
+        return self.encode(text), [(position[start], position[stop]) for start, stop in ranges]
 
     def decode(self, tokens: Iterable[int]) -> str:
         return bytes(token for token in tokens if token < 256).decode("utf-8", "replace")
@@ -87,9 +87,9 @@ class BytePairs:
         return ids
 
     def encode_with(self, text: str, ranges: Sequence[Range]) -> tuple[list[int], list[Range]]:
-        found = self._tokenizer.encode(text)
-        starts, stops = zip(*found.offsets, strict=True) if found.offsets else ((), ())
-        return found.ids, [
+        encoding = self._tokenizer.encode(text)
+        starts, stops = zip(*encoding.offsets, strict=True) if encoding.offsets else ((), ())
+        return encoding.ids, [
             (bisect.bisect_right(stops, start), bisect.bisect_left(starts, stop))
             for start, stop in ranges
         ]

@@ -1,8 +1,6 @@
-"""Measured sizes: the state that decoding carries, parameters, peak memory while training."""
+"""Measured sizes: the state that decoding carries, in bytes."""
 
-import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -66,22 +64,3 @@ def _measure(mixer: Mixer, x: Tensor) -> int:
             parameter.zero_()
         _, state = real.prefill(torch.zeros_like(x, device="cpu"))
     return state_bytes(state)
-
-
-class PeakMemory:
-    """Peak bytes from construction on: of the device on CUDA, resident in this process on Linux."""
-
-    def __init__(self, device: torch.device):
-        self._device = device
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
-        elif Path("/proc/self/clear_refs").exists():
-            Path("/proc/self/clear_refs").write_text("5")
-
-    def read(self) -> int | None:
-        """Peak bytes, or None where the system does not tell."""
-        if self._device.type == "cuda":
-            return torch.cuda.max_memory_allocated(self._device)
-        status = Path("/proc/self/status")
-        found = status.exists() and re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
-        return int(found.group(1)) * 1024 if found else None

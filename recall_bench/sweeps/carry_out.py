@@ -5,7 +5,7 @@ runs out among them by claims, and each ends once all the runs that it was given
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,7 +17,7 @@ from recall_bench.errors import UserError
 from recall_bench.store.record import Record
 from recall_bench.store.runs import ResultStore
 from recall_bench.sweeps.local import LocalExecutor
-from recall_bench.sweeps.view import Board, View, default_view, label
+from recall_bench.sweeps.view import Board, View, default_view
 from recall_bench.sweeps.worker import Ended, Event, Skipped
 
 if TYPE_CHECKING:  # workers are not to wait for it
@@ -97,18 +97,6 @@ def _but_seed(config: RunConfig) -> str:
     return config.model_dump_json(exclude={"seed"})
 
 
-def check(configs: Sequence[RunConfig]) -> None:
-    """Build every architecture and task that occurs, without memory; raises `UserError`."""
-    import torch
-
-    for architecture in _distinct(config.architecture for config in configs):
-        with torch.device("meta"):
-            _attempt(f"The architecture {label(architecture)}", architecture.stack)
-    for task in _distinct(config.task for config in configs):
-        for split in ("train", "validation", "test"):
-            _attempt(f"The {split} data of task {label(task)}", task.segments, split)
-
-
 def run_sweep(
     configs: Sequence[RunConfig],
     store: ResultStore,
@@ -123,8 +111,6 @@ def run_sweep(
     `UserError` before anything runs where a run cannot be built or the store not be written, and
     `KeyboardInterrupt` once the checkpoints are written and the claims released.
     """
-    check(configs)
-    store.prepare()
     board = Board(configs)
     pending = []
     for config in board.configs.values():
@@ -139,6 +125,9 @@ def run_sweep(
     view = view or default_view()
     with view.showing(board), executor:
         try:
+            for message in executor.check(pending, store):
+                view.note(message)
+            store.prepare()
             _carry_out(pending, store, executor, retry_failed, board, view)
         except KeyboardInterrupt:
             view.note(
@@ -182,19 +171,6 @@ def _carry_out(
                 show(Skipped(run_id))
                 if run_id in board.elsewhere and not store.held(run_id):
                     pending.append(board.configs[run_id])
-
-
-def _attempt(what: str, build: Callable[..., Any], *arguments: str) -> None:
-    try:
-        build(*arguments)
-    except UserError as error:
-        raise UserError(f"{what}: {error}") from error
-    except Exception as error:
-        raise UserError(f"{what} cannot be built: {type(error).__name__}: {error}") from error
-
-
-def _distinct(components: Iterable[Any]) -> list[Any]:
-    return list({component.model_dump_json(): component for component in components}.values())
 
 
 def _component(kind: registry.Registry, value: Component | Mapping[str, Any]) -> Any:

@@ -15,11 +15,23 @@ from types import TracebackType
 from typing import Self
 
 from recall_bench.config import RunConfig
-from recall_bench.errors import UserError
 from recall_bench.store.record import now
 from recall_bench.store.runs import ResultStore
+from recall_bench.sweeps.building import representatives
+from recall_bench.sweeps.gpu_count import count_gpus
 from recall_bench.sweeps.gpu_sharing import RUNS_PER_GPU, can_share, shared_gpu
-from recall_bench.sweeps.worker import Broken, Ended, Event, Order, Setup, Skipped, Warned, failed
+from recall_bench.sweeps.worker import (
+    Broken,
+    Check,
+    Checked,
+    Ended,
+    Event,
+    Order,
+    Setup,
+    Skipped,
+    Warned,
+    failed,
+)
 
 DEATHS = 2
 """How often the process of a run may die, in one sweep, before the run counts as failed."""
@@ -39,8 +51,9 @@ class LocalExecutor:
     and to one a core where there is no GPU or the device is the CPU, or a few more for a number of
     runs that would leave cores idle at the end; ``threads`` to the cores that there are for each.
     ``train`` names a function like `recall_bench.training.train`, as "module:function"; its module
-    also has the `Interrupted` that the function raises once ``stop`` says so. ``keep_weights``
-    leaves the weights of finished runs in the store.
+    also has the `Interrupted` that the function raises once ``stop`` says so, and may have a
+    function like `recall_bench.training.check_device`. ``keep_weights`` leaves the weights of
+    finished runs in the store.
     """
 
     def __init__(
@@ -50,10 +63,10 @@ class LocalExecutor:
         threads: int | None = None,
         *,
         plugins: Sequence[str | Path] = (),
-        train: str = "recall_bench.training.loop:train",
+        train: str = "recall_bench.training:train",
         keep_weights: bool = False,
     ):
-        gpus = _gpus(device)
+        gpus = count_gpus(device)
         self.processes = processes or gpus * (RUNS_PER_GPU if can_share() else 1) or cores()
         self._by_cores = not (processes or gpus)
         self._sharing = shared_gpu if 0 < gpus < self.processes and can_share() else None
@@ -87,6 +100,32 @@ class LocalExecutor:
             self.processes = at_a_time(runs, cores())
         return self.processes
 
+    def check(self, configs: Sequence[RunConfig], store: ResultStore) -> list[str]:
+        """Have a worker build every architecture and task of the runs; returns its warnings.
+
+        The other workers start meanwhile. Raises `UserError` where something cannot be built, the
+        device cannot be used, or a plugin does not load.
+        """
+        if not configs:
+            return []
+        while len(self._workers) < min(self.processes, len(configs)):
+            self._start(store)
+        worker, messages = self._workers[0], []
+        worker.send(Check(tuple(c.model_dump_json() for c in representatives(configs))))
+        while True:
+            try:
+                event = worker.receive()
+            except (EOFError, OSError) as error:
+                self._workers.remove(worker)
+                raise RuntimeError(f"Worker processes do not start: one {worker.end()}") from error
+            match event:
+                case Broken():
+                    raise event.error()
+                case Warned(message=message):
+                    messages.append(message)
+                case Checked():
+                    return messages
+
     def run(
         self, configs: Sequence[RunConfig], store: ResultStore, retry_failed: bool = False
     ) -> Iterator[Event]:
@@ -109,7 +148,8 @@ class LocalExecutor:
                     yield from self._bury(worker, waiting, store)
                     continue
                 if isinstance(event, Broken):
-                    raise (UserError if event.by_user else RuntimeError)(event.message)
+                    raise event.error()
+                assert not isinstance(event, Checked), "`check` waits for its answer"
                 if isinstance(event, Ended | Skipped):
                     worker.run = None
                 yield event
@@ -198,14 +238,14 @@ class _Process:
             theirs.close()
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
-    def send(self, message: Setup | Order | None) -> None:
+    def send(self, message: Setup | Check | Order | None) -> None:
         """Send a message; where the process is gone, reading from it will say so."""
         with contextlib.suppress(OSError):
             self.connection.send(message)
 
-    def receive(self) -> Event | Broken:
+    def receive(self) -> Event | Checked | Broken:
         """What the process says next; raises `EOFError` or `OSError` once it is gone."""
-        event: Event | Broken = self.connection.recv()
+        event: Event | Checked | Broken = self.connection.recv()
         self.heard = True
         return event
 
@@ -254,12 +294,3 @@ def at_a_time(runs: int, cores: int) -> int:
         return whole * processes / cores + (max(rest / cores, 1) if rest else 0)
 
     return min(range(cores, cores + cores // 2 + 1), key=duration)
-
-
-def _gpus(device: str) -> int:
-    """How many GPUs the device names; "auto" and "cuda" stand for all that there are."""
-    if device == "cpu":
-        return 0
-    import torch
-
-    return min(torch.cuda.device_count(), 1 if ":" in device else sys.maxsize)

@@ -12,8 +12,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from recall_bench.config import Component, RunConfig
+from recall_bench.config import RunConfig
 from recall_bench.store.record import Record
+from recall_bench.sweeps.label import label
 from recall_bench.sweeps.worker import Ended, Event, Progressed, Skipped, Started, Warned
 
 
@@ -25,7 +26,7 @@ class Board:
         self.processes = processes
         self.records: dict[str, Record] = {}
         self.running: dict[str, Any] = {}
-        """The last `recall_bench.training.loop.Progress` of a run, None before the first."""
+        """The last `recall_bench.training.Progress` of a run, None before the first."""
         self.elsewhere: dict[str, None] = {}
         """Runs that another process has, in the order in which they were found."""
         self.points = _points(configs)
@@ -85,6 +86,10 @@ class Board:
         rate = f"{config.training.learning_rate:g}"
         return f"{task}{point} lr={rate}{decay} seed={config.seed}"
 
+    def warning(self, event: Warned) -> str:
+        """A warning in one line, after the name of its run if a run caused it."""
+        return f"{self.name(event.run_id)}: {event.message}" if event.run_id else event.message
+
     def best(self) -> list[tuple[str, int, int, Record | None]]:
         """For every point: its name, runs done, all runs, and the run best in validation.
 
@@ -126,7 +131,7 @@ class PlainView(View):
             name = self.board.name(event.run_id)
             print(f"[{done}/{total}] {name}: {outcome(event.record)}", flush=True)
         elif isinstance(event, Warned):
-            self.note(f"{self.board.name(event.run_id)}: {event.message}")
+            self.note(self.board.warning(event))
 
     def note(self, message: str) -> None:
         print(message, file=sys.stderr, flush=True)
@@ -149,7 +154,7 @@ class LiveView(View):
         if isinstance(event, Ended) and event.record.status != "finished":
             self.note(f"{self.board.name(event.run_id)}: {outcome(event.record)}")
         elif isinstance(event, Warned):
-            self.note(f"{self.board.name(event.run_id)}: {event.message}")
+            self.note(self.board.warning(event))
 
     def note(self, message: str) -> None:
         self.console.print(message, markup=False, highlight=False)
@@ -206,12 +211,6 @@ def table(board: Board) -> RenderableType:
         running.add_row(Text(board.name(run_id)), "running elsewhere", "")
 
     return Group(Text(" · ".join(parts)), running, points)
-
-
-def label(component: Component, knobs: Sequence[str] | None = None) -> str:
-    """A component in words: ``based feature_dim=16 window=64``, all knobs unless told which."""
-    shown = type(component).model_fields if knobs is None else knobs
-    return " ".join([component.name, *(f"{knob}={getattr(component, knob)}" for knob in shown)])
 
 
 def _points(configs: Sequence[RunConfig]) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """One worker process: claims runs, trains them, writes their records, and reports to its parent.
 
 It lives for many runs, so that torch is imported once. When its parent is gone it exits at once;
-what it was doing is continued from the last checkpoint by whoever comes next.
+any later sweep continues its run from the last checkpoint.
 """
 
 import contextlib
@@ -13,6 +13,7 @@ import sys
 import threading
 import traceback
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from types import ModuleType
@@ -25,6 +26,7 @@ from recall_bench.store.claims import Claim
 from recall_bench.store.files import explained
 from recall_bench.store.record import Record, now
 from recall_bench.store.runs import ResultStore
+from recall_bench.sweeps import building
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,18 @@ class Order:
 
 
 @dataclass(frozen=True)
+class Check:
+    """Runs whose architectures, tasks and precisions are to be built, as JSON."""
+
+    configs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Everything that a `Check` names can be built."""
+
+
+@dataclass(frozen=True)
 class Started:
     """A worker claimed the run and trains it."""
 
@@ -56,7 +70,7 @@ class Started:
 
 @dataclass(frozen=True)
 class Progressed:
-    """A run advanced; ``progress`` is a `recall_bench.training.loop.Progress`."""
+    """A run advanced; ``progress`` is a `recall_bench.training.Progress`."""
 
     run_id: str
     progress: Any
@@ -92,6 +106,10 @@ class Broken:
     message: str
     by_user: bool
 
+    def error(self) -> Exception:
+        """What the parent raises."""
+        return (UserError if self.by_user else RuntimeError)(self.message)
+
 
 Event = Started | Progressed | Ended | Skipped | Warned
 
@@ -109,7 +127,7 @@ class _Worker:
         self.parent = parent
         self.setup: Setup = parent.recv()
         self.store = ResultStore(self.setup.store)
-        self.orders: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
+        self.orders: queue.SimpleQueue[Check | Order | None] = queue.SimpleQueue()
         self.stopping = threading.Event()
         self.run_id = ""
         self.sending = threading.Lock()
@@ -126,7 +144,7 @@ class _Worker:
         finally:
             os._exit(1)
 
-    def send(self, event: Event | Broken) -> None:
+    def send(self, event: Event | Checked | Broken) -> None:
         with self.sending, contextlib.suppress(OSError):
             self.parent.send(event)
 
@@ -134,7 +152,7 @@ class _Worker:
         try:
             self._prepare()
             while (order := self.orders.get()) is not None and not self.stopping.is_set():
-                self.send(self._do(order))
+                self.send(self._check(order) if isinstance(order, Check) else self._do(order))
         except UserError as error:
             self.send(Broken(str(error), by_user=True))
         except Exception:
@@ -146,9 +164,17 @@ class _Worker:
         )
         for plugin in self.setup.plugins:
             registry.load_plugin(plugin)
-        name, _, self.function = self.setup.train.partition(":")
+        name, _, function = self.setup.train.partition(":")
         self.training: ModuleType = importlib.import_module(name)
+        self.train: Callable[..., Record] = getattr(self.training, function)
         self.device = _device(self.setup.device, self.setup.index)
+
+    def _check(self, order: Check) -> Checked:
+        configs = [RunConfig.model_validate_json(text) for text in order.configs]
+        if check_device := getattr(self.training, "check_device", None):
+            check_device(self.device, {config.training.precision for config in configs})
+        building.check(configs)
+        return Checked()
 
     def _do(self, order: Order) -> Event:
         config = RunConfig.model_validate_json(order.config)
@@ -172,7 +198,7 @@ class _Worker:
         started = now()
         directory = self.store.directory(config.run_id)
         try:
-            record: Record = getattr(self.training, self.function)(
+            return self.train(
                 config,
                 directory=directory,
                 device=self.device,
@@ -180,7 +206,6 @@ class _Worker:
                 stop=lambda: self.stopping.is_set() or claim.lost,
                 **({"keep": True} if self.setup.keep_weights else {}),
             )
-            return record
         except (self.training.Interrupted, KeyboardInterrupt):
             return None
         except DeviceLost as error:

@@ -1,18 +1,22 @@
 """The contract of a task: seeded segments of token sequences with labels."""
 
+from __future__ import annotations
+
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
 from recall_bench.config import Component, Config
 from recall_bench.documents.report import LoadReport
 from recall_bench.documents.tokens import Codec
+from recall_bench.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Split: TypeAlias = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -58,28 +62,28 @@ class Examples:
     labels: Tensor
     slices: Mapping[str, int | Tensor] = field(default_factory=dict)
 
-    def rows(self, rows: slice) -> "Examples":
+    def rows(self, rows: slice) -> Examples:
         """The examples of a range of rows."""
         slices = {
-            name: value[rows] if isinstance(value, Tensor) else value
+            name: value[rows] if isinstance(value, torch.Tensor) else value
             for name, value in self.slices.items()
         }
         return Examples(self.inputs[rows], self.labels[rows], slices)
 
-    def feed(self, digest: "hashlib._Hash") -> None:
+    def feed(self, digest: hashlib._Hash) -> None:
         """Add the inputs, then the labels, to a hash."""
         for tensor in (self.inputs, self.labels):
             digest.update(tensor.to(torch.int32).contiguous().numpy().tobytes())
 
     @staticmethod
-    def concatenate(parts: Sequence["Examples"]) -> "Examples":
+    def concatenate(parts: Sequence[Examples]) -> Examples:
         """The rows of all parts, which belong to one segment."""
         if len(parts) == 1:
             return parts[0]
         slices: dict[str, int | Tensor] = {}
         for name, value in parts[0].slices.items():
             values = [part.slices[name] for part in parts]
-            slices[name] = torch.cat(values) if isinstance(value, Tensor) else value  # type: ignore[arg-type]
+            slices[name] = torch.cat(values) if isinstance(value, torch.Tensor) else value  # type: ignore[arg-type]
         inputs = torch.cat([part.inputs for part in parts])
         return Examples(inputs, torch.cat([part.labels for part in parts]), slices)
 
@@ -101,6 +105,11 @@ class Span:
     role: Role
     group: int | None = None
     name: str | None = None
+
+    @staticmethod
+    def token(position: int, role: Role, group: int | None = None, name: str | None = None) -> Span:
+        """The span of one position."""
+        return Span(position, position + 1, role, group, name)
 
 
 class Task(Component):
@@ -173,13 +182,13 @@ class Task(Component):
         By default the labelled positions are queries. Positions in no span count as "other".
         """
         asked = (labels != IGNORE).nonzero().flatten().tolist()
-        return [Span(at, at + 1, "query", group) for group, at in enumerate(asked)]
+        return [Span.token(position, "query", group) for group, position in enumerate(asked)]
 
 
 def answer_runs(labels: Tensor, start: int = 0) -> Iterator[tuple[bool, int, int]]:
     """(whether labelled, first, one after the last) of each run of positions of (L,) labels."""
     asked = (labels != IGNORE).tolist()
-    for is_asked, run in groupby(range(start, len(asked)), lambda at: asked[at]):
+    for is_asked, run in groupby(range(start, len(asked)), lambda position: asked[position]):
         places = list(run)
         yield is_asked, places[0], places[-1] + 1
 

@@ -1,4 +1,4 @@
-"""Where a run computes, and in which arithmetic."""
+"""The device that a run uses, and the precision of its arithmetic."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from recall_bench.errors import DeviceLost, UserError
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device of a name; "auto" takes CUDA where there is one. Raises `UserError`."""
+    """The device of this name; "auto" means CUDA where available. Raises `UserError`."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -18,12 +18,12 @@ def resolve_device(name: str) -> torch.device:
     except RuntimeError as error:
         raise UserError(f"Unknown device {name!r}. Expected auto, cpu, cuda or cuda:N.") from error
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise UserError(f"Device {name!r} was asked for, but PyTorch sees no CUDA device. Use cpu.")
+        raise UserError(f"PyTorch sees no CUDA device. Expected device cpu, got {name!r}.")
     return device
 
 
 def check_device(name: str, precisions: Iterable[Precision]) -> None:
-    """Raises `UserError` where the device is not there or has no such arithmetic."""
+    """Raises `UserError` where the device is missing or does not support a precision."""
     device = resolve_device(name)
     for precision in precisions:
         with precision_of(precision, device):
@@ -32,10 +32,10 @@ def check_device(name: str, precisions: Iterable[Precision]) -> None:
 
 @contextmanager
 def precision_of(precision: Precision, device: torch.device) -> Iterator[None]:
-    """Set the arithmetic of matrix products for the block.
+    """Set the precision of matrix products for the block.
 
-    Under bf16 a GPU takes TF32 for what mixers keep in float32. Casts of weights are not cached: a
-    cache lives as long as the block, over all training steps.
+    Under bf16, a GPU uses TF32 for the products that mixers keep in float32. Autocast must not
+    cache its casts of weights: the block spans all training steps, which change the weights.
     """
     if precision == "tf32" and device.type != "cuda":
         raise UserError(f"precision=tf32 needs a CUDA device, got {device.type}. Use fp32 or bf16.")
@@ -52,21 +52,21 @@ def precision_of(precision: Precision, device: torch.device) -> Iterator[None]:
 
 
 @contextmanager
-def lost_device_told(device: torch.device) -> Iterator[None]:
-    """Raises `DeviceLost` for an error in the block after which the GPU answers no more.
+def device_lost_reported(device: torch.device) -> Iterator[None]:
+    """Raise `DeviceLost` for an error in the block that destroyed the CUDA context.
 
-    After some errors, such as an access to memory that is not mapped, every later call fails in
-    the process, and in all the processes that share the GPU with it.
+    After some errors, such as an illegal memory access, every later CUDA call fails, in this
+    process and in all the processes that share the GPU through MPS; only a new process can go on.
     """
     try:
         yield
     except Exception as error:
-        if device.type == "cuda" and not _answers(device):
+        if device.type == "cuda" and not _responds(device):
             raise DeviceLost(f"{type(error).__name__}: {error}") from error
         raise
 
 
-def _answers(device: torch.device) -> bool:
+def _responds(device: torch.device) -> bool:
     try:
         torch.cuda.synchronize(device)
     except RuntimeError:

@@ -53,13 +53,13 @@ def describe_host(device: torch.device) -> dict[str, Any]:
 @cache
 def package_versions() -> dict[str, str]:
     """Installed versions of the packages that can change a number."""
-    found = {}
+    versions = {}
     for name in PACKAGES:
         try:
-            found[name] = importlib.metadata.version(name)
+            versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 @cache

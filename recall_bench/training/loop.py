@@ -1,12 +1,8 @@
 """The only training loop: one run, from its configuration to its record."""
 
-import io
 import math
-import pickle
 import time
-import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -16,57 +12,28 @@ from recall_bench.config import RunConfig, TrainingConfig
 from recall_bench.kernels.plumbing import dispatch
 from recall_bench.model import decoding
 from recall_bench.model.backbone import Model, build_model, isolated_rng
-from recall_bench.model.state_size import PeakMemory, measure_layers
+from recall_bench.model.state_size import measure_layers
 from recall_bench.model.weights import keep_weights
-from recall_bench.store.files import write_file
 from recall_bench.store.record import CurvePoint, GenerationScore, Memory, Record, Timing, now
 from recall_bench.store.runs import CHECKPOINT
 from recall_bench.tasks import Split
 from recall_bench.training import environment
 from recall_bench.training.batches import SegmentData, load_split
-from recall_bench.training.device import lost_device_told, precision_of, resolve_device
+from recall_bench.training.checkpoint import Position, restore, save
+from recall_bench.training.device import device_lost_reported, precision_of, resolve_device
+from recall_bench.training.graphs import make_steps
 from recall_bench.training.optimizer import AdamW
+from recall_bench.training.peak_memory import PeakMemory
+from recall_bench.training.progress import Interrupted, Progress
 from recall_bench.training.scores import Evaluation, evaluate, with_limits
 from recall_bench.training.scoring import make_scorer, score
-from recall_bench.training.steps import make_steps
 
 CHECKPOINT_SECONDS = 20.0
 """Training time between checkpoints: the most that an interruption costs."""
-CHECKPOINT_FORMAT = 2
-"""Version of what a checkpoint holds; others are not continued from."""
 HEARTBEAT_SECONDS = 0.25
-"""Time between looks at ``stop`` and calls of ``on_progress``."""
+"""Time between checks of ``stop`` and calls of ``on_progress``."""
 
-
-class Interrupted(Exception):
-    """Training was asked to stop; its checkpoint is written and the next call continues."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a run stands."""
-
-    run_id: str
-    epoch: int
-    epochs: int
-    step: int
-    steps: int
-    validation_accuracy: float | None
-    seconds: float
-
-
-@dataclass
-class Position:
-    """How far training has come: what a checkpoint holds beside weights and optimiser."""
-
-    epoch: int = 0
-    batch: int = 0
-    step: int = 0
-    tokens: int = 0
-    train_seconds: float = 0.0
-    evaluation_seconds: float = 0.0
-    data_seconds: float = 0.0
-    resumed: int = 0
+__all__ = ["Interrupted", "Progress", "learning_rate_at", "schedule", "train"]
 
 
 def train(
@@ -80,15 +47,15 @@ def train(
 ) -> Record:
     """Train and evaluate one run.
 
-    With a ``directory``, a checkpoint is kept there and continued from: the record is that of an
-    uninterrupted run. When ``stop`` returns True the checkpoint is written and `Interrupted`
-    raised. A run whose loss is no longer finite ends with a record of status "diverged".
-    ``keep`` leaves the weights of a finished run in the directory (`model.weights`). Raises
-    `DeviceLost` where the process can use its GPU no more.
+    With a ``directory`` the run keeps a checkpoint there and continues from it; an interrupted run
+    gives exactly the same scores as an uninterrupted one. Once ``stop`` returns True, the run
+    writes the checkpoint and raises `Interrupted`. A run whose loss is no longer finite ends with a
+    record of status "diverged". ``keep`` leaves the weights of a finished run in the directory
+    (`model.weights`). Raises `DeviceLost` where the CUDA context is lost.
     """
     place = resolve_device(device)
     with (
-        lost_device_told(place),
+        device_lost_reported(place),
         isolated_rng(config.seed, place),
         precision_of(config.training.precision, place),
     ):
@@ -148,24 +115,28 @@ class _Run:
         rate, decay = self.recipe.learning_rate, self.recipe.weight_decay
         self.optimizer = AdamW(self.model.parameters(), rate, decay)
         self.batches = schedule(self.data["train"], self.recipe)
-        self.at = Position()
+        self.position = Position()
         self.curve: list[CurvePoint] = []
         self.validation: Evaluation | None = None
-        self.saved_at = 0.0
-        loss = self._restore()
+        epoch_loss = 0.0
+        if self.checkpoint and (
+            restored := restore(self.checkpoint, self.model, self.optimizer, device)
+        ):
+            self.position, self.curve, epoch_loss = restored
+        self.saved_at = self.position.seconds
         self.steps = make_steps(self.model, self.optimizer, self.data["train"], self.recipe)
-        self.steps.loss += loss
+        self.steps.loss += epoch_loss
         self.validate = make_scorer(
             self.model,
             self.data["validation"],
             self.recipe.evaluation_batch_size,
             graph=self.steps.graphs,
         )
-        self.at.data_seconds += time.perf_counter() - began
+        self.position.data_seconds += time.perf_counter() - began
 
     def execute(self) -> Record:
         reason = None
-        while self.at.epoch < self.recipe.epochs:
+        while self.position.epoch < self.recipe.epochs:
             self._epoch()
             reason = self._close_epoch()
             if reason or self._good_enough():
@@ -175,69 +146,70 @@ class _Run:
 
     def _epoch(self) -> None:
         """The rest of the current epoch; ends early once the loss is no longer finite."""
-        self.optimizer.set_rate(learning_rate_at(self.at.epoch, self.recipe))
-        if self.at.batch == 0:
+        self.optimizer.set_rate(learning_rate_at(self.position.epoch, self.recipe))
+        if self.position.batch == 0:
             self.steps.loss.zero_()
         self.model.train()
         lap = time.perf_counter()
-        while self.at.batch < len(self.batches):
-            index, start = self.batches[self.at.batch]
-            self.at.tokens += self.steps.take(index, start)
-            self.at.batch += 1
-            self.at.step += 1
+        while self.position.batch < len(self.batches):
+            index, start = self.batches[self.position.batch]
+            self.position.tokens += self.steps.take(index, start)
+            self.position.batch += 1
+            self.position.step += 1
             now = time.perf_counter()
-            last = self.at.batch == len(self.batches)
+            last = self.position.batch == len(self.batches)
             if now - lap > HEARTBEAT_SECONDS or last:
-                # Inside an epoch nothing waits for a GPU: its loss is looked at in the end.
-                look = last or self.device.type == "cpu"
-                finite = not look or math.isfinite(self.steps.loss.item())
-                self.at.train_seconds += time.perf_counter() - lap
+                # Reading the loss waits for a GPU; there it is read once, after the last batch.
+                readable = last or self.device.type == "cpu"
+                finite = not readable or math.isfinite(self.steps.loss.item())
+                self.position.train_seconds += time.perf_counter() - lap
                 self._heartbeat()
                 if not finite:
                     return
                 lap = time.perf_counter()
 
     def _heartbeat(self) -> None:
-        """Report progress, keep the checkpoint fresh, and stop where asked to."""
+        """Report progress, write a checkpoint where one is due, and stop where asked to."""
         if self.on_progress:
             self.on_progress(
                 Progress(
                     run_id=self.run_id,
-                    epoch=self.at.epoch,
+                    epoch=self.position.epoch,
                     epochs=self.recipe.epochs,
-                    step=self.at.step,
+                    step=self.position.step,
                     steps=self.recipe.epochs * len(self.batches),
                     validation_accuracy=self.curve[-1].validation_accuracy if self.curve else None,
-                    seconds=self._seconds(),
+                    seconds=self.position.seconds,
                 )
             )
         stopping = self.stop is not None and self.stop()
-        if stopping or self._seconds() - self.saved_at > CHECKPOINT_SECONDS:
+        if stopping or self.position.seconds - self.saved_at > CHECKPOINT_SECONDS:
             self._save()
         if stopping:
-            raise Interrupted(f"{self.run_id} was interrupted in epoch {self.at.epoch + 1}")
+            raise Interrupted(f"{self.run_id} was interrupted in epoch {self.position.epoch + 1}")
 
     def _close_epoch(self) -> str | None:
-        """Validate and add to the curve; the reason where the run has diverged."""
-        loss = self.steps.loss.item() / self.at.batch
+        """Validate and add a point to the curve; returns why the run has diverged, if it has."""
+        loss = self.steps.loss.item() / self.position.batch
         if not math.isfinite(loss):
-            return f"training loss was {loss} in epoch {self.at.epoch + 1}, step {self.at.step}"
+            where = f"epoch {self.position.epoch + 1}, step {self.position.step}"
+            return f"training loss was {loss} in {where}"
         self.validation = validation = self._evaluate("validation")
         if not math.isfinite(validation.loss):
-            return f"validation loss was {validation.loss} after epoch {self.at.epoch + 1}"
+            return f"validation loss was {validation.loss} after epoch {self.position.epoch + 1}"
         self.curve.append(
             CurvePoint(
-                epoch=self.at.epoch + 1,
-                step=self.at.step,
-                learning_rate=learning_rate_at(self.at.epoch, self.recipe),
+                epoch=self.position.epoch + 1,
+                step=self.position.step,
+                learning_rate=learning_rate_at(self.position.epoch, self.recipe),
                 train_loss=loss,
                 validation_accuracy=validation.accuracy,
                 validation_loss=validation.loss,
-                seconds=self.at.train_seconds,
+                seconds=self.position.train_seconds,
             )
         )
-        self.at.epoch += 1
-        self.at.batch = 0
+        self.position.epoch += 1
+        self.position.batch = 0
         return None
 
     def _good_enough(self) -> bool:
@@ -251,79 +223,38 @@ class _Run:
         else:
             scores = score(self.model, self.data[split], self.recipe.evaluation_batch_size)
             result = evaluate(scores, self.data[split], split)
-        self.at.evaluation_seconds += time.perf_counter() - began
+        self.position.evaluation_seconds += time.perf_counter() - began
         return result
 
     def _generate(self) -> list[GenerationScore]:
-        """The test prompts continued by the model, where the task has any."""
+        """Scores of generated answers to the test prompts; none where the task has no prompts."""
         if not self.config.task.prompted:
             return []
         began = time.perf_counter()
         batch = self.recipe.evaluation_batch_size
         scores = decoding.score(self.model, self.config.task, self.config.seed, self.device, batch)
-        self.at.evaluation_seconds += time.perf_counter() - began
+        self.position.evaluation_seconds += time.perf_counter() - began
         return scores
 
-    def _seconds(self) -> float:
-        return self.at.train_seconds + self.at.evaluation_seconds + self.at.data_seconds
-
     def _save(self) -> None:
-        """Write the checkpoint; raises `StoreError` where the disk is full."""
-        self.saved_at = self._seconds()
-        if self.checkpoint is None:
-            return
-        cuda = self.device.type == "cuda"
-        content = {
-            "format": CHECKPOINT_FORMAT,
-            "run_id": self.run_id,
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "epoch_loss": self.steps.loss,
-            "position": asdict(self.at),
-            "curve": [point.model_dump() for point in self.curve],
-            "rng": torch.get_rng_state(),
-            "cuda_rng": torch.cuda.get_rng_state(self.device) if cuda else None,
-        }
-        packed = io.BytesIO()
-        torch.save(content, packed)
-        write_file(self.checkpoint, packed.getvalue())
-
-    def _restore(self) -> float:
-        """Continue from the checkpoint if there is one; an unreadable one is set aside aloud.
-
-        Returns the sum of the losses of the current epoch.
-        """
-        if self.checkpoint is None or not self.checkpoint.exists():
-            return 0.0
-        try:
-            content = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
-        except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            warnings.warn(
-                f"{self.checkpoint} cannot be read ({error}); the run starts again.", stacklevel=2
+        """Write the checkpoint where the run keeps one."""
+        self.saved_at = self.position.seconds
+        if self.checkpoint:
+            save(
+                self.checkpoint,
+                self.run_id,
+                self.model,
+                self.optimizer,
+                self.position,
+                self.curve,
+                self.steps.loss,
             )
-            return 0.0
-        if content.get("format") != CHECKPOINT_FORMAT:
-            warnings.warn(
-                f"{self.checkpoint} is of another version; the run starts again.", stacklevel=2
-            )
-            return 0.0
-        self.model.load_state_dict(content["model"])
-        self.optimizer.load_state_dict(content["optimizer"])
-        self.at = Position(**content["position"])
-        self.at.resumed += 1
-        self.curve = [CurvePoint(**point) for point in content["curve"]]
-        torch.set_rng_state(content["rng"].cpu())
-        if content["cuda_rng"] is not None and self.device.type == "cuda":
-            torch.cuda.set_rng_state(content["cuda_rng"].cpu(), self.device)
-        self.saved_at = self._seconds()
-        loss: float = content["epoch_loss"].item()
-        return loss
 
     def _record(
         self, test: Evaluation | None, reason: str | None, generation: list[GenerationScore]
     ) -> Record:
-        at, validation = self.at, self.validation if test else None
-        # Before memory is measured, by operations that the run itself need not have used.
+        position, validation = self.position, self.validation if test else None
+        # Described before memory is measured, which may run operations that training did not.
         ran = environment.describe(self.config, self.device) | {"step": self.steps.how}
         return Record(
             run_id=self.run_id,
@@ -346,13 +277,13 @@ class _Run:
             curve=self.curve,
             memory=self._memory(),
             timing=Timing(
-                wall_seconds=self._seconds(),
-                train_seconds=at.train_seconds,
-                evaluation_seconds=at.evaluation_seconds,
-                data_seconds=at.data_seconds,
-                steps=at.step,
-                tokens_per_second=at.tokens / max(at.train_seconds, 1e-9),
-                resumed=at.resumed,
+                wall_seconds=self.position.seconds,
+                train_seconds=position.train_seconds,
+                evaluation_seconds=position.evaluation_seconds,
+                data_seconds=position.data_seconds,
+                steps=position.step,
+                tokens_per_second=position.tokens / max(position.train_seconds, 1e-9),
+                resumed=position.resumed,
             ),
             environment=ran,
             started=self.started,

@@ -55,9 +55,9 @@ class AdamW:
         """One update of every parameter that has a gradient."""
         self._count += 1
         for decay, group in self._groups:
-            found = [i for i in group if self.parameters[i].grad is not None]
-            large = [i for i in found if self._cut and self.parameters[i].numel() >= LARGE]
-            small = [i for i in found if i not in large]
+            with_gradient = [i for i in group if self.parameters[i].grad is not None]
+            large = [i for i in with_gradient if self._cut and self.parameters[i].numel() >= LARGE]
+            small = [i for i in with_gradient if i not in large]
             for update, indices in ((adamw, large), (reference.adamw, small)):
                 if indices:
                     update(

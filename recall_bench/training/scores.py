@@ -41,11 +41,11 @@ def evaluate(
 ) -> Evaluation:
     """What the scores of a split come to, by segment, and with ``details`` by slice and answer."""
     asked = [part.targets != IGNORE for part in data]
-    found = torch.stack([_means(*pair) for pair in zip(scores, asked, strict=True)]).tolist()
+    means = torch.stack([_means(*pair) for pair in zip(scores, asked, strict=True)]).tolist()
     segments: list[SegmentScore] = []
     tally: dict[str, Tally] = {}
     for part, (correct, losses), here, (accuracy, loss) in zip(
-        data, scores, asked, found, strict=True
+        data, scores, asked, means, strict=True
     ):
         answer = part.slices.get(ANSWER, 0)
         segments.append(
@@ -130,10 +130,10 @@ def _count(
         if isinstance(value, Tensor)
         else torch.full_like(correct, value, dtype=torch.int64)
     )
-    found, member = values.unique(return_inverse=True)
-    sums = torch.zeros(3, len(found), dtype=torch.float64, device=found.device)
+    distinct, member = values.unique(return_inverse=True)
+    sums = torch.zeros(3, len(distinct), dtype=torch.float64, device=distinct.device)
     for row, numbers in zip(sums, (torch.ones_like(losses), correct, losses), strict=True):
         row.index_add_(0, member, numbers.double())
-    for key, here, hits, loss in zip(found.tolist(), *sums.tolist(), strict=True):
+    for key, here, hits, loss in zip(distinct.tolist(), *sums.tolist(), strict=True):
         queries, right, before = counts.get(key, (0, 0, 0.0))
         counts[key] = (queries + int(here), right + int(hits), before + loss)

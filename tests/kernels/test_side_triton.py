@@ -14,8 +14,8 @@ from recall_bench.kernels.plumbing import dispatch
 from recall_bench.kernels.plumbing.side import Side, beside
 from recall_bench.model.backbone import build_model
 from recall_bench.training.batches import load_split
+from recall_bench.training.graphs import PackedBatches
 from recall_bench.training.scoring import query_loss
-from recall_bench.training.steps import PackedBatches
 
 
 class Last(Side):
@@ -85,7 +85,7 @@ def test_a_model_gets_the_same_gradients_with_a_second_stream(architecture, put_
     place = torch.device(DEVICE)
     data, _ = load_split(config.task, "train", 0, place)
     model = build_model(config).to(place)
-    batch = PackedBatches(data[0], 6, config.task.tokens).at(torch.tensor([0], device=place))
+    batch = PackedBatches(data[0], 6, config.task.tokens).batch(torch.tensor([0], device=place))
     compare(list(model.parameters()), lambda: query_loss(model, batch), put_off)
 
 

@@ -11,9 +11,9 @@ from recall_bench.config import RunConfig
 from recall_bench.kernels.plumbing import dispatch
 from recall_bench.model.backbone import build_model
 from recall_bench.training.batches import Batch, load_split
+from recall_bench.training.graphs import PackedBatches
 from recall_bench.training.optimizer import AdamW
 from recall_bench.training.scoring import query_answers, query_loss
-from recall_bench.training.steps import PackedBatches
 
 ARCHITECTURES = ["based", "taylor-attention", "attention", "sliding-window", "mamba", "h3", "rwkv"]
 
@@ -29,7 +29,7 @@ def losses(config: RunConfig, packed: bool) -> list[float]:
     for step in range(2):
         batch: Batch = data[0].batch(2 * step, 2)
         if packed:
-            batch = batches.at(torch.tensor([step], device=place))
+            batch = batches.batch(torch.tensor([step], device=place))
         loss = query_loss(model, batch)
         optimizer.zero_grad()
         loss.backward()

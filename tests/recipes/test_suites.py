@@ -13,8 +13,9 @@ from recall_bench.cli import request
 from recall_bench.config import RunConfig
 from recall_bench.errors import UserError
 from recall_bench.recipes import suites
-from recall_bench.recipes.suites import Column, Setting, Suite, scores, summary
+from recall_bench.recipes.suites import Column, Setting, Suite
 from recall_bench.recipes.suites.grid import grid
+from recall_bench.recipes.suites.scores import scores, summary
 from recall_bench.reports.suite_figure import heat_map
 from recall_bench.reports.suite_tables import markdown, table
 from recall_bench.store.record import Record, SegmentScore

@@ -24,7 +24,8 @@ from recall_bench.errors import UserError
 from recall_bench.registry import load_plugin
 from recall_bench.store.runs import ResultStore, frame
 from recall_bench.sweeps import carry_out as sweep
-from recall_bench.sweeps.carry_out import at_best_rates, check, expand, first_seed, run_sweep
+from recall_bench.sweeps.building import check
+from recall_bench.sweeps.carry_out import at_best_rates, expand, first_seed, run_sweep
 from recall_bench.sweeps.local import LocalExecutor, at_a_time
 from recall_bench.sweeps.view import Board, LiveView, PlainView, View, table
 from recall_bench.sweeps.worker import Ended, Progressed, Skipped, Started, Warned
@@ -248,7 +249,6 @@ def test_runs_are_shared_out_over_cores_unless_processes_or_a_gpu_say_how(monkey
 
 
 def test_two_sweeps_on_one_store_share_the_runs_and_both_end_with_all(store, monkeypatch):
-    monkeypatch.setattr(sweep, "check", lambda configs: None)
     summaries = []
 
     def one_sweep() -> None:

@@ -66,7 +66,7 @@ def test_a_daemon_that_lets_nobody_through_is_ended_at_once(daemon: Path, monkey
 
 
 def test_gpus_are_shared_where_they_can_be(daemon: Path, monkeypatch) -> None:
-    monkeypatch.setattr(executors, "_gpus", lambda device: 2)
+    monkeypatch.setattr(executors, "count_gpus", lambda device: 2)
     assert LocalExecutor().processes == 2 * gpu_sharing.RUNS_PER_GPU
     assert LocalExecutor(processes=2)._sharing is None
     monkeypatch.setattr(executors, "can_share", lambda: False)

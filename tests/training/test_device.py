@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from recall_bench.errors import UserError
-from recall_bench.training.device import lost_device_told, precision_of
+from recall_bench.training.device import device_lost_reported, precision_of
 
 
 def products(precision: str, device: str) -> tuple[str, torch.dtype]:
@@ -25,7 +25,7 @@ def test_on_a_cpu_float32_stays_exact_and_bf16_is_autocast() -> None:
 
 
 def test_an_error_that_the_device_survives_stays_what_it_is() -> None:
-    with pytest.raises(ValueError, match="no fault"), lost_device_told(torch.device("cpu")):
+    with pytest.raises(ValueError, match="no fault"), device_lost_reported(torch.device("cpu")):
         raise ValueError("no fault of the device")
 
 
@@ -33,9 +33,9 @@ def test_an_error_that_the_device_survives_stays_what_it_is() -> None:
 def test_an_access_that_breaks_the_gpu_for_the_process_is_told() -> None:
     code = (
         "import torch\n"
-        "from recall_bench.training.device import lost_device_told\n"
+        "from recall_bench.training.device import device_lost_reported\n"
         "device = torch.device('cuda')\n"
-        "with lost_device_told(device):\n"
+        "with device_lost_reported(device):\n"
         "    torch.ones(2, device=device)[torch.tensor([10**6], device=device)].item()\n"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -8,6 +8,7 @@ from recall_bench.config import RunConfig
 from recall_bench.errors import UserError
 from recall_bench.model.backbone import build_model
 from recall_bench.store.record import Record
+from recall_bench.store.runs import CHECKPOINT
 from recall_bench.training import loop as training
 from recall_bench.training.batches import load_split
 from recall_bench.training.loop import Interrupted, learning_rate_at, schedule, train
@@ -93,18 +94,18 @@ def test_an_interrupted_run_ends_with_the_scores_of_an_uninterrupted_one(
         assert scores(resumed) == scores(whole)
         assert resumed.timing is not None
         assert resumed.timing.resumed == 1
-        (tmp_path / training.CHECKPOINT).unlink()
+        (tmp_path / CHECKPOINT).unlink()
 
 
 def test_a_truncated_checkpoint_is_named_and_the_run_starts_again(tmp_path: Path) -> None:
-    (tmp_path / training.CHECKPOINT).write_bytes(b"PK\x03\x04 not a checkpoint")
+    (tmp_path / CHECKPOINT).write_bytes(b"PK\x03\x04 not a checkpoint")
     with pytest.warns(UserWarning, match=r"checkpoint\.pt cannot be read"):
         record = train(run(), directory=tmp_path, device="cpu")
     assert scores(record) == scores(train(run(), device="cpu"))
 
 
 def test_a_checkpoint_of_another_version_is_named_and_the_run_starts_again(tmp_path: Path) -> None:
-    torch.save({"model": {}, "optimizer": {}}, tmp_path / training.CHECKPOINT)
+    torch.save({"model": {}, "optimizer": {}}, tmp_path / CHECKPOINT)
     with pytest.warns(UserWarning, match=r"checkpoint\.pt is of another version"):
         record = train(run(), directory=tmp_path, device="cpu")
     assert record.status == "finished"

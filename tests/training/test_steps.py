@@ -11,16 +11,17 @@ from recall_bench.model.backbone import build_model, isolated_rng
 from recall_bench.tasks import IGNORE
 from recall_bench.training import loop as training
 from recall_bench.training.batches import load_split
-from recall_bench.training.loop import train
-from recall_bench.training.optimizer import AdamW
-from recall_bench.training.steps import (
+from recall_bench.training.device import precision_of
+from recall_bench.training.graphs import (
     VARIABLE,
     GraphSteps,
     PackedBatches,
-    Steps,
     _differ,
     make_steps,
 )
+from recall_bench.training.loop import train
+from recall_bench.training.optimizer import AdamW
+from recall_bench.training.steps import Steps
 
 TASK = {
     "name": "mqar",
@@ -46,7 +47,7 @@ def test_packed_batches_are_the_batches_with_the_last_one_filled_up() -> None:
     for part in data:
         packed = PackedBatches(part, BATCH, vocabulary=64)
         for row, start in enumerate(range(0, len(part.inputs), BATCH)):
-            expected, got = part.batch(start, BATCH), packed.at(torch.tensor([row]))
+            expected, got = part.batch(start, BATCH), packed.batch(torch.tensor([row]))
             rows = len(expected.inputs)
             for ours, theirs in zip(got[:3], expected[:3], strict=True):
                 assert ours.dtype == theirs.dtype
@@ -102,7 +103,7 @@ def test_graphs_take_the_steps_that_eager_execution_takes(
     run = config(architecture, precision=precision, gradient_clip=1.0)
 
     def losses(kind: type[Steps]) -> list[float]:
-        with isolated_rng(0, place), training.precision_of(run.training.precision, place):
+        with isolated_rng(0, place), precision_of(run.training.precision, place):
             data, _ = load_split(run.task, "train", 0, place)
             model = build_model(run).to(place)
             steps = kind(model, AdamW(model.parameters(), 1e-2, 0.1), data, run.training)

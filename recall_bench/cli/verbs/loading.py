@@ -26,9 +26,10 @@ def suite_grid(frame: Any, name: str) -> Any:
     """The scores of a suite, from a table of runs."""
     from recall_bench.recipes import suites
     from recall_bench.recipes.suites.grid import grid
+    from recall_bench.recipes.suites.scores import scores, summary
 
     suite = suites.get(name)
-    return grid(suites.summary(suites.scores(frame, suite), suite), suite)
+    return grid(summary(scores(frame, suite), suite), suite)
 
 
 def tell_skipped(skipped: Sequence[tuple[Path, str]]) -> None:

@@ -92,9 +92,9 @@ def sweep(
 
         if task or preset:
             raise UserError("A suite has tasks and a recipe of its own: leave --task and --preset.")
-        found = suites.get(suite)
-        numbers = request.seeds(seeds, found.seeds)
-        configs = request.build_suite_runs(arch, found, rates, numbers, given)
+        definition = suites.get(suite)
+        numbers = request.seeds(seeds, definition.seeds)
+        configs = request.build_suite_runs(arch, definition, rates, numbers, given)
     else:
         task, preset = task or "mqar", preset or "quick"
         chosen = presets.get(preset)
@@ -165,11 +165,11 @@ def evaluate_model(
         device=device,
         trust_remote_code=trust_remote_code,
     )
-    told: list[str] = []
+    warnings: list[str] = []
     with quiet():
-        records = evaluate(asked, ResultStore(store), told.append)
-    for said in told:
-        print(said, file=sys.stderr)
+        records = evaluate(asked, ResultStore(store), warnings.append)
+    for message in warnings:
+        print(message, file=sys.stderr)
     Console(highlight=False).print(points_tables(frame(records)))
     print(f"Records and examples are in {store}.")
 
@@ -190,10 +190,9 @@ def _run(
     from recall_bench.store.runs import ResultStore
     from recall_bench.sweeps.carry_out import Summary, at_best_rates, first_seed, run_sweep
     from recall_bench.sweeps.local import LocalExecutor
-    from recall_bench.training.device import check_device
 
-    check_plugins(plugins or [])
-    check_device(device, {config.training.precision for config in configs})
+    if plugins:
+        check_plugins(plugins)
     _tell_data(configs)
     results = ResultStore(store)
     results.finished()
@@ -234,5 +233,5 @@ def _run(
 def _tell_data(configs: Sequence[RunConfig]) -> None:
     """Print what the tasks that read data found in them, nothing left out silently."""
     for task in {config.task.model_dump_json(): config.task for config in configs}.values():
-        for line in found.lines() if (found := task.report()) else ():
+        for line in data.lines() if (data := task.report()) else ():
             print(f"{task.name}: {line}")

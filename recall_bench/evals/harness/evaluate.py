@@ -19,12 +19,12 @@ from recall_bench.evals.harness.data import documents_hash
 from recall_bench.evals.harness.models import Subject, is_run, load_hugging_face, load_own_run
 from recall_bench.evals.harness.prompts import ANSWER_TOKENS, JustReadTwice
 from recall_bench.evals.harness.tasks import METRIC, RecallTask, get_task
-from recall_bench.model.state_size import PeakMemory
 from recall_bench.store.files import explained, write_file
 from recall_bench.store.record import Memory, Record, SliceScore, Timing, now
 from recall_bench.store.runs import ResultStore
 from recall_bench.training import environment
 from recall_bench.training.device import resolve_device
+from recall_bench.training.peak_memory import PeakMemory
 
 if TYPE_CHECKING:
     from datasets import Dataset

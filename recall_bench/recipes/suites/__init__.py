@@ -1,12 +1,11 @@
-"""Suites of tasks with one recipe, and the table that they make: tasks by architectures."""
+"""Suites of tasks with one recipe; `suites.scores` makes their table: tasks by architectures."""
 
 import importlib
 
 from recall_bench.errors import UserError, nearest
 from recall_bench.recipes.suites.base import Column, Setting, Suite
-from recall_bench.recipes.suites.scores import scores, summary
 
-__all__ = ["SUITES", "Column", "Setting", "Suite", "get", "scores", "summary"]
+__all__ = ["SUITES", "Column", "Setting", "Suite", "get"]
 
 SUITES = {
     "recall": "six reasons to forget, one task each: the set we recommend",

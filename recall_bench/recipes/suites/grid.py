@@ -68,7 +68,7 @@ class Grid:
 
 
 def grid(summary: pd.DataFrame, suite: Suite) -> Grid:
-    """The grid of `suites.summary`; published counterparts follow their models."""
+    """The grid of `suites.scores.summary`; published counterparts follow their models."""
     models: list[Model] = []
     for name, family in summary.groupby("architecture", sort=False):
         names = varying(family["knobs"].unique())

@@ -13,17 +13,21 @@ as well, which is the same in every row and lifts the accuracy by up to one in L
 Shapes: B rows, L length.
 """
 
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
+
 from pydantic import BeforeValidator, Field
-from torch import Generator, Tensor
 
+from recall_bench.lazy import torch
 from recall_bench.registry import register_task
 from recall_bench.tasks.base import IGNORE, Examples, Segment, Span
 from recall_bench.tasks.mad import setup
 from recall_bench.tasks.tools.segments import SegmentedTask, read_text, segments_of
 from recall_bench.tasks.tools.slices import round_up
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
 
 Segments: TypeAlias = Annotated[
     tuple[Segment, ...], BeforeValidator(read_text(Segment)), Field(min_length=1)
@@ -89,6 +93,6 @@ class MADCompression(SegmentedTask):
         """Every token is asked for; the mark is what it is read from."""
         end = segment.length - 1
         return [
-            *(Span(at, at + 1, "query", at) for at in range(end)),
-            Span(end, end + 1, "other", name="mark"),
+            *(Span.token(position, "query", position) for position in range(end)),
+            Span.token(end, "other", name="mark"),
         ]

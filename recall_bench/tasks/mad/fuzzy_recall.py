@@ -20,18 +20,22 @@ drawn uniformly, and stops listing pairs a few tokens later than we do, so its p
 Shapes: B rows, L length, P pairs, K and V the most tokens of a key and of a value.
 """
 
-from typing import Annotated, Any, TypeAlias
+from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+
 from pydantic import BeforeValidator, Field, model_validator
-from torch import Generator, Tensor
 
+from recall_bench.lazy import torch
 from recall_bench.registry import register_task
 from recall_bench.tasks.base import ANSWER, IGNORE, Examples, Segment, Span
 from recall_bench.tasks.mad import setup
 from recall_bench.tasks.tools.previous import first, previous
 from recall_bench.tasks.tools.reach import ReachTask, Rounding
 from recall_bench.tasks.tools.segments import read_text, segments_of
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
 
 
 class FuzzySegment(Segment):
@@ -72,7 +76,7 @@ class MADFuzzyRecall(ReachTask):
     test: Segments = Field(BASELINE["test"], description="length:short_keys:examples,…")
 
     @model_validator(mode="after")
-    def _check_that_motifs_exist(self) -> "MADFuzzyRecall":
+    def _check_that_motifs_exist(self) -> MADFuzzyRecall:
         n, values = self.alphabets()
         for what, longest, size in (
             ("key_tokens", self.key_tokens, n),
@@ -145,7 +149,7 @@ class MADFuzzyRecall(ReachTask):
         last = (sizes.cumsum(1) <= room).sum(1, keepdim=True)  # (B, 1), pairs before the last
         shown = torch.rand(B, 1, generator=generator, dtype=torch.float64) * last
         again = torch.arange(P).repeat(B, 1).scatter_(1, last, shown.long())  # (B, P)
-        before, found = previous(code.gather(1, again))
+        before, repeated = previous(code.gather(1, again))
         key_size, sizes = key_size.gather(1, again), sizes.gather(1, again)
         table = torch.stack(
             [token.gather(1, again) for token in keys]
@@ -166,7 +170,7 @@ class MADFuzzyRecall(ReachTask):
         inputs = table.flatten(1).gather(1, pair * (K + V) + column)
         inputs.masked_fill_(~inside, self.vocab_size - 1)
 
-        asked = (is_value & found.gather(1, pair))[:, 1:]
+        asked = (is_value & repeated.gather(1, pair))[:, 1:]
         labels = torch.full((B, L), IGNORE)
         labels[:, :-1] = torch.where(asked, inputs[:, 1:], IGNORE)
         gaps = rounding(starts - starts.gather(1, before))
@@ -185,15 +189,15 @@ class MADFuzzyRecall(ReachTask):
         padding = row.count(self.vocab_size - 1)
         spans = [Span(0, padding, "filler")] if padding else []
         group_of: dict[tuple[int, ...], int] = {}
-        at = padding
-        while at < L:
-            middle = next(end for end in range(at, L) if row[end] >= n)
+        position = padding
+        while position < L:
+            middle = next(end for end in range(position, L) if row[end] >= n)
             stop = next((end for end in range(middle, L) if row[end] < n), L)
-            group = group_of.setdefault(tuple(row[at:middle]), len(group_of))
+            group = group_of.setdefault(tuple(row[position:middle]), len(group_of))
             asked = int(labels[middle - 1]) != IGNORE
-            spans.append(Span(at, middle, "query" if asked else "key", group))
+            spans.append(Span(position, middle, "query" if asked else "key", group))
             spans.append(Span(middle, stop, "value", group))
-            at = stop
+            position = stop
         return spans
 
 

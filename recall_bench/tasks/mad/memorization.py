@@ -19,17 +19,21 @@ seed; here it has a seed of its own.
 Shapes: B rows, N keys a row.
 """
 
+from __future__ import annotations
+
 from functools import lru_cache
-from typing import Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
-import torch
 from pydantic import BeforeValidator, Field
-from torch import Generator, Tensor
 
+from recall_bench.lazy import torch
 from recall_bench.registry import register_task
 from recall_bench.tasks.base import ANSWER, EACH_TOKEN, IGNORE, Examples, Segment, Span
 from recall_bench.tasks.mad import setup
 from recall_bench.tasks.tools.segments import SegmentedTask, read_text, segments_of
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
 
 Segments: TypeAlias = Annotated[
     tuple[Segment, ...], BeforeValidator(read_text(Segment)), Field(min_length=1)
@@ -104,9 +108,12 @@ class MADMemorization(SegmentedTask):
         """Keys, and their marks as queries, grouped by key."""
         group_of: dict[int, int] = {}
         spans = []
-        for at in range(0, segment.length, 2):
-            group = group_of.setdefault(int(inputs[at]), len(group_of))
-            spans += [Span(at, at + 1, "key", group), Span(at + 1, at + 2, "query", group)]
+        for position in range(0, segment.length, 2):
+            group = group_of.setdefault(int(inputs[position]), len(group_of))
+            spans += [
+                Span.token(position, "key", group),
+                Span.token(position + 1, "query", group),
+            ]
         return spans
 
 

@@ -18,18 +18,22 @@ with the last key and so are L - 1 tokens long; ours keep the last value, which 
 Shapes: B rows, K = L / 2 slots for pairs, n keys.
 """
 
-from typing import Annotated, Any, TypeAlias
+from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+
 from pydantic import BeforeValidator, Field, model_validator
-from torch import Generator, Tensor
 
+from recall_bench.lazy import torch
 from recall_bench.registry import register_task
 from recall_bench.tasks.base import ANSWER, EACH_TOKEN, IGNORE, Examples, Segment, Span
 from recall_bench.tasks.mad import setup
 from recall_bench.tasks.tools.previous import previous
 from recall_bench.tasks.tools.reach import ReachTask, Rounding
 from recall_bench.tasks.tools.segments import read_text, segments_of
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
 
 Segments: TypeAlias = Annotated[
     tuple[Segment, ...], BeforeValidator(read_text(Segment)), Field(min_length=1)
@@ -91,8 +95,8 @@ class _Recall(ReachTask):
             keys[quiet] = n  # stands for noise and is no key
         keys[:, -1] = self._returning(keys[:, :-1], n, generator)
 
-        before, found = previous(keys)  # (B, K): where a key was last
-        asked = found & ~quiet
+        before, seen = previous(keys)  # (B, K): where a key was last
+        asked = seen & ~quiet
         answers = value_of.gather(1, keys.clamp(max=n - 1))
         pairs = torch.stack([keys, answers], 2)  # (B, K, 2)
         if share:
@@ -120,15 +124,15 @@ class _Recall(ReachTask):
         n, values, _ = self.alphabets()
         group_of: dict[int, int] = {}
         spans = []
-        for at in range(0, segment.length, 2):
-            key = int(inputs[at])
+        for position in range(0, segment.length, 2):
+            key = int(inputs[position])
             if key >= n + values:
-                spans.append(Span(at, at + 2, "filler"))
+                spans.append(Span(position, position + 2, "filler"))
                 continue
             group = group_of.setdefault(key, len(group_of))
-            asked = int(labels[at]) != IGNORE
-            spans.append(Span(at, at + 1, "query" if asked else "key", group))
-            spans.append(Span(at + 1, at + 2, "value", group))
+            asked = int(labels[position]) != IGNORE
+            spans.append(Span.token(position, "query" if asked else "key", group))
+            spans.append(Span.token(position + 1, "value", group))
         return spans
 
 
@@ -184,7 +188,7 @@ class MADNoisyRecall(_Recall):
     test: NoisySegments = Field(NOISY_BASELINE["test"], description="length:noise:examples,…")
 
     @model_validator(mode="after")
-    def _check_that_keys_are_left(self) -> "MADNoisyRecall":
+    def _check_that_keys_are_left(self) -> MADNoisyRecall:
         if self.noise_tokens + 3 > self.vocab_size:
             raise ValueError(
                 f"the noise leaves less than a key and two values. Expected noise_tokens + 3 <= "

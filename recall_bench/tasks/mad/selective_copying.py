@@ -16,18 +16,22 @@ are inserted at random as described: the places of the data are uniform among al
 Shapes: B rows, L length, T data tokens, M places for them.
 """
 
-from typing import Annotated, Any, TypeAlias
+from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+
 from pydantic import BeforeValidator, Field
-from torch import Generator, Tensor
 
+from recall_bench.lazy import torch
 from recall_bench.registry import register_task
 from recall_bench.tasks.base import IGNORE, Examples, Segment, Span
 from recall_bench.tasks.mad import setup
 from recall_bench.tasks.tools.reach import ReachTask, Rounding
 from recall_bench.tasks.tools.sampling import choose_distinct, sort_rows
 from recall_bench.tasks.tools.segments import read_text, segments_of
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
 
 
 class MADCopyingSegment(Segment):
@@ -106,15 +110,15 @@ class MADSelectiveCopying(ReachTask):
         assert isinstance(segment, MADCopyingSegment)
         blank, mark = self.vocab_size - 2, segment.length - segment.data - 1
         group, spans = 0, []
-        for at in range(mark):
-            if int(inputs[at]) == blank:
-                spans.append(Span(at, at + 1, "filler"))
+        for position in range(mark):
+            if int(inputs[position]) == blank:
+                spans.append(Span.token(position, "filler"))
             else:
-                spans.append(Span(at, at + 1, "value", group))
+                spans.append(Span.token(position, "value", group))
                 group += 1
         asked = range(mark + 1, segment.length)
         return [
             *spans,
-            Span(mark, mark + 1, "other", name="copy"),
-            *(Span(at, at + 1, "query", place) for place, at in enumerate(asked)),
+            Span.token(mark, "other", name="copy"),
+            *(Span.token(position, "query", place) for place, position in enumerate(asked)),
         ]

@@ -17,16 +17,20 @@ only the answer is asked. Their vocabulary spends one more token on a mark that 
 Shapes: B rows, L length, N pairs listed, K keys there are, Q values there are.
 """
 
-from typing import Annotated, TypeAlias
+from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING, Annotated, TypeAlias
+
 from pydantic import BeforeValidator, Field
-from torch import Generator, Tensor
 
+from recall_bench.lazy import torch
 from recall_bench.registry import register_task
 from recall_bench.tasks.base import IGNORE, Examples, Segment, Span
 from recall_bench.tasks.tools.segments import SegmentedTask, read_text, segments_of
 from recall_bench.tasks.tools.slices import round_up
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
 
 MARK = 0
 """The token before the query."""
@@ -121,9 +125,12 @@ class AssociativeRecall(SegmentedTask):
         """Keys and values, grouped by key in the order of appearance; the mark; the query."""
         row, group = inputs.tolist(), dict[int, int]()
         spans = []
-        for at in range(0, segment.length - 2, 2):
-            pair = group.setdefault(row[at], len(group))
-            spans += [Span(at, at + 1, "key", pair), Span(at + 1, at + 2, "value", pair)]
+        for position in range(0, segment.length - 2, 2):
+            pair = group.setdefault(row[position], len(group))
+            spans += [
+                Span.token(position, "key", pair),
+                Span.token(position + 1, "value", pair),
+            ]
         end = segment.length
         return [
             *spans,

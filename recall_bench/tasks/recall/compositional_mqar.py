@@ -13,20 +13,24 @@ No paper states its settings; the defaults are those of the experiment in HazyRe
 Shapes: B rows, L length, G parts, D = G * G pairs, M slots for queries.
 """
 
-import math
-from typing import Annotated, TypeAlias
+from __future__ import annotations
 
-import torch
+import math
+from typing import TYPE_CHECKING, Annotated, TypeAlias
+
 from pydantic import BeforeValidator, Field
-from torch import Generator, Tensor
 
 from recall_bench import bounds
+from recall_bench.lazy import torch
 from recall_bench.registry import register_task
 from recall_bench.tasks.base import ANSWER, EACH_TOKEN, IGNORE, Examples, Segment, Span
 from recall_bench.tasks.tools.filler import Filler, fill
 from recall_bench.tasks.tools.sampling import choose_distinct, choose_weighted
 from recall_bench.tasks.tools.segments import SegmentedTask, read_text, segments_of
 from recall_bench.tasks.tools.slices import round_up
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
 
 
 class CompositionalSegment(Segment):
@@ -165,13 +169,18 @@ class CompositionalMQAR(SegmentedTask):
         assert isinstance(segment, CompositionalSegment)
         row, context = inputs.tolist(), 3 * segment.pairs
         pair_of, spans = dict[tuple[int, int], int](), []
-        for pair, at in enumerate(range(0, context, 3)):
-            pair_of[row[at], row[at + 1]] = pair
-            spans += [Span(at, at + 2, "key", pair), Span(at + 2, at + 3, "value", pair)]
+        for pair, position in enumerate(range(0, context, 3)):
+            pair_of[row[position], row[position + 1]] = pair
+            spans += [
+                Span(position, position + 2, "key", pair),
+                Span.token(position + 2, "value", pair),
+            ]
         start = context
-        for at in (labels != IGNORE).nonzero().flatten().tolist():
-            if start < at - 1:
-                spans.append(Span(start, at - 1, "filler"))
-            spans.append(Span(at - 1, at + 1, "query", pair_of[row[at - 1], row[at]]))
-            start = at + 1
+        for position in (labels != IGNORE).nonzero().flatten().tolist():
+            if start < position - 1:
+                spans.append(Span(start, position - 1, "filler"))
+            spans.append(
+                Span(position - 1, position + 1, "query", pair_of[row[position - 1], row[position]])
+            )
+            start = position + 1
         return [*spans, Span(start, segment.length, "filler")] if start < len(row) else spans

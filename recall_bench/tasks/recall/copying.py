@@ -16,16 +16,20 @@ of its own, and the letters alone are asked for.
 Shapes: B rows, L length, S letters at most.
 """
 
-from typing import Annotated, TypeAlias
+from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING, Annotated, TypeAlias
+
 from pydantic import BeforeValidator, Field
-from torch import Generator, Tensor
 
+from recall_bench.lazy import torch
 from recall_bench.registry import register_task
 from recall_bench.tasks.base import IGNORE, Examples, Segment, Span
 from recall_bench.tasks.tools.segments import SegmentedTask, read_text, segments_of
 from recall_bench.tasks.tools.slices import round_up
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
 
 
 class CopyingSegment(Segment):
@@ -100,13 +104,13 @@ class Copying(SegmentedTask):
         B, L, S, A = count, segment.length, segment.longest, self.alphabet
         letters = torch.randint(A, (B, S), generator=generator)
         size = torch.randint(segment.shortest, S + 1, (B, 1), generator=generator)
-        at = torch.arange(L)
+        position = torch.arange(L)
 
-        first = letters.gather(1, (at - 1).clamp(0, S - 1).expand(B, L))
-        copy = at - size - 1  # (B, L): which letter is asked for
+        first = letters.gather(1, (position - 1).clamp(0, S - 1).expand(B, L))
+        copy = position - size - 1  # (B, L): which letter is asked for
         asked = (copy >= 0) & (copy < size)
         target = letters.gather(1, copy.clamp(0, S - 1))
-        inputs = first.where(at <= size, A + 2)
+        inputs = first.where(position <= size, A + 2)
         inputs[:, 1:] = target[:, :-1].where(asked[:, :-1], inputs[:, 1:])
         inputs.scatter_(1, size + 1, A + 1)
         inputs[:, 0] = A
@@ -121,8 +125,8 @@ class Copying(SegmentedTask):
         end = row.index(self.alphabet + 1)
         spans = [
             Span(0, 1, "other", name="start"),
-            *(Span(at, at + 1, "value", at - 1) for at in range(1, end)),
-            *(Span(end + at, end + at + 1, "query", at) for at in range(end - 1)),
+            *(Span.token(position, "value", position - 1) for position in range(1, end)),
+            *(Span.token(end + position, "query", position) for position in range(end - 1)),
         ]
         stop = 2 * end - 1
         return [*spans, Span(stop, len(row), "filler")] if stop < len(row) else spans

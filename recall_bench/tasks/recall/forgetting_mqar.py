@@ -15,19 +15,23 @@ replace; here all values of a row are distinct, so a new value always differs.
 Shapes: B rows, L length, D pairs, U updates, M slots for queries.
 """
 
-from typing import Annotated, TypeAlias
+from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING, Annotated, TypeAlias
+
 from pydantic import BeforeValidator, Field
-from torch import Generator, Tensor
 
 from recall_bench import bounds
+from recall_bench.lazy import torch
 from recall_bench.registry import register_task
 from recall_bench.tasks.base import ANSWER, EACH_TOKEN, IGNORE, Examples, Segment, Span
 from recall_bench.tasks.tools.filler import Filler, fill
 from recall_bench.tasks.tools.sampling import choose_distinct, choose_weighted
 from recall_bench.tasks.tools.segments import SegmentedTask, read_text, segments_of
 from recall_bench.tasks.tools.slices import round_up
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
 
 
 class ForgettingSegment(Segment):
@@ -167,11 +171,14 @@ class ForgettingMQAR(SegmentedTask):
         row, context = inputs.tolist(), 2 * (segment.pairs + segment.updates)
         pair_of = {key: pair for pair, key in enumerate(row[: 2 * segment.pairs : 2])}
         spans = []
-        for at in range(0, context, 2):
-            pair = pair_of[row[at]]
-            spans += [Span(at, at + 1, "key", pair), Span(at + 1, at + 2, "value", pair)]
-        for at in range(context, segment.length):
-            asked = int(labels[at]) != IGNORE
-            pair_asked = pair_of[row[at]] if asked else None
-            spans.append(Span(at, at + 1, "query" if asked else "filler", pair_asked))
+        for position in range(0, context, 2):
+            pair = pair_of[row[position]]
+            spans += [
+                Span.token(position, "key", pair),
+                Span.token(position + 1, "value", pair),
+            ]
+        for position in range(context, segment.length):
+            asked = int(labels[position]) != IGNORE
+            pair_asked = pair_of[row[position]] if asked else None
+            spans.append(Span.token(position, "query" if asked else "filler", pair_asked))
         return spans

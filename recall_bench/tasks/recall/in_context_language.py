@@ -25,18 +25,22 @@ steps, one step after the other, for 360 tokens that are kept.
 Shapes: B rows, L length, K states, D branches, S strings, T symbols a string.
 """
 
+from __future__ import annotations
+
 import math
 from functools import lru_cache
-from typing import Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
-import torch
 from pydantic import BeforeValidator, Field, model_validator
-from torch import Generator, Tensor
 
+from recall_bench.lazy import torch
 from recall_bench.registry import register_task
 from recall_bench.tasks.base import ANSWER, BLOCK, EACH_TOKEN, IGNORE, Examples, Segment, Span
 from recall_bench.tasks.tools.sampling import choose_distinct
 from recall_bench.tasks.tools.segments import SegmentedTask, read_text, segments_of
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
 
 SAMPLE = 4096
 """Examples over which the ceiling is counted: its standard error is below 0.002."""
@@ -80,7 +84,7 @@ class InContextLanguage(SegmentedTask):
     test: Segments = TEST
 
     @model_validator(mode="after")
-    def _check_sizes(self) -> "InContextLanguage":
+    def _check_sizes(self) -> InContextLanguage:
         for what, least, most in (
             ("symbols", self.fewest_symbols, self.symbols),
             ("states", self.fewest_states, self.states),
@@ -201,7 +205,7 @@ class InContextLanguage(SegmentedTask):
         first = torch.arange(B * K).view(B, K, 1) * D  # a state's first edge
         edges = first + torch.arange(sides) % degree[:, :, None]  # (B, K, sides)
         target = (torch.arange(B)[:, None, None] * K + targets).flatten() * sides  # by edge
-        at = (torch.arange(B) * K * sides).repeat_interleave(strings)  # (B * strings,)
+        position = (torch.arange(B) * K * sides).repeat_interleave(strings)  # (B * strings,)
         walks = torch.empty(self.string, B * strings, dtype=torch.int64)
         for step in range(self.string):
             if step % rolls == 0:
@@ -209,21 +213,21 @@ class InContextLanguage(SegmentedTask):
             die *= sides
             roll = die.long()
             die -= roll
-            walks[step] = edges.take(at + roll)
-            at = target.take(walks[step])
+            walks[step] = edges.take(position + roll)
+            position = target.take(walks[step])
         return walks
 
     def describe(self, segment: Segment, inputs: Tensor, labels: Tensor) -> list[Span]:
         """Strings, numbered, and separators."""
         spans, string = [], 0
-        for at, token in enumerate(inputs.tolist()):
+        for position, token in enumerate(inputs.tolist()):
             if token < self.symbols:
-                spans.append(Span(at, at + 1, "query", string))
+                spans.append(Span.token(position, "query", string))
             elif token == self.symbols:
-                spans.append(Span(at, at + 1, "other", name="|"))
+                spans.append(Span.token(position, "other", name="|"))
                 string += 1
             else:
-                spans.append(Span(at, at + 1, "filler"))
+                spans.append(Span.token(position, "filler"))
         return spans
 
 
@@ -232,7 +236,8 @@ def _distinct(sizes: Tensor, count: int, generator: Generator) -> Tensor:
 
     int64 (…) -> (…, count); every size is at least ``count``.
     """
-    drawn, taken = list[Tensor](), list[Tensor]()  # taken holds the same in rising order
+    drawn: list[Tensor] = []
+    taken: list[Tensor] = []  # the same in rising order
     for index in range(count):
         lot = torch.rand(sizes.shape, dtype=torch.float64, generator=generator)
         number = (lot * (sizes - index)).long()
@@ -250,7 +255,7 @@ def _ceiling(task: InContextLanguage, segment: LanguageSegment) -> float:
     for _ in range(SAMPLE // BLOCK):
         made = task.examples(segment, generator, BLOCK)
         branching, asked = made.slices["branching"], made.labels != IGNORE
-        assert isinstance(branching, Tensor)
+        assert isinstance(branching, torch.Tensor)
         share = (asked / branching.clamp(min=1)).sum(1) / asked.sum(1)
         total += float(share.double().sum())
     return total / SAMPLE

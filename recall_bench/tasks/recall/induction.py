@@ -15,16 +15,20 @@ a matter of memory: 256 rows are made at a time, in 24 bytes a token.
 Shapes: B rows, L length.
 """
 
-from typing import Annotated, TypeAlias
+from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING, Annotated, TypeAlias
+
 from pydantic import BeforeValidator, Field
-from torch import Generator, Tensor
 
+from recall_bench.lazy import torch
 from recall_bench.registry import register_task
 from recall_bench.tasks.base import IGNORE, Examples, Segment, Span
 from recall_bench.tasks.tools.segments import SegmentedTask, read_text, segments_of
 from recall_bench.tasks.tools.slices import round_up
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
 
 TRIGGER = 0
 
@@ -98,12 +102,12 @@ class Induction(SegmentedTask):
 
     def describe(self, segment: Segment, inputs: Tensor, labels: Tensor) -> list[Span]:
         """The trigger, its answer, the query, and what lies between."""
-        at, end = inputs.tolist().index(TRIGGER), segment.length - 1
+        position, end = inputs.tolist().index(TRIGGER), segment.length - 1
         spans = [
-            Span(0, at, "filler"),
-            Span(at, at + 1, "key", 0),
-            Span(at + 1, at + 2, "value", 0),
-            Span(at + 2, end, "filler"),
-            Span(end, end + 1, "query", 0),
+            Span(0, position, "filler"),
+            Span.token(position, "key", 0),
+            Span.token(position + 1, "value", 0),
+            Span(position + 2, end, "filler"),
+            Span.token(end, "query", 0),
         ]
         return [span for span in spans if span.start < span.stop]

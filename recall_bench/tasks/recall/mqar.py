@@ -10,19 +10,23 @@ position drawn from a power law, and the answer is never fed back. With D=2 pair
 Shapes: B rows, L length, D pairs, M slots for queries.
 """
 
-from typing import Annotated, TypeAlias
+from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING, Annotated, TypeAlias
+
 from pydantic import BeforeValidator, Field
-from torch import Generator, Tensor
 
 from recall_bench import bounds
+from recall_bench.lazy import torch
 from recall_bench.registry import register_task
 from recall_bench.tasks.base import ANSWER, EACH_TOKEN, IGNORE, Examples, Segment, Span
 from recall_bench.tasks.tools.filler import Filler, fill
 from recall_bench.tasks.tools.sampling import choose_distinct, choose_weighted
 from recall_bench.tasks.tools.segments import SegmentedTask, read_text, segments_of
 from recall_bench.tasks.tools.slices import round_up
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
 
 
 class MQARSegment(Segment):
@@ -137,14 +141,17 @@ class MQAR(SegmentedTask):
         prefix = 2 * D * self.repeats
         pair_of = {int(key): pair for pair, key in enumerate(inputs[: 2 * D : 2])}
         spans = []
-        for at in range(0, prefix, 2):
-            pair = pair_of[int(inputs[at])]
-            spans += [Span(at, at + 1, "key", pair), Span(at + 1, at + 2, "value", pair)]
-        for at in range(prefix, L):
-            asked = int(labels[at]) != IGNORE
+        for position in range(0, prefix, 2):
+            pair = pair_of[int(inputs[position])]
+            spans += [
+                Span.token(position, "key", pair),
+                Span.token(position + 1, "value", pair),
+            ]
+        for position in range(prefix, L):
+            asked = int(labels[position]) != IGNORE
             spans.append(
-                Span(at, at + 1, "query", pair_of[int(inputs[at])])
+                Span.token(position, "query", pair_of[int(inputs[position])])
                 if asked
-                else Span(at, at + 1, "filler")
+                else Span.token(position, "filler")
             )
         return spans

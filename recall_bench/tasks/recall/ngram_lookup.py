@@ -20,16 +20,20 @@ of an n-gram that may occur again; here it occurs once, as the paper says.
 Shapes: B rows, L length, S letters at most, n letters of the n-gram, m letters of the answer.
 """
 
-from typing import Annotated, Literal, TypeAlias
+from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+
 from pydantic import BeforeValidator, Field
-from torch import Generator, Tensor
 
+from recall_bench.lazy import torch
 from recall_bench.registry import register_task
 from recall_bench.tasks.base import IGNORE, Examples, Segment, Span
 from recall_bench.tasks.tools.segments import SegmentedTask, read_text, segments_of
 from recall_bench.tasks.tools.slices import round_up
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
 
 
 class NgramSegment(Segment):
@@ -130,7 +134,7 @@ class NgramLookup(SegmentedTask):
             segment.shortest, self.longest(segment) + 1, (B, 1), generator=generator
         )
         letters, place = self._strings(size, self.longest(segment), generator)
-        found = letters.gather(1, place + torch.arange(n + m))  # (B, n + m): n-gram and answer
+        passage = letters.gather(1, place + torch.arange(n + m))  # (B, n + m): n-gram and answer
         string = 1 if self.key == "suffix" else n + 2  # where it starts
 
         inputs = torch.full((B, L), A + 2)
@@ -140,14 +144,14 @@ class NgramLookup(SegmentedTask):
         inputs.masked_fill_(torch.arange(L) > after, A + 2).scatter_(1, after, A + 1)
         if self.key == "suffix":
             query = after + n  # where the answer's first letter is asked for
-            inputs.scatter_(1, after + 1 + torch.arange(n + m - 1), found[:, :-1])
+            inputs.scatter_(1, after + 1 + torch.arange(n + m - 1), passage[:, :-1])
         else:
             query = after
-            inputs[:, 1 : n + 1] = found[:, :n]
+            inputs[:, 1 : n + 1] = passage[:, :n]
             inputs[:, n + 1] = A + 1
-            inputs.scatter_(1, after + 1 + torch.arange(m - 1), found[:, n:-1])
+            inputs.scatter_(1, after + 1 + torch.arange(m - 1), passage[:, n:-1])
         asked = query + torch.arange(m)  # (B, m)
-        labels = torch.full((B, L), IGNORE).scatter_(1, asked, found[:, n:])
+        labels = torch.full((B, L), IGNORE).scatter_(1, asked, passage[:, n:])
         gaps = round_up(query - (string + place + n) + 1).expand(B, m)
         gap = torch.zeros_like(labels).scatter_(1, asked, gaps)
         return Examples(inputs, labels, {"shortest": segment.shortest, "length": L, "gap": gap})
@@ -166,31 +170,33 @@ class NgramLookup(SegmentedTask):
             R, sizes = len(missing), size[missing]
             drawn = torch.randint(self.alphabet, (R, longest), generator=generator)
             lot = torch.rand(R, 1, dtype=torch.float64, generator=generator)
-            at = (lot * (sizes - n - self.answer + 1)).long()
+            position = (lot * (sizes - n - self.answer + 1)).long()
             same = starts <= sizes - n  # (R, starts)
             for letter in range(n):
-                own = drawn.gather(1, at + letter)
+                own = drawn.gather(1, position + letter)
                 same &= drawn[:, letter : letter + len(starts)] == own
-            letters[missing], place[missing] = drawn, at
+            letters[missing], place[missing] = drawn, position
             missing = missing[same.sum(1) > 1]
         return letters, place
 
     def describe(self, segment: Segment, inputs: Tensor, labels: Tensor) -> list[Span]:
         """The n-gram in the string, its answer, and where they are asked for."""
         row, n, m, A = inputs.tolist(), self.ngram, self.answer, self.alphabet
-        ends = [at for at, token in enumerate(row) if token == A + 1]
+        ends = [position for position, token in enumerate(row) if token == A + 1]
         string, end = (1, ends[0]) if self.key == "suffix" else (n + 2, ends[1])
         key = end + 1 if self.key == "suffix" else 1
         query = int((labels != IGNORE).nonzero()[0, 0])
         starts = range(string, end - n + 1)
-        place = next(at for at in starts if row[at : at + n] == row[key : key + n])
+        place = next(
+            position for position in starts if row[position : position + n] == row[key : key + n]
+        )
         spans = [
             Span(0, 1, "other", name="start"),
             Span(string, place, "filler"),
             Span(place, place + n, "key", 0),
             Span(place + n, place + n + m, "value", 0),
             Span(place + n + m, end, "filler"),
-            *(Span(at, at + 1, "other", name="end") for at in ends if at != query),
+            *(Span.token(position, "other", name="end") for position in ends if position != query),
             Span(key, min(key + n, query) if key < query else key, "key", 0),
             Span(query, query + m, "query", 0),
             Span(query + m, segment.length, "filler"),

@@ -22,17 +22,21 @@ entries are ours.
 Shapes: B rows, L length, E entries, T tokens a line.
 """
 
-from typing import Annotated, TypeAlias
+from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING, Annotated, TypeAlias
+
 from pydantic import BeforeValidator, Field
-from torch import Generator, Tensor
 
+from recall_bench.lazy import torch
 from recall_bench.registry import register_task
 from recall_bench.tasks.base import IGNORE, Examples, Segment, Span
 from recall_bench.tasks.tools.sampling import choose_distinct
 from recall_bench.tasks.tools.segments import SegmentedTask, read_text, segments_of
 from recall_bench.tasks.tools.slices import round_up
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
 
 COLON, NEWLINE, NAMES = 10, 11, 12
 """Tokens after the ten digits; names begin at the last."""
@@ -160,7 +164,7 @@ class Phonebook(SegmentedTask):
     def describe(self, segment: Segment, inputs: Tensor, labels: Tensor) -> list[Span]:
         """Names and numbers, grouped by entry, and the question."""
         row, L, T = inputs.tolist(), segment.length, self._line
-        colons = [at for at, token in enumerate(row) if token == COLON]
+        colons = [position for position, token in enumerate(row) if token == COLON]
         entry_of, spans, end = dict[tuple[int, int], int](), list[Span](), 0
         for colon in colons[:-1]:
             name = colon - 2
@@ -170,7 +174,7 @@ class Phonebook(SegmentedTask):
             end = name + T
             spans += [
                 Span(name, colon, "key", entry),
-                Span(colon, colon + 1, "other", name=":"),
+                Span.token(colon, "other", name=":"),
                 Span(colon + 1, end - 1, "value", entry),
                 Span(end - 1, end, "other", name="\\n"),
             ]

@@ -18,18 +18,22 @@ to 50,000 examples, 4 to 5 GB, a second on one core.
 Shapes: B rows, L length, M items, N = L - M places.
 """
 
+from __future__ import annotations
+
 from math import comb
-from typing import Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
-import torch
 from pydantic import BeforeValidator, Field
-from torch import Generator, Tensor
 
+from recall_bench.lazy import torch
 from recall_bench.registry import register_task
 from recall_bench.tasks.base import IGNORE, Examples, Segment, Span
 from recall_bench.tasks.tools.sampling import choose_distinct, sort_rows
 from recall_bench.tasks.tools.segments import SegmentedTask, read_text, segments_of
 from recall_bench.tasks.tools.slices import round_up
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
 
 NOISE = 0
 
@@ -119,11 +123,11 @@ class SelectiveCopying(SegmentedTask):
         """Items, each with the mark that asks for it, and noise."""
         assert isinstance(segment, SelectiveCopyingSegment)
         spans, item, N = [], 0, segment.length - segment.items
-        for at, token in enumerate(inputs[:N].tolist()):
+        for position, token in enumerate(inputs[:N].tolist()):
             if token == NOISE:
-                spans.append(Span(at, at + 1, "filler"))
+                spans.append(Span.token(position, "filler"))
             else:
-                spans.append(Span(at, at + 1, "value", item))
+                spans.append(Span.token(position, "value", item))
                 item += 1
         marks = range(segment.items)
-        return [*spans, *(Span(N + mark, N + mark + 1, "query", mark) for mark in marks)]
+        return [*spans, *(Span.token(N + mark, "query", mark) for mark in marks)]

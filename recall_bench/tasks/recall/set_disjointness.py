@@ -16,16 +16,20 @@ in the test are the paper's; the number of examples of each size is ours.
 Shapes: B rows, L length, a and b elements of the first and of the second set.
 """
 
-from typing import Annotated, TypeAlias
+from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING, Annotated, TypeAlias
+
 from pydantic import BeforeValidator, Field
-from torch import Generator, Tensor
 
+from recall_bench.lazy import torch
 from recall_bench.registry import register_task
 from recall_bench.tasks.base import IGNORE, Examples, Segment, Span
 from recall_bench.tasks.tools.sampling import choose_distinct
 from recall_bench.tasks.tools.segments import SegmentedTask, read_text
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
 
 FIRST, SECOND, END, PAD, ELEMENTS = 2, 3, 4, 5, 6
 """Tokens after the answers 0 (disjoint) and 1 (not); elements begin at the last."""
@@ -143,14 +147,14 @@ class SetDisjointness(SegmentedTask):
         row, L, a, b = inputs.tolist(), segment.length, segment.first, segment.second
         start = L - a - b - 3
         first, second = range(start + 1, start + 1 + a), range(L - 1 - b, L - 1)
-        shared = {row[at] for at in first} & {row[at] for at in second}
+        shared = {row[position] for position in first} & {row[position] for position in second}
         marks = {start: "A", start + 1 + a: "B", L - 1: "?"}
         spans = [Span(0, start, "filler")] if start else []
-        for at in range(start, L - 1):
-            if at in marks:
-                spans.append(Span(at, at + 1, "other", name=marks[at]))
-            elif row[at] in shared:
-                spans.append(Span(at, at + 1, "key" if at in first else "value", 0))
+        for position in range(start, L - 1):
+            if position in marks:
+                spans.append(Span.token(position, "other", name=marks[position]))
+            elif row[position] in shared:
+                spans.append(Span.token(position, "key" if position in first else "value", 0))
             else:
-                spans.append(Span(at, at + 1, "other"))
+                spans.append(Span.token(position, "other"))
         return [*spans, Span(L - 1, L, "query", 0)]

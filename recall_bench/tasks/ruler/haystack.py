@@ -1,7 +1,13 @@
 """Statements of some tokens each, strewn over a haystack of filler: what RULER's tasks share."""
 
-import torch
-from torch import Generator, Tensor
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from recall_bench.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
 
 LOTS = 40
 """Lots are integers of so many bits: a place in the haystack, from 0 to 1 in units of 2^-40."""
@@ -41,5 +47,5 @@ def fill(room: Tensor, tokens: range, repeat: bool, generator: Generator) -> Non
 def lay(statements: Tensor, starts: Tensor, row: Tensor) -> None:
     """Write statements (rows, n, size) into ``row`` (rows, length), each from its start on."""
     rows, n, size = statements.shape
-    at = starts[..., None] + torch.arange(size)
-    row.scatter_(1, at.view(rows, n * size), statements.view(rows, n * size))
+    position = starts[..., None] + torch.arange(size)
+    row.scatter_(1, position.view(rows, n * size), statements.view(rows, n * size))

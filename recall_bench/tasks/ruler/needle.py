@@ -21,18 +21,22 @@ row is as many random numbers as it has tokens.
 Shapes: B rows, L length, H tokens of haystack, N needles of S tokens, V tokens of a value.
 """
 
-from typing import Annotated, Any, Literal, TypeAlias
+from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+
 from pydantic import BeforeValidator, Field
-from torch import Generator, Tensor
 
+from recall_bench.lazy import torch
 from recall_bench.registry import register_task
 from recall_bench.tasks.base import ANSWER, IGNORE, Examples, Segment, Span
 from recall_bench.tasks.ruler.haystack import LOTS, draw_lots, fill, lay, place
 from recall_bench.tasks.tools.reach import ReachTask, Rounding
 from recall_bench.tasks.tools.sampling import choose_distinct
 from recall_bench.tasks.tools.segments import read_text, segments_of
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
 
 MARK, ASK, FIRST = 0, 1, 2
 """The token before a needle, that before a question, and the first symbol of keys."""
@@ -191,23 +195,25 @@ class Needle(ReachTask):
         order = stands.argsort(2)
         stands = stands.gather(2, order)
         order = (order + values * torch.arange(asked_keys)[:, None]).view(B, asked)
-        said = needles[..., 1 + kt :].gather(1, order[..., None].expand(-1, -1, V))
+        answers = needles[..., 1 + kt :].gather(1, order[..., None].expand(-1, -1, V))
         questions = row[:, H:].view(B, asked_keys, Q)
         questions[..., 0] = ASK
         questions[..., 1 : 1 + kt] = keys[:, :asked_keys]
-        questions[..., 1 + kt :] = said.view(B, asked_keys, values * V)
+        questions[..., 1 + kt :] = answers.view(B, asked_keys, values * V)
 
         # Answers begin 1 + kt tokens into their question, and labels stand one token before them.
-        at = kt + torch.arange(values * V).view(values, V)
-        at = H + at + Q * torch.arange(asked_keys)[:, None, None]  # (asked_keys, values, V)
-        gap = rounding(at + 1 - (stands[..., None] + 1 + kt + torch.arange(V)))
+        position = kt + torch.arange(values * V).view(values, V)
+        position = (
+            H + position + Q * torch.arange(asked_keys)[:, None, None]
+        )  # (asked_keys, values, V)
+        gap = rounding(position + 1 - (stands[..., None] + 1 + kt + torch.arange(V)))
         depth = (stands * 10 // H * 10)[..., None].expand(gap.shape)
         answer = torch.arange(asked).repeat_interleave(V).expand(B, -1)
 
         def at_labels(values: Tensor, elsewhere: int = 0) -> Tensor:
             """(B, L) from one value for each token asked for."""
             tail = torch.full((B, L - H), elsewhere)
-            tail[:, at.flatten() - H] = values.flatten(1)
+            tail[:, position.flatten() - H] = values.flatten(1)
             return torch.nn.functional.pad(tail, (H, 0), value=elsewhere)
 
         slices: dict[str, int | Tensor] = {
@@ -219,7 +225,7 @@ class Needle(ReachTask):
             "gap": at_labels(gap),
             ANSWER: at_labels(answer),
         }
-        return Examples(row[:, :L], at_labels(said, IGNORE), slices)
+        return Examples(row[:, :L], at_labels(answers, IGNORE), slices)
 
     def _draw_keys(self, rows: int, count: int, generator: Generator) -> Tensor:
         """Keys that differ in a row, (rows, count, key_tokens) tokens.
@@ -240,20 +246,20 @@ class Needle(ReachTask):
         """Needles and questions, grouped by key; the haystack is filler."""
         assert isinstance(segment, NeedleSegment)
         row, kt, V = inputs.tolist(), self.key_tokens, self.value_tokens
-        L, at = segment.length, 0
+        L, position = segment.length, 0
         group_of: dict[tuple[int, ...], int] = {}
         spans = []
-        while at < L:
-            if row[at] not in (MARK, ASK):
-                spans.append(Span(at, at + 1, "filler"))
-                at += 1
+        while position < L:
+            if row[position] not in (MARK, ASK):
+                spans.append(Span.token(position, "filler"))
+                position += 1
                 continue
-            asks = row[at] == ASK
-            end = min(at + 1 + kt + V * (segment.values if asks else 1), L)
-            group = group_of.setdefault(tuple(row[at + 1 : at + 1 + kt]), len(group_of))
-            spans.append(Span(at, at + 1, "other", name="ask" if asks else "mark"))
-            spans.append(Span(at + 1, at + 1 + kt, "query" if asks else "key", group))
-            if at + 1 + kt < end:
-                spans.append(Span(at + 1 + kt, end, "value", group))
-            at = end
+            asks = row[position] == ASK
+            end = min(position + 1 + kt + V * (segment.values if asks else 1), L)
+            group = group_of.setdefault(tuple(row[position + 1 : position + 1 + kt]), len(group_of))
+            spans.append(Span.token(position, "other", name="ask" if asks else "mark"))
+            spans.append(Span(position + 1, position + 1 + kt, "query" if asks else "key", group))
+            if position + 1 + kt < end:
+                spans.append(Span(position + 1 + kt, end, "value", group))
+            position = end
         return spans

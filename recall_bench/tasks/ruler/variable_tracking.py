@@ -23,18 +23,22 @@ makes 100,000 rows of 512 tokens a second or more, but 15,000 to 140,000 of 4096
 Shapes: B rows, L length, C chains of J = hops + 1 statements, H tokens of haystack.
 """
 
-from typing import Annotated, Literal, TypeAlias
+from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+
 from pydantic import BeforeValidator, Field
-from torch import Generator, Tensor
 
+from recall_bench.lazy import torch
 from recall_bench.registry import register_task
 from recall_bench.tasks.base import IGNORE, Examples, Segment, Span
 from recall_bench.tasks.ruler.haystack import draw_lots, fill, lay, place
 from recall_bench.tasks.tools.reach import ReachTask, Rounding
 from recall_bench.tasks.tools.sampling import choose_distinct
 from recall_bench.tasks.tools.segments import read_text, segments_of
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
 
 SET, ASK, FIRST = 0, 1, 2
 """The token before an assignment, that before the question, and the first variable."""
@@ -149,24 +153,30 @@ class VariableTracking(ReachTask):
         row, L = inputs.tolist(), segment.length
         end = L - 2 - segment.hops
         chain_of: dict[int, tuple[int, int]] = {}  # variable or value -> chain, hop
-        spans, at = [], 0
-        while at < end:
-            if row[at] != SET:
-                spans.append(Span(at, at + 1, "filler"))
-                at += 1
+        spans, position = [], 0
+        while position < end:
+            if row[position] != SET:
+                spans.append(Span.token(position, "filler"))
+                position += 1
                 continue
-            chain, hop = chain_of.setdefault(row[at + 2], (len(chain_of), -1))
+            chain, hop = chain_of.setdefault(row[position + 2], (len(chain_of), -1))
             if hop < 0:
                 chain = sum(known < 0 for _, known in chain_of.values()) - 1
-                chain_of[row[at + 2]] = (chain, hop)
-            chain_of[row[at + 1]] = (chain, hop + 1)
+                chain_of[row[position + 2]] = (chain, hop)
+            chain_of[row[position + 1]] = (chain, hop + 1)
             letter = "xyzuvw"[chain % 6]
             spans += [
-                Span(at, at + 1, "other", name="set"),
-                Span(at + 1, at + 2, "value", chain, name=f"{letter}{hop + 1}"),
-                Span(at + 2, at + 3, "key", chain, name=f"{letter}{hop}" if hop >= 0 else letter),
+                Span.token(position, "other", name="set"),
+                Span.token(position + 1, "value", chain, name=f"{letter}{hop + 1}"),
+                Span(
+                    position + 2,
+                    position + 3,
+                    "key",
+                    chain,
+                    name=f"{letter}{hop}" if hop >= 0 else letter,
+                ),
             ]
-            at += STATEMENT
+            position += STATEMENT
         chain, _ = chain_of[row[end + 1]]
-        spans.append(Span(end, end + 1, "other", name="ask"))
-        return spans + [Span(at, at + 1, "query", chain) for at in range(end + 1, L)]
+        spans.append(Span.token(end, "other", name="ask"))
+        return spans + [Span.token(position, "query", chain) for position in range(end + 1, L)]

@@ -25,18 +25,23 @@ Making a row is shuffling it: one core makes about 100,000 rows of 512 tokens a 
 Shapes: B rows, L length, W words in the list.
 """
 
+from __future__ import annotations
+
 import math
 from itertools import pairwise
-from typing import Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
-import torch
 from pydantic import BeforeValidator, Field
-from torch import Generator, Tensor
 
+from recall_bench.lazy import torch
 from recall_bench.registry import register_task
 from recall_bench.tasks.base import IGNORE, Examples, Segment, Span
 from recall_bench.tasks.tools.sampling import choose_distinct
 from recall_bench.tasks.tools.segments import SegmentedTask, read_text, segments_of
+from recall_bench.tasks.tools.zeta import zeta
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
 
 NOISE, ASK, FIRST = 0, 1, 2
 """Padding, or the noise of frequent words; the token before the question; the first word."""
@@ -78,11 +83,13 @@ class _WordCounts(SegmentedTask):
         room = self.room(segment)
         group = {int(word): rank for rank, word in enumerate(labels[room:])}
         spans = [
-            Span(at, at + 1, "value", group[word]) if word in group else Span(at, at + 1, "filler")
-            for at, word in enumerate(inputs[:room].tolist())
+            Span.token(position, "value", group[word])
+            if word in group
+            else Span.token(position, "filler")
+            for position, word in enumerate(inputs[:room].tolist())
         ]
         asked = range(room, segment.length)
-        return spans + [Span(at, at + 1, "query", rank) for rank, at in enumerate(asked)]
+        return spans + [Span.token(position, "query", rank) for rank, position in enumerate(asked)]
 
 
 def shuffle(words: Tensor, bits: int, generator: Generator) -> Tensor:
@@ -259,11 +266,11 @@ class FrequentWords(_WordCounts):
     def counts(self, segment: Segment) -> list[int]:
         """Those of the ranks from the second on that occur at all."""
         room = self.room(segment)
-        zeta = torch.special.zeta(torch.tensor(self.alpha, dtype=torch.float64), 1.0).item()
-        found: list[int] = []
-        while (times := int(room * (len(found) + 2) ** -self.alpha / zeta)) > 0:
-            found.append(times)
-        return found
+        total = zeta(self.alpha)
+        counts: list[int] = []
+        while (times := int(room * (len(counts) + 2) ** -self.alpha / total)) > 0:
+            counts.append(times)
+        return counts
 
     def chance(self, segment: Segment) -> float:
         """A word at random."""

@@ -9,24 +9,28 @@ Text is written in Python, one document at a time: 3,000 rows a second of 512 by
 not the 100,000 of tasks that are drawn as numbers.
 """
 
+from __future__ import annotations
+
 from collections import Counter
 from functools import lru_cache
 from random import Random
-from typing import Annotated, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Annotated, ClassVar, TypeAlias
 
 import numpy as np
-import torch
 from pydantic import BeforeValidator, Field
-from torch import Generator, Tensor
 
 from recall_bench.documents.generated import KINDS, VERSION, Generated, Kind, generate_document
 from recall_bench.documents.packing import prompt_row, window
 from recall_bench.documents.report import LoadReport
 from recall_bench.documents.tokens import Codec, Tokenizer, codec_size, make_codec
+from recall_bench.lazy import torch
 from recall_bench.registry import register_task
 from recall_bench.tasks.base import BLOCK, IGNORE, Examples, Segment, Span, Split, block_seed
 from recall_bench.tasks.text.questions import prompt_spans
 from recall_bench.tasks.tools.segments import SegmentedTask, read_text, segments_of
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
 
 Segments: TypeAlias = Annotated[
     tuple[Segment, ...], BeforeValidator(read_text(Segment)), Field(min_length=1)
@@ -107,8 +111,8 @@ class Documents(SegmentedTask):
             answer += end
             room = L + 1 - len(ending) - len(answer)
             first, after = window(len(document), room, places[0], draw.random())
-            tokens[row], at = prompt_row(document[first:after], ending, answer, L, codec.pad)
-            labels[row, at - 1 :] = tokens[row, at:]
+            tokens[row], position = prompt_row(document[first:after], ending, answer, L, codec.pad)
+            labels[row, position - 1 :] = tokens[row, position:]
             gap = len(ending) + after - places[0][0]
             slices["gap"][row] = 1 << (gap - 1).bit_length()
             slices["kind"][row] = KINDS.index(made.kind)
@@ -146,14 +150,17 @@ def _chance(task: Documents) -> float:
     for _ in range(SAMPLE):
         made, chosen = task._draw(SHORTEST, draw)
         answer = codec.encode(f" {made.questions[chosen].answer}")
-        answers.append([(made.attributes[chosen], at, token) for at, token in enumerate(answer)])
+        answers.append(
+            [(made.attributes[chosen], position, token) for position, token in enumerate(answer)]
+        )
     seen: dict[tuple[str, int], Counter[int]] = {}
     for places in answers[: SAMPLE // 2]:
-        for attribute, at, token in places:
-            seen.setdefault((attribute, at), Counter())[token] += 1
+        for attribute, position, token in places:
+            seen.setdefault((attribute, position), Counter())[token] += 1
     usual = {place: counts.most_common(1)[0][0] for place, counts in seen.items()}
     hits = [
-        sum(usual.get((attribute, at)) == token for attribute, at, token in places) / len(places)
+        sum(usual.get((attribute, position)) == token for attribute, position, token in places)
+        / len(places)
         for places in answers[SAMPLE // 2 :]
     ]
     return float(np.mean(hits))

@@ -3,14 +3,15 @@
 Shapes: B rows, L length.
 """
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from recall_bench.documents.cache import cached
@@ -21,10 +22,9 @@ from recall_bench.documents.report import LoadReport
 from recall_bench.documents.source import whereabouts
 from recall_bench.documents.splits import part_of
 from recall_bench.documents.tokens import Codec, make_codec
+from recall_bench.lazy import torch
 from recall_bench.tasks.base import IGNORE, SPLITS, Examples, Split
-
-if TYPE_CHECKING:
-    from recall_bench.tasks.text.questions import QuestionTask
+from recall_bench.tasks.text.question_options import QuestionOptions
 
 Indices: TypeAlias = NDArray[np.int64]
 
@@ -33,7 +33,7 @@ Indices: TypeAlias = NDArray[np.int64]
 class Prepared:
     """The data of a task in tokens: read once, then kept for the process."""
 
-    task: "QuestionTask"
+    task: QuestionOptions
     codec: Codec
     encoded: Encoded
     questions: list[Question]
@@ -61,7 +61,10 @@ class Prepared:
         usual = {place: counts.most_common(1)[0][0] for place, counts in seen.items()}
         scores = []
         for number in self.members["test", held_out]:
-            hits = [usual.get((key, at)) == token for key, at, token in self._places(int(number))]
+            hits = [
+                usual.get((key, position)) == token
+                for key, position, token in self._places(int(number))
+            ]
             scores.append(sum(hits) / len(hits))
         least = 1 / self.task.tokens
         return min(max(float(np.mean(scores)), least), 1 - least)
@@ -69,8 +72,8 @@ class Prepared:
     def _places(self, number: int) -> Iterator[tuple[str, int, int]]:
         """(key, place, token) of each token of an answer."""
         key = self.questions[number].key
-        for at, token in enumerate(self.encoded.answers[number].tolist()):
-            yield key, at, token
+        for position, token in enumerate(self.encoded.answers[number].tolist()):
+            yield key, position, token
 
     @cached_property
     def _asked_in_training(self) -> dict[int, list[int]]:
@@ -83,7 +86,7 @@ class Prepared:
     def together(self, number: int, draw: np.random.Generator) -> list[int]:
         """A training question and the others about its document, in an order drawn anew."""
         asked = self._asked_in_training[self.questions[number].document]
-        return [asked[at] for at in draw.permutation(len(asked))]
+        return [asked[position] for position in draw.permutation(len(asked))]
 
     def rows(
         self,
@@ -107,17 +110,17 @@ class Prepared:
             shown, prompts = self._shown(number, asked[row], float(shares[row]), L, end)
             first, after = shown
             ending = np.concatenate([part for prompt in prompts.values() for part in prompt])
-            tokens[row], at = prompt_row(document[first:after], ending, (), L, self.codec.pad)
-            at -= len(ending)
-            begin = at - (after - first)
+            tokens[row], position = prompt_row(document[first:after], ending, (), L, self.codec.pad)
+            position -= len(ending)
+            begin = position - (after - first)
             if training and self.task.learn == "everything":
                 labels[row, begin:] = tokens[row, begin + 1 :]
             for other, (prompt, answer) in prompts.items():
                 question = self.questions[other]
-                here = slice(at + len(prompt) - 1, at + len(prompt) + len(answer) - 1)
+                here = slice(position + len(prompt) - 1, position + len(prompt) + len(answer) - 1)
                 labels[row, here] = answer
                 last = max(a for a, b in self.encoded.places(other) if first <= a and b <= after)
-                gap = at + len(prompt) - (begin + last - first)
+                gap = position + len(prompt) - (begin + last - first)
                 slices["gap"][row, here] = 1 << (gap - 1).bit_length()
                 slices["key"][row, here] = self.keys.index(question.key)
                 slices["site"][row, here] = self.site_of[question.document]
@@ -125,7 +128,7 @@ class Prepared:
                     question.key,
                     question.answer.casefold(),
                 ) in self.learnt
-                at += len(prompt) + len(answer)
+                position += len(prompt) + len(answer)
         return Examples(
             torch.from_numpy(tokens[:, :-1].astype(np.int64)),
             torch.from_numpy(labels),
@@ -160,7 +163,7 @@ class Prepared:
 
 
 @lru_cache(maxsize=4)
-def prepared(task: "QuestionTask") -> Prepared:
+def prepared(task: QuestionOptions) -> Prepared:
     """The documents and questions of a task, split and in tokens; what is slow comes from the
     cache. Raises `UserError` where the data are not to be found."""
     assert task.data is not None

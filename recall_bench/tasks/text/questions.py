@@ -15,18 +15,16 @@ answers to learn from in the same tokens where a page has five attributes.
 Shapes: B rows, L length.
 """
 
+from __future__ import annotations
+
 from dataclasses import replace
-from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from pydantic import BeforeValidator, Field
-from torch import Tensor
+from pydantic import Field
 
-from recall_bench.documents.corpus import Corpus
-from recall_bench.documents.packing import Truncation
 from recall_bench.documents.report import LoadReport
-from recall_bench.documents.tokens import Codec, Tokenizer, codec_size
+from recall_bench.documents.tokens import Codec
 from recall_bench.errors import UserError
 from recall_bench.tasks.base import (
     BLOCK,
@@ -38,14 +36,11 @@ from recall_bench.tasks.base import (
     answer_runs,
     block_seed,
 )
-from recall_bench.tasks.text.data_task import DataTask
 from recall_bench.tasks.text.prepared import prepared
+from recall_bench.tasks.text.question_options import QuestionOptions
 
-Lengths = Annotated[
-    tuple[Annotated[int, Field(ge=32)], ...],
-    BeforeValidator(lambda value: value.split(",") if isinstance(value, str) else value),
-]
-"""Numbers of tokens, also read from text: 512,1024."""
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def prompt_spans(inputs: Tensor, labels: Tensor, pad: int) -> list[Span]:
@@ -67,53 +62,13 @@ class QuestionSegment(Segment):
     held_out: int = Field(0, ge=0, le=1, description="1: of sites never trained on")
 
 
-class QuestionTask(DataTask):
-    """The options and rows that all tasks of questions about read documents share.
+class QuestionTask(QuestionOptions):
+    """The rows of all tasks that ask questions about the documents they read.
 
-    A subclass says which files are read (`find`) and how (`load`, with its ``loader`` version, and
-    `loading` where options matter).
+    Subclasses are described in `QuestionOptions`.
     """
 
     prompted: ClassVar[bool] = True
-    loader: ClassVar[int] = 1
-
-    length: int = Field(1024, ge=32, le=65536, description="tokens of a row, answer included")
-    test_lengths: Lengths = Field((), description="lengths of the test rows, if other: 512,1024")
-    tokenizer: Tokenizer = Field("bpe", description="byte pairs learnt from the training split")
-    vocab_size: int = Field(8192, ge=257, le=1_000_000, description="tokens of byte pairs")
-    truncation: Truncation = Field(
-        "centred", description="where the answer lies in a training document that is cut"
-    )
-    learn: Literal["answer", "everything"] = Field(
-        "answer", description="labels in training: the answers, or every token of the row"
-    )
-    ask: Literal["one", "all"] = Field(
-        "one", description="in a training row: one question, or all whose answers it shows"
-    )
-    train_questions: int | None = Field(None, ge=1, description="at most so many training rows")
-    test_questions: int | None = Field(
-        None, ge=1, description="at most so many a segment of test and validation"
-    )
-    test_share: float = Field(
-        0.1, gt=0, le=0.4, description="of the documents: so many test, and as many validate"
-    )
-    split_seed: int = Field(0, ge=0, description="which documents those are")
-
-    def load(self, path: Path) -> Corpus:
-        """What the files hold."""
-        raise NotImplementedError
-
-    def loading(self) -> str:
-        """Everything that decides what `load` makes of the same files."""
-        return f"{self.name} {self.loader}"
-
-    def held_out_sites(self, sites: list[str]) -> frozenset[str]:
-        """The sites that are never trained on; none unless a task has such."""
-        return frozenset()
-
-    @property
-    def tokens(self) -> int:
-        return codec_size(self.tokenizer, self.vocab_size)
 
     def codec(self) -> Codec:
         return prepared(self).codec
@@ -123,7 +78,7 @@ class QuestionTask(DataTask):
 
     def segments(self, split: Split) -> tuple[QuestionSegment, ...]:
         """One a length, and in the test one more of the sites held out, where there are any."""
-        found = []
+        segments = []
         most = self.train_questions if split == "train" else self.test_questions
         lengths = (self.test_lengths if split == "test" else ()) or (self.length,)
         for length in lengths:
@@ -132,14 +87,14 @@ class QuestionTask(DataTask):
                 if there:
                     examples = there if most is None else min(there, most)
                     segment = QuestionSegment(length=length, examples=examples, held_out=held_out)
-                    found.append(segment)
-        if not found:
+                    segments.append(segment)
+        if not segments:
             raise UserError(
                 f"No {split} questions are left for {self.name}: "
                 f"{'; '.join(prepared(self).report.lines())}. Expected more documents, or another "
                 f"test_share than {self.test_share} or split_seed than {self.split_seed}."
             )
-        return tuple(found)
+        return tuple(segments)
 
     def chance(self, segment: Segment) -> float:
         """The answer's tokens guessed from the key and their place alone, the usual ones in

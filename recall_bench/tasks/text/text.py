@@ -10,15 +10,16 @@ text. The slice ``repeated`` is 1 for every bigram seen earlier in the row, howe
     labels   x1 x2 x3 x4 …
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pydantic import Field
-from torch import Tensor
 
 from recall_bench.documents import plain
 from recall_bench.documents.cache import cached
@@ -27,9 +28,13 @@ from recall_bench.documents.report import LoadReport
 from recall_bench.documents.source import Files, whereabouts
 from recall_bench.documents.tokens import Codec, Tokenizer, codec_size, make_codec
 from recall_bench.errors import UserError
+from recall_bench.lazy import torch
 from recall_bench.registry import register_task
 from recall_bench.tasks.base import BLOCK, SPLITS, Examples, Segment, Span, Split, block_seed
 from recall_bench.tasks.text.data_task import DataTask
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @register_task("text")
@@ -89,7 +94,7 @@ class PlainText(DataTask):
         return Examples(
             torch.from_numpy(rows[:, :-1].astype(np.int64)),
             torch.from_numpy(rows[:, 1:].astype(np.int64)),
-            {name: _numbers(said) for name, said in (("recall", recall), ("repeated", again))},
+            {name: _numbers(flags) for name, flags in (("recall", recall), ("repeated", again))},
         )
 
     def describe(self, segment: Segment, inputs: Tensor, labels: Tensor) -> list[Span]:
@@ -110,11 +115,14 @@ class _Prepared:
 @lru_cache(maxsize=4)
 def _prepared(task: PlainText) -> _Prepared:
     """The text of a task in tokens. Raises `UserError` where the data are not to be found."""
-    found = str(task.data)
-    loaded = f"text {plain.LOADER} {found}"
+    fingerprint = str(task.data)
+    loaded = f"text {plain.LOADER} {fingerprint}"
     text = plain.SplitText.unpack(
         cached(
-            "corpora", loaded, ".json", lambda: plain.load(whereabouts(found, plain.find)).pack()
+            "corpora",
+            loaded,
+            ".json",
+            lambda: plain.load(whereabouts(fingerprint, plain.find)).pack(),
         )
     )
     lines = text.train.splitlines(keepends=True)
@@ -137,5 +145,5 @@ def _encode(codec: Codec, text: plain.SplitText, split: Split) -> bytes:
     return np.array([token for line in lines for token in codec.encode(line)], np.int32).tobytes()
 
 
-def _numbers(said: NDArray[np.bool_]) -> Tensor:
-    return torch.from_numpy(said.astype(np.int64))
+def _numbers(flags: NDArray[np.bool_]) -> Tensor:
+    return torch.from_numpy(flags.astype(np.int64))

@@ -1,12 +1,16 @@
 """What stands at the empty positions of the MQAR family."""
 
-from typing import Annotated, Literal, TypeAlias
+from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+
 from pydantic import Field
-from torch import Generator, Tensor
 
+from recall_bench.lazy import torch
 from recall_bench.tasks.tools.sampling import choose_outside
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
 
 Filler: TypeAlias = Annotated[
     Literal["distinct", "any", "zero"],

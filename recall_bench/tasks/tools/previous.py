@@ -1,7 +1,13 @@
 """Where each number of a row stood before."""
 
-import torch
-from torch import Tensor
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from recall_bench.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def previous(numbers: Tensor) -> tuple[Tensor, Tensor]:
@@ -11,9 +17,9 @@ def previous(numbers: Tensor) -> tuple[Tensor, Tensor]:
     that shape. The place is 0 where there is none.
     """
     place, same = _by_number(numbers)
-    found = torch.zeros_like(numbers, dtype=torch.bool).scatter_(1, place[:, 1:], same)
+    repeated = torch.zeros_like(numbers, dtype=torch.bool).scatter_(1, place[:, 1:], same)
     earlier = torch.zeros_like(numbers).scatter_(1, place[:, 1:], place[:, :-1])
-    return earlier * found, found
+    return earlier * repeated, repeated
 
 
 def first(numbers: Tensor) -> Tensor:

@@ -1,17 +1,20 @@
 """Tasks that know how far back each answer lies, and what a window of tokens can reach of them."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from functools import lru_cache
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-import torch
-from torch import Generator, Tensor
-
+from recall_bench.lazy import torch
 from recall_bench.tasks.base import BLOCK, IGNORE, Examples, Segment
 from recall_bench.tasks.tools.segments import SegmentedTask
 from recall_bench.tasks.tools.slices import round_up
 
-Rounding: TypeAlias = Callable[[Tensor], Tensor]
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+Rounding: TypeAlias = "Callable[[Tensor], Tensor]"
 """What is done to gaps (int64, any shape) before accuracy is reported by them."""
 SAMPLE = 4096
 """Rows over which a window's share is counted: its standard error is below 0.008."""
@@ -57,7 +60,7 @@ def _shares(task: ReachTask, segment: Segment) -> Tensor:
         for _ in range(SAMPLE // BLOCK):
             made = task.draw(segment, generator, BLOCK, torch.Tensor.clone)
             gap, asked = made.slices["gap"], made.labels != IGNORE
-            assert isinstance(gap, Tensor)
+            assert isinstance(gap, torch.Tensor)
             each = 1 / asked.sum(1, keepdim=True).double()  # every example weighs the same
             weight.index_add_(0, gap[asked], each.expand_as(gap)[asked])
     return weight.cumsum(0) / SAMPLE

@@ -4,8 +4,14 @@ Randomness comes from the given CPU generator alone. Sorting goes through numpy,
 is several times faster than torch's and, on distinct integers, has one possible result.
 """
 
-import torch
-from torch import Generator, Tensor
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from recall_bench.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
 
 
 def sort_rows(numbers: Tensor) -> Tensor:

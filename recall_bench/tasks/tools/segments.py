@@ -69,8 +69,8 @@ class SegmentedTask(Task):
     """
 
     def segments(self, split: Split) -> tuple[Segment, ...]:
-        found: tuple[Segment, ...] = getattr(self, split)
-        return found
+        segments: tuple[Segment, ...] = getattr(self, split)
+        return segments
 
     def misfit(self, segment: Any) -> str | None:
         """Why a segment cannot be built: the inequality and the numbers; None where it can."""

@@ -1,7 +1,13 @@
 """What accuracy is reported by, where the exact number would make too many groups."""
 
-import torch
-from torch import Tensor
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from recall_bench.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def round_up(distances: Tensor) -> Tensor:

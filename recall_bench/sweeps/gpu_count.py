@@ -1,0 +1,26 @@
+"""How many GPUs a sweep may use, without importing torch where there is certainly none."""
+
+import os
+import sys
+from pathlib import Path
+
+DRIVERS = ("nvidia*", "nvhost*", "dxg", "kfd")
+"""Files in /dev of the drivers of GPUs: NVIDIA's, those of Tegra and WSL, and AMD's."""
+
+
+def count_gpus(device: str) -> int:
+    """How many GPUs the device names; "auto" and "cuda" stand for all that PyTorch sees."""
+    if device == "cpu" or (device == "auto" and not _driver_present()):
+        return 0
+    import torch
+
+    return min(torch.cuda.device_count(), 1 if ":" in device else sys.maxsize)
+
+
+def _driver_present() -> bool:
+    """False only where PyTorch cannot see a GPU."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1") or sys.platform == "darwin":
+        return False
+    if not sys.platform.startswith("linux"):
+        return True
+    return any(next(Path("/dev").glob(name), None) for name in DRIVERS)

@@ -1,0 +1,109 @@
+"""Checkpoints: what they hold, saving and restoring them."""
+
+import io
+import pickle
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from recall_bench.model.backbone import Model
+from recall_bench.store.files import write_file
+from recall_bench.store.record import CurvePoint
+from recall_bench.training.optimizer import AdamW
+
+FORMAT = 2
+"""Version of what a checkpoint holds; a run does not continue from another version."""
+
+
+@dataclass
+class Position:
+    """How far training has come: counters and times, for the whole run but ``batch``.
+
+    ``batch`` counts the batches of the current epoch; times are in seconds.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    tokens: int = 0
+    train_seconds: float = 0.0
+    evaluation_seconds: float = 0.0
+    data_seconds: float = 0.0
+    resumed: int = 0
+
+    @property
+    def seconds(self) -> float:
+        """All the time that the run has taken."""
+        return self.train_seconds + self.evaluation_seconds + self.data_seconds
+
+
+class Restored(NamedTuple):
+    """What a checkpoint holds beside weights, optimiser and random state."""
+
+    position: Position
+    curve: list[CurvePoint]
+    epoch_loss: float
+    """The sum of the losses of the current epoch so far."""
+
+
+def save(
+    file: Path,
+    run_id: str,
+    model: Model,
+    optimizer: AdamW,
+    position: Position,
+    curve: Sequence[CurvePoint],
+    epoch_loss: Tensor,
+) -> None:
+    """Write a checkpoint, whole or not at all; raises `StoreError` where the disk is full.
+
+    ``epoch_loss``, a scalar on the device of the run, is the sum of the losses of the current
+    epoch so far.
+    """
+    device = epoch_loss.device
+    content = {
+        "format": FORMAT,
+        "run_id": run_id,
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "epoch_loss": epoch_loss,
+        "position": asdict(position),
+        "curve": [point.model_dump() for point in curve],
+        "rng": torch.get_rng_state(),
+        "cuda_rng": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+    }
+    packed = io.BytesIO()
+    torch.save(content, packed)
+    write_file(file, packed.getvalue())
+
+
+def restore(file: Path, model: Model, optimizer: AdamW, device: torch.device) -> Restored | None:
+    """Load a checkpoint into the model, the optimiser and the random state.
+
+    Returns None, and changes nothing, where there is no checkpoint, and with a warning where it
+    cannot be read or is of another version.
+    """
+    if not file.exists():
+        return None
+    try:
+        content = torch.load(file, map_location=device, weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        warnings.warn(f"{file} cannot be read ({error}); the run starts again.", stacklevel=2)
+        return None
+    if content.get("format") != FORMAT:
+        warnings.warn(f"{file} is of another version; the run starts again.", stacklevel=2)
+        return None
+    model.load_state_dict(content["model"])
+    optimizer.load_state_dict(content["optimizer"])
+    position = Position(**content["position"])
+    position.resumed += 1
+    torch.set_rng_state(content["rng"].cpu())
+    if content["cuda_rng"] is not None and device.type == "cuda":
+        torch.cuda.set_rng_state(content["cuda_rng"].cpu(), device)
+    curve = [CurvePoint(**point) for point in content["curve"]]
+    return Restored(position, curve, content["epoch_loss"].item())
