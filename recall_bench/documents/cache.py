@@ -1,4 +1,4 @@
-"""Where prepared data are kept between commands: one directory, every entry named by its content.
+"""The cache of prepared data: one directory, whose entries are named by all they depend on.
 
 The directory is ``$RECALL_BENCH_CACHE``, else ``recall-bench`` under the system's usual place for
 caches (``$XDG_CACHE_HOME`` or ``~/.cache``). Deleting it costs time only.

@@ -16,7 +16,7 @@ from recall_bench.documents.corpus import Question, Range, key_ending
 from recall_bench.documents.words import Draw, code, number, pick
 
 VERSION = 1
-"""Raise it where the same seed gives other documents."""
+"""Increase it when the same seed gives other documents."""
 
 Kind: TypeAlias = Literal["product", "filing", "directory"]
 KINDS: tuple[Kind, ...] = ("product", "filing", "directory")

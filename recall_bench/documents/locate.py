@@ -1,4 +1,4 @@
-"""Find a value in a text: spelling counts, white space, quotes, dashes, then case do not.
+"""Find a value in a text, whatever its white space, quotes and dashes, and if need be its case.
 
 Every substitution keeps the number of characters, so that a place found in the folded text is the
 place in the text itself.
@@ -42,7 +42,7 @@ def tidy(value: str) -> str:
 def ranges_of(value: str, text: str) -> tuple[Range, ...]:
     """Where a `tidy` value stands in a text as whole words: (start, stop) in characters.
 
-    First as it is spelt; where that is nowhere, in any case.
+    Case is ignored only where nothing matches with it.
     """
     words = fold(value).split()
     if not words:

@@ -28,7 +28,9 @@ def window(size: int, room: int, answer: Range, share: float) -> Range:
     first, after = answer
     spare = room - (after - first)
     if spare < 0:
-        raise ValueError(f"an answer of {after - first} tokens in a room of {room}")
+        raise ValueError(
+            f"the answer does not fit. Expected at most {room} tokens, got {after - first}"
+        )
     if size <= room:
         return 0, size
     start = min(max(first - int(share * spare), 0), size - room)

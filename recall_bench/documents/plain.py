@@ -18,10 +18,10 @@ from recall_bench.documents.source import Files
 from recall_bench.documents.splits import Part
 
 LOADER = 1
-"""Raise it where the same files give other text."""
+"""Increase it when the same files give other text."""
 
 SHARE = 0.1
-"""Of the text that a split is cut from."""
+"""Share of a text that becomes the split which is cut from it."""
 
 _NAMES: dict[str, Part] = {
     "train": "train",

@@ -19,11 +19,11 @@ class LoadReport:
     """What the values 0, 1, … of a slice stand for, by its name."""
 
     def count(self, what: str, number: int = 1) -> None:
-        """Add to something that is as it should be."""
+        """Count something that is as expected."""
         self.counts[what] = self.counts.get(what, 0) + number
 
     def warn(self, what: str, where: str, number: int = 1) -> None:
-        """Add to something that a user should know of, found at ``where``."""
+        """Count something that the user should know about, and note where it happened."""
         self.warnings[what] = self.warnings.get(what, 0) + number
         places = self.places.setdefault(what, [])
         if len(places) < PLACES:

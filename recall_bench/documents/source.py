@@ -1,4 +1,4 @@
-"""Data by content: a path becomes a fingerprint, and a fingerprint finds its path again.
+"""Data named by content: paths become fingerprints, and fingerprints lead back to paths.
 
 Two people with the same files in different places have the same runs, so a configuration holds
 ``content:`` and a hash instead of a path. The cache remembers where that content was last seen.
@@ -51,7 +51,7 @@ def fingerprint(files: Files) -> str:
 
 
 def whereabouts(identity: str, find: Callable[[Path], Files]) -> Path:
-    """Where the data of a fingerprint lie; raises `UserError` where they are gone or changed."""
+    """The path of the data with a fingerprint; raises `UserError` if they are gone or changed."""
     entry = _entry(identity)
     path = Path(json.loads(entry.read_text())["path"]) if entry.exists() else None
     try:

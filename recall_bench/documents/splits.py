@@ -1,4 +1,4 @@
-"""Which documents train, which validate, which test: by a hash of each one's name."""
+"""The split of a document, by a hash of its name."""
 
 import hashlib
 from typing import Literal, TypeAlias
@@ -7,9 +7,9 @@ Part: TypeAlias = Literal["train", "validation", "test"]
 
 
 def part_of(name: str, split_seed: int, share: float) -> Part:
-    """The part of a document: ``share`` of all validate, as many test, the others train.
+    """The split of a document: ``share`` of all test, as many validate, the others train.
 
-    It depends on the name and the seed alone, so that more documents move none.
+    It depends on the name and the seed alone, so that adding documents moves no other.
     """
     digest = hashlib.sha256(f"{split_seed}/{name}".encode()).digest()
     where = int.from_bytes(digest[:8], "big") / 2**64

@@ -20,12 +20,12 @@ from recall_bench.documents.source import Files
 from recall_bench.errors import UserError
 
 LOADER = 1
-"""Raise it where the same files give other documents or questions."""
+"""Increase it when the same files give other documents or questions."""
 
 Form: TypeAlias = Literal["cloze", "question"]
 
 FEWEST_WORDS = 3
-"""Words of a sentence before its answer, without which nothing tells what is asked."""
+"""Fewest words of a sentence before its answer: fewer do not tell what is asked."""
 
 _SENTENCE_END = re.compile(r"[.!?][\"')\]]*\s+(?=[\"'(\[]*[A-Z0-9])|\n+")
 
@@ -75,7 +75,7 @@ def _parse(file: Path) -> Any:
             return [json.loads(line) for line in text.splitlines() if line.strip()]
         content = json.loads(text)
     except json.JSONDecodeError as error:
-        raise UserError(f"{file} is no JSON: {error}. Expected SQuAD's JSON.") from error
+        raise UserError(f"{file} is not JSON: {error}. Expected SQuAD's JSON.") from error
     rows = content.get("rows") if isinstance(content, dict) else content
     squad = isinstance(content, dict) and isinstance(content.get("data"), list)
     if not squad and not isinstance(rows, list):

@@ -20,7 +20,7 @@ from recall_bench.documents.report import LoadReport
 from recall_bench.documents.source import Files
 
 LOADER = 1
-"""Raise it where the same files give other documents or questions."""
+"""Increase it when the same files give other documents or questions."""
 
 TRUTH = "groundtruth"
 _SITE = re.compile(r"(?P<site>.+?)(?:\((?P<official>\d+)\)|-(?P<pages>\d+))$")

@@ -15,11 +15,11 @@ from recall_bench.errors import UserError
 Tokenizer: TypeAlias = Literal["bpe", "bytes"]
 
 TRAINER = 1
-"""Raise it where the same text gives another vocabulary."""
+"""Increase it when the same text gives another vocabulary."""
 
 
 class Codec(Protocol):
-    """Text to tokens and back; ``pad`` fills a row up, ``stops`` are the tokens with a line end."""
+    """Text to tokens and back; ``pad`` fills up rows, ``stops`` are the tokens with a line end."""
 
     @property
     def pad(self) -> int: ...
@@ -68,7 +68,7 @@ class Bytes:
 
 
 class BytePairs:
-    """Byte-level BPE (GPT-2's) that keeps every digit a token of its own; token 0 is padding.
+    """Byte-level BPE as in GPT-2, with every digit a token of its own; token 0 is padding.
 
     Digits on their own make a number the same tokens wherever it stands.
     """
@@ -113,7 +113,7 @@ def make_codec(
 ) -> tuple[Codec, str]:
     """A codec and the name of its content; BPE is trained on ``texts``, which ``key`` identifies.
 
-    ``texts`` is read only where the cache has no vocabulary for the key. Raises `UserError` where
+    ``texts`` is read only if the cache has no vocabulary for the key. Raises `UserError` where
     ``tokenizers`` is not installed.
     """
     if tokenizer == "bytes":
@@ -155,7 +155,7 @@ def _train(vocab_size: int, texts: Iterable[str]) -> bytes:
 
 
 def version_of_library() -> str:
-    """The version of ``tokenizers``, which may decide what a vocabulary is."""
+    """The version of ``tokenizers``, on which a vocabulary may depend."""
     _library()
     return version("tokenizers")
 

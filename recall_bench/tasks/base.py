@@ -29,12 +29,12 @@ EACH_TOKEN = -1
 
 
 class Segment(Config):
-    """One slice of a task with a static shape; a batch never mixes segments.
+    """A part of a task with a static shape; a batch never mixes segments.
 
     A subclass adds what else varies between segments, as numbers.
     """
 
-    length: int = Field(ge=1, description="tokens an example")
+    length: int = Field(ge=1, description="tokens per example")
     examples: int = Field(ge=1, description="number of examples")
 
     @classmethod
@@ -52,10 +52,11 @@ class Examples:
     """Token sequences with labels, on the CPU.
 
     ``inputs`` and ``labels`` are int64 (examples, length), labels `IGNORE` where nothing is asked.
-    ``slices`` names what accuracy is reported by: one integer for all, or an int64 tensor of the
-    shape of ``labels`` that is read at the labelled positions. The slice ``answer`` is special: it
-    numbers the answers of an example, whose tokens share a number, for exact match; without it all
-    labelled tokens of an example are one answer, and with `EACH_TOKEN` each is one of its own.
+    ``slices`` are the groups by which accuracy is reported: one integer for all examples, or an
+    int64 tensor of the shape of ``labels``, read at the labelled positions. The slice ``answer`` is
+    special: it numbers the answers of an example, whose tokens share a number, for exact match;
+    without it all labelled tokens of an example are one answer, and with `EACH_TOKEN` each is one
+    of its own.
     """
 
     inputs: Tensor
@@ -89,7 +90,7 @@ class Examples:
 
 
 Role: TypeAlias = Literal["key", "value", "query", "filler", "other"]
-"""What a token is there for, as far as a person who looks at an example is concerned."""
+"""The role of a token, for people who look at an example."""
 
 
 @dataclass(frozen=True)
@@ -124,8 +125,8 @@ class Task(Component):
     that of the last token together with the position (`recall_bench.model.readout`)."""
 
     prompted: ClassVar[bool] = False
-    """Whether the labels that end a test example are a text to be generated after what comes
-    before them; such a task has a `codec`, and is scored by generation too."""
+    """Whether the labels at the end of a test example are text that the model should generate; such
+    a task has a `codec` and is also scored by generation."""
 
     @property
     def tokens(self) -> int:
@@ -141,19 +142,20 @@ class Task(Component):
         raise NotImplementedError
 
     def block(self, split: Split, index: int, seed: int, block: int) -> Examples:
-        """Rows ``BLOCK * block`` on of segment ``index`` of a split: `BLOCK`, or those there are.
+        """`BLOCK` rows of segment ``index`` of a split, from row ``BLOCK * block`` on.
 
-        They are drawn by `examples`; a task whose examples are a fixed list overrides this.
+        `examples` draws them; a task whose examples are a fixed list overrides this, and its last
+        block may be shorter.
         """
         generator = torch.Generator().manual_seed(block_seed(seed, split, index, block))
         return self.examples(self.segments(split)[index], generator, BLOCK)
 
     def codec(self) -> Codec | None:
-        """What turns tokens into text, where they are text."""
+        """The codec between tokens and text; None where the tokens are not text."""
         return None
 
     def report(self) -> LoadReport | None:
-        """What was found in the data that the task reads, where it reads any."""
+        """What the loader found in the task's data; None for a task that reads none."""
         return None
 
     def chance(self, segment: Segment) -> float:
@@ -161,7 +163,7 @@ class Task(Component):
         raise NotImplementedError
 
     def hint(self, segment: Segment) -> float:
-        """The most that the token at a query tells about its answer, as an accuracy; chance."""
+        """Accuracy of the best guess that sees only the token at the query; chance by default."""
         return self.chance(segment)
 
     def ceiling(self, segment: Segment) -> float:
@@ -177,7 +179,7 @@ class Task(Component):
         return None
 
     def describe(self, segment: Segment, inputs: Tensor, labels: Tensor) -> list[Span]:
-        """What one example, (length,) inputs and labels, is made of; for people to look at.
+        """The spans of one example, (length,) inputs and labels, for people to look at.
 
         By default the labelled positions are queries. Positions in no span count as "other".
         """
@@ -194,7 +196,7 @@ def answer_runs(labels: Tensor, start: int = 0) -> Iterator[tuple[bool, int, int
 
 
 BLOCK = 256
-"""Rows made from one generator seed: the data depend on it, and working memory is bounded by it."""
+"""Rows drawn from one generator seed: part of what defines the data, and a bound on memory."""
 
 
 def generate(

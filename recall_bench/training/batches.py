@@ -1,4 +1,4 @@
-"""A split of a task as the trainer reads it: resident on the device, queries by position.
+"""A split of a task as the trainer reads it: on the device, with the positions of its queries.
 
 Shapes: N examples, L length, Q queries an example (the most in the segment).
 """
@@ -16,7 +16,7 @@ from recall_bench.tasks import IGNORE, Examples, Segment, Split, Task, generate
 
 
 class Batch(NamedTuple):
-    """Rows of a segment; ``order`` is that of the inputs where it was computed beforehand."""
+    """Rows of a segment; ``order`` is the order of the input tokens, if already computed."""
 
     inputs: Tensor  # (B, L) int32
     positions: Tensor  # (B, Q) int64
@@ -45,7 +45,7 @@ class SegmentData:
 
 
 KEPT = 6
-"""Splits that stay in memory: the runs of a sweep that differ in knobs alone share their data."""
+"""Splits kept in memory: runs of a sweep that differ only in knobs share their data."""
 
 _recent: dict[tuple[Hashable, ...], tuple[list[SegmentData], str]] = {}
 
@@ -55,7 +55,7 @@ def load_split(
 ) -> tuple[list[SegmentData], str]:
     """The segments of a split on a device, and a hash of every input and label.
 
-    The tensors are shared with whoever asks for the same split again: do not write to them.
+    Later calls for the same split return the same tensors: do not write to them.
     """
     key = (type(task), task.model_dump_json(), split, seed, device)
     if key not in _recent:

@@ -1,4 +1,4 @@
-"""What a run really ran on: versions, source, hardware, kernels."""
+"""The environment that a run really had: versions, source, hardware, kernels."""
 
 import hashlib
 import importlib.metadata
@@ -97,7 +97,7 @@ def device_name(device: torch.device) -> str:
 
 @cache
 def processor_name() -> str:
-    """The processor's model name, as the system tells it."""
+    """The processor's model name, as the system reports it."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         for line in cpuinfo.read_text().splitlines():

@@ -26,22 +26,22 @@ from recall_bench.training.optimizer import AdamW
 from recall_bench.training.steps import Steps
 
 VARIABLE = "RECALL_BENCH_GRAPHS"
-"""The environment variable that, set to 0, has every step run as PyTorch runs it."""
+"""Set this environment variable to 0 to run every step without CUDA graphs."""
 
 TRIALS = 3
-"""Steps that a graph must repeat as they were without it before it is trusted."""
+"""Steps that a graph must reproduce before it is used."""
 
 TRIAL_RATE = 1e-3
 """The learning rate of those steps."""
 
 TOLERANCE = 1e-3
-"""Relative difference of the loss that sums in another order may cause over the trials."""
+"""Relative difference of the loss that another order of summation may cause in the trials."""
 
 MEAN_TOLERANCE = 0.05
-"""The same of a parameter's mean gradient, which shows what a loss hides in an untrained model."""
+"""The same for a parameter's mean gradient: it shows errors that an untrained loss hides."""
 
 NEGLIGIBLE = 0.01
-"""A mean gradient smaller than this share of the largest is compared as if it were so large."""
+"""Mean gradients below this share of the largest are compared as if they were that large."""
 
 
 def make_steps(
@@ -67,8 +67,8 @@ def make_steps(
 class GraphSteps(Steps):
     """The same steps from one CUDA graph a segment.
 
-    Each graph is tried against the steps it was captured from. Raises `CannotCapture` where a
-    mixer waits for the device, works on the host, or gives other numbers from a graph.
+    Each graph has to reproduce the steps it was captured from. Raises `CannotCapture` where a
+    mixer waits for the device, computes on the host, or gives other numbers in a graph.
     """
 
     how = "CUDA graph"
@@ -111,7 +111,7 @@ class GraphSteps(Steps):
         """The graph of a step on the next batch of a segment."""
 
         def trials(step: Callable[[], Tensor]) -> tuple[list[float], list[Tensor]]:
-            """The losses of a few steps on the first batch, and what the gradients were."""
+            """The losses of a few steps on the first batch, and the mean gradients after them."""
             start.restore()
             losses = []
             for _ in range(TRIALS):
@@ -161,7 +161,7 @@ def _differ(some: list[Tensor], others: list[Tensor]) -> bool:
 
 
 class CannotCapture(RuntimeError):
-    """Why there is no CUDA graph of a step."""
+    """The reason why a step has no CUDA graph."""
 
 
 class PackedBatches:

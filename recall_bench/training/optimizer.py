@@ -1,4 +1,4 @@
-"""AdamW with little work for the host and enough for a whole GPU."""
+"""AdamW in few kernel launches, each of which fills a GPU."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -12,10 +12,10 @@ BETAS = (0.9, 0.999)
 EPS = 1e-8
 
 LARGE = 65_536
-"""On a GPU, tensors of as many numbers are updated one at a time, by a kernel that fills it."""
+"""Tensors of at least this size are updated one at a time on a GPU, by a kernel that fills it."""
 
 PIECE = 8192
-"""Smaller ones are updated together, in pieces of this size, each by one multiprocessor."""
+"""Smaller tensors are updated together, in pieces of this size, one per multiprocessor."""
 
 
 class AdamW:
@@ -23,8 +23,8 @@ class AdamW:
 
     Parameters marked by `exempt_from_decay` are not decayed. PyTorch's kernel keeps only a few
     multiprocessors of a GPU busy with a small model, so there it gets pieces of the small tensors,
-    and the large ones have a kernel of their own. All state is made here and changed in place,
-    ``rate`` included, as a CUDA graph needs it. ``means`` are the running means of the gradients.
+    and the large ones have a kernel of their own. All state, ``rate`` included, is allocated here
+    and updated in place, as CUDA graphs require. ``means`` are the running means of the gradients.
     """
 
     def __init__(self, parameters: Iterable[Tensor], rate: float, weight_decay: float):
@@ -81,7 +81,7 @@ class AdamW:
         return [piece for pieces in cut for piece in pieces]
 
     def tensors(self) -> Iterator[Tensor]:
-        """All state but the learning rate, which follows from the epoch."""
+        """All state but the learning rate, which the epoch determines."""
         yield from (self._count, *self.means, *self._second)
 
     def state_dict(self) -> dict[str, Any]:
@@ -89,7 +89,7 @@ class AdamW:
         return {"count": self._count, "first": self.means, "second": self._second}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from `state_dict`; raises `KeyError` where it is none."""
+        """Continue from `state_dict`; raises `KeyError` for anything else."""
         kept = [state["count"], *state["first"], *state["second"]]
         with torch.no_grad():
             for mine, theirs in zip(self.tensors(), kept, strict=True):

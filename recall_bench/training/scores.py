@@ -39,7 +39,7 @@ def evaluate(
     split: Literal["validation", "test"],
     details: bool = True,
 ) -> Evaluation:
-    """What the scores of a split come to, by segment, and with ``details`` by slice and answer."""
+    """Summarise the scores of a split by segment, and with ``details`` by slice and answer too."""
     asked = [part.targets != IGNORE for part in data]
     means = torch.stack([_means(*pair) for pair in zip(scores, asked, strict=True)]).tolist()
     segments: list[SegmentScore] = []
@@ -102,7 +102,7 @@ def exact_match(correct: Tensor, asked: Tensor, answer: int | Tensor) -> float:
 
 
 def with_limits(scores: Sequence[SegmentScore], config: RunConfig) -> list[SegmentScore]:
-    """The scores, in the order of the task's segments, with what guessing and no model reach."""
+    """The scores, in the order of the task's segments, with their chance and their ceilings."""
     window = reach(config.architecture.name, config.architecture.model_dump())
     limited = []
     for split in ("validation", "test"):

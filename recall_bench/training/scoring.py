@@ -1,6 +1,6 @@
-"""What a model says where something is asked: its loss there, and which answers are right.
+"""A model's losses at the queries, and which of its answers are right.
 
-Everything here stays on the device and waits for nothing.
+Everything here stays on the device and never synchronises with the host.
 
 Shapes: B batch, L length, Q queries an example, N examples, D width, V vocabulary.
 """
@@ -17,7 +17,7 @@ from recall_bench.tasks import IGNORE
 from recall_bench.training.batches import Batch, SegmentData
 
 GRAPH_BATCHES = 512
-"""Batches of a split that one CUDA graph may hold; longer splits are scored without."""
+"""Most batches of a split that one CUDA graph holds; longer splits are scored without one."""
 
 
 def query_logits(model: Model, inputs: Tensor, positions: Tensor) -> Tensor:
@@ -29,7 +29,7 @@ def query_logits(model: Model, inputs: Tensor, positions: Tensor) -> Tensor:
 
 
 def query_loss(model: Model, batch: Batch) -> Tensor:
-    """Mean cross-entropy over the queries of a batch, nats; no logits where a kernel can do."""
+    """Mean cross-entropy over the queries of a batch, in nats; kernels avoid storing logits."""
     targets = batch.targets.flatten()
     if model.sequence_readout is not None:
         logits = query_logits(model, batch.inputs, batch.positions).flatten(0, 1).float()

@@ -34,7 +34,7 @@ class Steps:
         self.loss = torch.zeros((), dtype=torch.float64, device=device)
 
     def take(self, index: int, start: int) -> int:
-        """One step on the rows of segment ``index`` from ``start`` on; how many tokens that was."""
+        """One step on rows ``start`` on of segment ``index``; returns its number of tokens."""
         batch = self.data[index].batch(start, self.recipe.batch_size)
         self.loss += self._update(batch)
         return batch.inputs.numel()

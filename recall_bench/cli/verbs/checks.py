@@ -39,21 +39,21 @@ def check(
         console.print(result)
         broken += [result] if not result.passed else []
     if broken:
-        raise UserError(" ".join(breaks(result) for result in broken))
+        raise UserError(" ".join(failure_message(result) for result in broken))
 
 
 def check_plugins(plugins: Sequence[Path]) -> None:
-    """Refuse a plugin that breaks the contract before any time is spent on it."""
+    """Raise `UserError` for a plugin that breaks the contract, before anything is trained."""
     from recall_bench.testing import check_component
 
     for path in plugins:
         for component in registry.registered_by(registry.load_plugin(path)):
             result = check_component(component)
             if not result.passed:
-                raise UserError(f"{breaks(result)} See `recall-bench check {path}`.")
+                raise UserError(f"{failure_message(result)} See `recall-bench check {path}`.")
 
 
-def breaks(result: "Report") -> str:
+def failure_message(result: "Report") -> str:
     """A broken contract in one line."""
     names = "; ".join(failure.property for failure in result.failures)
     return f"{result.subject!r} breaks the contract of {len(result.failures)} properties: {names}."

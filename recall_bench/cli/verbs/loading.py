@@ -1,4 +1,4 @@
-"""Reading stores and exports for the verbs, and saying what was left out."""
+"""Read stores and exports for the verbs, and print what was skipped."""
 
 import sys
 from collections.abc import Sequence
@@ -9,11 +9,11 @@ from recall_bench.errors import UserError, nearest
 
 
 def load_runs(path: Path, task: str | None = None) -> Any:
-    """The runs of a store or exported file, of one task or all; says what could not be read."""
+    """The runs of a store or exported file, of one task or all; prints what could not be read."""
     from recall_bench.store import load
 
     frame, skipped = load(path)
-    tell_skipped(skipped)
+    print_skipped(skipped)
     if frame.empty:
         raise UserError(f"{path} holds no records. Run `recall-bench sweep` first.")
     known = sorted(set(frame["task"]))
@@ -32,6 +32,6 @@ def suite_grid(frame: Any, name: str) -> Any:
     return grid(summary(scores(frame, suite), suite), suite)
 
 
-def tell_skipped(skipped: Sequence[tuple[Path, str]]) -> None:
+def print_skipped(skipped: Sequence[tuple[Path, str]]) -> None:
     for where, why in skipped:
         print(f"Skipped {where}: {why}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""`plot`, `report`, `export` and `import`: what is made of records."""
+"""`plot`, `report`, `export` and `import`: the verbs that read records."""
 
 from pathlib import Path
 from typing import Annotated

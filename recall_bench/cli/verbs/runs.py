@@ -1,4 +1,4 @@
-"""`train`, `sweep` and `eval`: what makes records."""
+"""`train`, `sweep` and `eval`: the verbs that make records."""
 
 import sys
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from recall_bench.cli.verbs.flags import (
     SuiteName,
     TaskName,
 )
-from recall_bench.cli.verbs.loading import suite_grid, tell_skipped
+from recall_bench.cli.verbs.loading import print_skipped, suite_grid
 from recall_bench.config import RunConfig
 from recall_bench.errors import UserError
 from recall_bench.recipes import presets
@@ -193,10 +193,10 @@ def _run(
 
     if plugins:
         check_plugins(plugins)
-    _tell_data(configs)
+    _print_data_reports(configs)
     results = ResultStore(store)
     results.finished()
-    tell_skipped(results.skipped)
+    print_skipped(results.skipped)
 
     def carry_out(configs: Sequence[RunConfig]) -> Summary:
         executor = LocalExecutor(
@@ -230,8 +230,8 @@ def _run(
         )
 
 
-def _tell_data(configs: Sequence[RunConfig]) -> None:
-    """Print what the tasks that read data found in them, nothing left out silently."""
+def _print_data_reports(configs: Sequence[RunConfig]) -> None:
+    """Print what the loaders of the tasks found in their data, warnings included."""
     for task in {config.task.model_dump_json(): config.task for config in configs}.values():
         for line in data.lines() if (data := task.report()) else ():
             print(f"{task.name}: {line}")

@@ -1,8 +1,9 @@
 """MAD's compression (2403.17844).
 
-Random tokens, closed by a mark. The whole sequence has to be told from the hidden vector of the
-mark alone: an autoencoder's decoder gets that vector together with the position that is asked
-(``readout = "sequence"``). So every label stands at the token it asks for. With L=6 and ``=``:
+Random tokens, closed by a mark. The model has to reconstruct the whole sequence from the hidden
+vector of the mark alone: an autoencoder's decoder gets that vector together with the position that
+is asked (``readout = "sequence"``). So every label stands at the token it asks for. With L=6 and
+``=``:
 
     inputs   c  a  a  b  c  =
     labels   c  a  a  b  c  -

@@ -1,13 +1,13 @@
 """MAD's memorization (2403.17844).
 
 Keys, each followed by a mark where the value of the key is asked for. The map from keys to values
-is the same in every row, split and seed, and no input ever shows a value: it has to be learned into
-the weights. With keys a b c, values 1 2 3, the map a1 b3 c2 and ``=`` for the mark:
+is the same in every row, split and seed, and no input ever shows a value: the model has to learn
+them into its weights. With keys a b c, values 1 2 3, the map a1 b3 c2 and ``=`` for the mark:
 
     inputs   b  =  a  =  c  =  b  =
     labels   -  3  -  1  -  2  -  3
 
-It is the only probe of the suite that needs no memory of the sequence at all, but parameters.
+It is the only task of the suite that tests parameters instead of memory of the sequence.
 
 A key that no training example had can only be guessed, and MAD trains on 256 examples of 16 keys at
 every size of the vocabulary: `ceiling` is 1 to three digits up to 1024 tokens, .983 at 2048, .865

@@ -1,13 +1,13 @@
 """MAD's selective copying (2403.17844).
 
-Data tokens lie scattered among blanks; after the copy mark they have to be said in their order,
-and blanks stand where the answers belong, so that the answers are never fed back. With two data
-tokens, L=9, ``.`` for blanks and ``=`` for the mark:
+Data tokens lie scattered among blanks; after the copy mark the model has to repeat them in order.
+Blanks stand where the answers belong, so that the answers are never fed back. With two data tokens,
+L=9, ``.`` for blanks and ``=`` for the mark:
 
     inputs   .  b  .  .  a  .  =  .  .
     labels   -  -  -  -  -  -  -  b  a
 
-What has to be kept is small; the difficulty is to keep nothing else, and the order.
+Little has to be remembered; the difficulty is to remember nothing else, and the order.
 
 Where the released code differs: it puts every blank in front of a data token drawn uniformly, from
 a global random state, so that the last data token always stands right before the mark. Here blanks

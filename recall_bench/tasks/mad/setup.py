@@ -2,7 +2,7 @@
 
 MAD scores an architecture on a task by the mean over the task's baseline and its changes, each at
 the best of `LEARNING_RATES` x `WEIGHT_DECAYS`. Each task's module lists its changes as options of
-the task in ``MAD_CHANGES``; what a change does not name is as in the baseline, the task's default.
+the task in ``MAD_CHANGES``; all other options keep the baseline's values, the task's defaults.
 
 Where we depart from the paper's released code, for all six tasks:
 

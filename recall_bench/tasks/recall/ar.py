@@ -7,8 +7,8 @@ L=8 tokens, where ``=`` is the mark and ``-`` is not asked:
     inputs   k0 v0 k1 v1 k0 v0 =  k1
     labels   -  -  -  -  -  -  -  v1
 
-One association has to be found at the very end, so that the task asks for content-based lookup and
-hardly for capacity; Zoology (2312.04927) shows that models which solve it fail on many queries.
+The model has to find one association, at the very end: the task tests content-based lookup and
+hardly capacity. Zoology (2312.04927) shows that models which solve it fail on many queries.
 
 Defaults are those of the authors' code (HazyResearch/safari): 20 pairs before the mark, a
 vocabulary of 20, 5,000 examples. Their loss in training counts every other next token as well; here
@@ -103,7 +103,7 @@ class AssociativeRecall(SegmentedTask):
         K, Q = self._sizes
         value_of = torch.randint(Q, (B, K), generator=generator)
         keys = torch.randint(K, (B, N), generator=generator)
-        # Uniform over the keys shown, however often each is: the one with the highest lot.
+        # Uniform over the keys shown, however often each occurs: the one with the highest lot.
         lots = torch.rand(B, K, generator=generator)
         shown = torch.zeros(B, K).scatter_(1, keys, lots.gather(1, keys) + 1)
         query = shown.argmax(1, keepdim=True)  # (B, 1)

@@ -10,7 +10,7 @@ strings, where ``|`` is the separator and ``-`` is not asked:
 It probes whether a model infers a language from samples of it: which symbols may follow depends on
 the state, which only the string so far tells. The walk chooses uniformly, so that next symbols are
 random: where a state allows m symbols, whoever knows the automaton is right once in m times. The
-ceiling is the mean of 1/m, a bound that nobody reaches who has to find the automaton out. Accuracy
+ceiling is the mean of 1/m, which no model reaches that has to infer the automaton first. Accuracy
 over the ceiling is the share of predictions that the language allows, RegBench's accuracy, each
 weighed by 1/m; the slices say m, and how many strings a model has seen.
 
@@ -91,8 +91,8 @@ class InContextLanguage(SegmentedTask):
         ):
             if least > most:
                 raise ValueError(
-                    f"no number of {what} is left. Expected fewest_{what} <= {what}, got "
-                    f"{least} > {most}"
+                    f"the range of numbers of {what} is empty. Expected fewest_{what} <= "
+                    f"{what}, got {least} > {most}"
                 )
         if self.branches > self.fewest_symbols:
             raise ValueError(
@@ -101,19 +101,19 @@ class InContextLanguage(SegmentedTask):
             )
         if self.branches > self.fewest_states - 1:
             raise ValueError(
-                f"they lead to distinct other states. Expected branches <= fewest_states - 1, got "
-                f"{self.branches} > {self.fewest_states} - 1"
+                f"the symbols of a state lead to distinct other states. Expected branches <= "
+                f"fewest_states - 1, got {self.branches} > {self.fewest_states} - 1"
             )
         return self
 
     def misfit(self, segment: LanguageSegment) -> str | None:
         if segment.fewest > segment.most:
             return (
-                f"no number of strings is left. Expected fewest <= most, got {segment.fewest} > "
-                f"{segment.most}"
+                f"the range of numbers of strings is empty. Expected fewest <= most, got "
+                f"{segment.fewest} > {segment.most}"
             )
         if segment.length < 2:
-            return f"nothing can be asked. Expected length >= 2, got {segment.length}"
+            return f"no position can be asked. Expected length >= 2, got {segment.length}"
         return None
 
     @property

@@ -9,8 +9,8 @@ followed it is asked for. With L=10, where ``!`` is the trigger and ``-`` is not
 It probes whether a single association survives any number of distractors: trained at one length,
 models are tested at ever longer ones. The vocabulary of 16, the training length of 256 and test
 lengths of powers of two are Mamba's. Mamba draws fresh examples in every step; here the number of
-examples is fixed. Mamba tests up to 2^20 tokens; the default ends at 2^14, and longer segments are
-a matter of memory: 256 rows are made at a time, in 24 bytes a token.
+examples is fixed. Mamba tests up to 2^20 tokens; the default ends at 2^14, and longer segments need
+memory: 256 rows are drawn at a time, at 24 bytes per token.
 
 Shapes: B rows, L length.
 """
@@ -49,7 +49,7 @@ TEST = segments_of(
 
 @register_task("induction")
 class Induction(SegmentedTask):
-    """What followed the trigger? The defaults are those of Mamba (2312.00752).
+    """Recall what followed the trigger; the defaults are those of Mamba (2312.00752).
 
     Token 0 is the trigger, one of the vocabulary V; all others are uniform, from 1 to V-1. The
     trigger stands at 0 to L-3, uniformly. Raises `ValueError` for a segment that cannot be built.

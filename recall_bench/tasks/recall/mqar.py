@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 class MQARSegment(Segment):
     """Examples of one length and number of pairs."""
 
-    pairs: int = Field(ge=1, description="key-value pairs an example")
+    pairs: int = Field(ge=1, description="key-value pairs per example")
 
 
 Segments: TypeAlias = Annotated[

@@ -61,7 +61,7 @@ TEST = segments_of(PhonebookSegment, "112:5:1000,182:10:1000,322:20:1000,602:40:
 
 @register_task("phonebook")
 class Phonebook(SegmentedTask):
-    """Which number has this name? As in Repeat After Me (2402.01032), in sizes of our own.
+    """Look up a number by name, as in Repeat After Me (2402.01032), at sizes of our own.
 
     Tokens are the digits 0 to 9, the colon, the newline, first names and last names. Newlines fill
     up a longer example from the front. Raises `ValueError` for a segment that cannot be built.

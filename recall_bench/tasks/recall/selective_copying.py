@@ -1,16 +1,15 @@
 """Selective copying: Mamba, 2312.00752, section 4.1.1 and appendix E.1.
 
-Data tokens are strewn over noise; after it come as many marks as there are data tokens, and at each
-the next data token is asked for, in order. With M=3 items and L=11, where ``.`` is noise, ``=`` the
-mark and ``-`` is not asked:
+Data tokens are scattered over noise. As many marks follow, and each asks for the next data token,
+in order. With M=3 items and L=11, where ``.`` is noise, ``=`` the mark and ``-`` is not asked:
 
     inputs   .  b  .  .  a  .  .  c  =  =  =
     labels   -  -  -  -  -  -  -  -  b  a  c
 
-It probes selection: what to keep shows in the content of a token alone, not in its place, so that
-no fixed convolution can do it. The noise is one token, 4096 places with 16 items, the vocabulary 16
-of which one token is noise and one the mark: Mamba's. Lengths here count the marks as well,
-4096 + 16. Mamba draws fresh examples in every step; here the number of examples is fixed.
+It probes selection: only the content of a token tells whether to keep it, not its place, so that no
+fixed convolution can solve it. The noise is one token, 4096 places with 16 items, the vocabulary 16
+of which one token is noise and one the mark: Mamba's. Lengths here are 4096 + 16, since they count
+the marks as well. Mamba draws fresh examples in every step; here the number of examples is fixed.
 
 At this length a row is 100 kB (inputs, labels and gaps), which bounds the throughput: 40,000
 to 50,000 examples, 4 to 5 GB, a second on one core.
@@ -57,7 +56,7 @@ TEST = segments_of(SelectiveCopyingSegment, "4112:16:1000")
 
 @register_task("selective-copying")
 class SelectiveCopying(SegmentedTask):
-    """Copy what is no noise, in order; the defaults are those of Mamba (2312.00752).
+    """Copy data tokens out of noise, in order; the defaults are those of Mamba (2312.00752).
 
     Token 0 is noise and V-1 the mark, V being the vocabulary; items come from 1 to V-2, with
     replacement, at places drawn without. Raises `ValueError` for a segment that cannot be built.

@@ -1,4 +1,4 @@
-"""Statements of some tokens each, strewn over a haystack of filler: what RULER's tasks share."""
+"""Statements at random places in a haystack of filler: what RULER's tasks share."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 """Needles in a haystack, RULER's retrieval family at the level of tokens (2404.06654, section 3).
 
-Needles, each a mark, a key and a value, lie in a long haystack. At the end keys are asked for, and
-all tokens of their values have to be said, each after the ones before it; several values of one key
-in the order in which they stand. With keys k, values of two digits, ``!`` and ``?`` for the marks:
+Needles, each a mark, a key and a value, lie in a long haystack. At the end some keys are asked for,
+and the model has to give all tokens of their values, each after the ones before it; several values
+of one key in the order of the haystack. With keys k, values of two digits, ``!`` and ``?`` for the
+marks:
 
     inputs   .  !  k0 3  7  .  .  .  !  k1 9  1  .  .  ?  k1 9
     labels   -  -  -  -  -  -  -  -  -  -  -  -  -  -  -  9  1

@@ -1,9 +1,9 @@
 """Variable tracking, RULER's multi-hop task at the level of tokens (2404.06654, section 3).
 
-Chains of assignments lie in a haystack: the first gives a variable a value, each next one gives a
-new variable what the one before it has. Then a value is asked for, and every variable that has it
-has to be said, in the order of the chain. With one chain of two hops, the value v and ``set``,
-``?`` for the marks:
+Chains of assignments lie in a haystack: the first assigns a value to a variable, each later one
+assigns the variable before it to a new one. Then a value is given, and the model has to list every
+variable that holds it, in the order of the chain. With one chain of two hops, the value v and
+``set``, ``?`` for the marks:
 
     inputs   .  set x0 v  .  .  set x1 x0 .  set x2 x1 .  ?  v  x0 x1
     labels   -  -   -  -  -  -  -   -  -  -  -   -  -  -  -  x0 x1 x2

@@ -1,8 +1,8 @@
 """Common words and frequent words, RULER's aggregation tasks in tokens (2404.06654, section 3).
 
-A list of words, of which some occur more often than others; which ones those are is asked at the
-end, each answer after the ones before it. What is asked for stands nowhere in particular, and it
-takes all of the list to know it. With ``?`` for the mark, a and b common:
+A list of words, some of which occur more often than others. The question at the end asks for those,
+each answer after the ones before it. No single place holds an answer; the model has to take in the
+whole list. With ``?`` for the mark, a and b common:
 
     inputs   c  a  b  a  d  b  b  a  e  ?  a
     labels   -  -  -  -  -  -  -  -  -  a  b

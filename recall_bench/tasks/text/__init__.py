@@ -1,1 +1,1 @@
-"""Documents, questions and plain text."""
+"""Questions about documents, and plain text."""

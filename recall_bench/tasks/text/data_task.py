@@ -1,4 +1,4 @@
-"""Tasks that read files: a run is named after what they hold, not after where they lie."""
+"""Tasks that read files; runs are named after the content of the files, not after their path."""
 
 from pathlib import Path
 
@@ -9,10 +9,10 @@ from recall_bench.tasks.base import Task
 
 
 class DataTask(Task):
-    """A task that needs ``data``; a subclass says which files are read (`find`)."""
+    """A task that needs ``data``; a subclass defines which files it reads (`find`)."""
 
     data: str | None = Field(
-        None, description="where the data lie; a run is named after their content, not the path"
+        None, description="path of the data; runs are named after the content, not the path"
     )
 
     @classmethod

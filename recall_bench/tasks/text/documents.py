@@ -2,8 +2,8 @@
 
 In the style of SWDE and FDA, the recall tasks of Based (2402.18668), and of a phonebook, with
 nothing to download: see `recall_bench.documents.generated`. Rows are those of the tasks that read
-documents (`recall_bench.tasks.text.questions`): document, ". ", label, ":", answer. Of one that is
-too long a part is kept that has the answer anywhere in it.
+documents (`recall_bench.tasks.text.questions`): document, ". ", label, ":", answer. A document that
+is too long is cut to a part that holds the answer, anywhere in it.
 
 Text is written in Python, one document at a time: 3,000 rows a second of 512 bytes on one core,
 not the 100,000 of tasks that are drawn as numbers.

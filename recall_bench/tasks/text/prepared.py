@@ -165,7 +165,7 @@ class Prepared:
 @lru_cache(maxsize=4)
 def prepared(task: QuestionOptions) -> Prepared:
     """The documents and questions of a task, split and in tokens; what is slow comes from the
-    cache. Raises `UserError` where the data are not to be found."""
+    cache. Raises `UserError` where the data are missing."""
     assert task.data is not None
     loaded = f"{task.loading()} {task.data}"
     corpus = Corpus.unpack(

@@ -1,4 +1,4 @@
-"""The options of tasks that ask questions about documents: what is read, split, and made a row."""
+"""The options of tasks that ask questions about documents, and how the documents are read."""
 
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
@@ -27,7 +27,9 @@ class QuestionOptions(DataTask):
     loader: ClassVar[int] = 1
 
     length: int = Field(1024, ge=32, le=65536, description="tokens of a row, answer included")
-    test_lengths: Lengths = Field((), description="lengths of the test rows, if other: 512,1024")
+    test_lengths: Lengths = Field(
+        (), description="lengths of the test rows, if they differ: 512,1024"
+    )
     tokenizer: Tokenizer = Field("bpe", description="byte pairs learnt from the training split")
     vocab_size: int = Field(8192, ge=257, le=1_000_000, description="tokens of byte pairs")
     truncation: Truncation = Field(
@@ -39,14 +41,14 @@ class QuestionOptions(DataTask):
     ask: Literal["one", "all"] = Field(
         "one", description="in a training row: one question, or all whose answers it shows"
     )
-    train_questions: int | None = Field(None, ge=1, description="at most so many training rows")
+    train_questions: int | None = Field(None, ge=1, description="largest number of training rows")
     test_questions: int | None = Field(
-        None, ge=1, description="at most so many a segment of test and validation"
+        None, ge=1, description="largest number of rows of a test or validation segment"
     )
     test_share: float = Field(
-        0.1, gt=0, le=0.4, description="of the documents: so many test, and as many validate"
+        0.1, gt=0, le=0.4, description="share of the documents that test, and that validate"
     )
-    split_seed: int = Field(0, ge=0, description="which documents those are")
+    split_seed: int = Field(0, ge=0, description="seed of the choice of those documents")
 
     def load(self, path: Path) -> Corpus:
         """What the files hold."""

@@ -1,4 +1,4 @@
-"""Questions about documents, one a row: the document, as far as it fits, a prompt, the answer.
+"""Questions about documents, one per row: the document, as far as it fits, a prompt, the answer.
 
     inputs   . . document tokens … . key :      value tokens
     labels   - -        -        … -     value  tokens
@@ -77,7 +77,7 @@ class QuestionTask(QuestionOptions):
         return prepared(self).report
 
     def segments(self, split: Split) -> tuple[QuestionSegment, ...]:
-        """One a length, and in the test one more of the sites held out, where there are any."""
+        """One per length, and in the test one more per length for the sites held out, if any."""
         segments = []
         most = self.train_questions if split == "train" else self.test_questions
         lengths = (self.test_lengths if split == "test" else ()) or (self.length,)

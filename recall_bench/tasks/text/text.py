@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 @register_task("text")
 class PlainText(DataTask):
-    """Language modelling on plain text; perplexity apart for what only the context can tell."""
+    """Language modelling on plain text, with a separate perplexity for recall from the context."""
 
     data: str | None = Field(
         None, description="a text file, or a directory of them; a run is named after their content"
@@ -48,7 +48,7 @@ class PlainText(DataTask):
     tokenizer: Tokenizer = Field("bpe", description="byte pairs learnt from the training split")
     vocab_size: int = Field(8192, ge=257, le=1_000_000, description="tokens of byte pairs")
     rare: int = Field(
-        1250, ge=0, description="a bigram counts as recall if so frequent in training at most"
+        1250, ge=0, description="a bigram counts as recall up to this count in training"
     )
 
     @classmethod
@@ -114,7 +114,7 @@ class _Prepared:
 
 @lru_cache(maxsize=4)
 def _prepared(task: PlainText) -> _Prepared:
-    """The text of a task in tokens. Raises `UserError` where the data are not to be found."""
+    """The text of a task in tokens. Raises `UserError` where the data are missing."""
     fingerprint = str(task.data)
     loaded = f"text {plain.LOADER} {fingerprint}"
     text = plain.SplitText.unpack(

@@ -1,1 +1,1 @@
-"""What generators share."""
+"""Tools that several tasks share."""

@@ -1,4 +1,4 @@
-"""What stands at the empty positions of the MQAR family."""
+"""Tokens for the empty positions of the MQAR family."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where each number of a row stood before."""
+"""Earlier occurrences of each number of a row."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def previous(numbers: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def first(numbers: Tensor) -> Tensor:
-    """The first place of each number in its row, its own where it is new; as `previous`."""
+    """The first place of each number in its row, its own if it is new; shapes as in `previous`."""
     place, same = _by_number(numbers)
     rank = torch.arange(numbers.shape[1]).repeat(len(numbers), 1)
     rank[:, 1:].masked_fill_(same, 0)

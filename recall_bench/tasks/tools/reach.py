@@ -1,4 +1,4 @@
-"""Tasks that know how far back each answer lies, and what a window of tokens can reach of them."""
+"""Tasks that know how far back each answer lies, and so what a window of tokens can reach."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
 
 Rounding: TypeAlias = "Callable[[Tensor], Tensor]"
-"""What is done to gaps (int64, any shape) before accuracy is reported by them."""
+"""Rounds gaps (int64, any shape) to the groups that accuracy is reported by."""
 SAMPLE = 4096
 """Rows over which a window's share is counted: its standard error is below 0.008."""
 
 
 class ReachTask(SegmentedTask):
-    """A task whose examples say for every label how large a window holds the token asked for.
+    """A task that knows for every label how large a window must be to hold the token asked for.
 
     That is the gap: the distance back to the nearest place that shows the answer, plus one.
     Accuracy is reported by its powers of two.
@@ -42,7 +42,7 @@ class ReachTask(SegmentedTask):
         return self.chance(segment)
 
     def window_ceiling(self, segment: Segment, window: int) -> float | None:
-        """All that lies within the window, and the best guess elsewhere.
+        """Accuracy where answers within the window are right and the others are guessed.
 
         The share within is counted over `SAMPLE` rows of a fixed seed, so equal calls give equal
         numbers.

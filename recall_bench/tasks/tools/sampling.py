@@ -58,7 +58,7 @@ def choose_weighted(rows: int, count: int, weights: Tensor, generator: Generator
 
 
 def choose_outside(excluded: Tensor, size: int, count: int, generator: Generator) -> Tensor:
-    """Uniform draws, with replacement, of numbers below ``size`` that ``excluded`` has not.
+    """Uniform draws, with replacement, of numbers below ``size`` that are not in ``excluded``.
 
     ``excluded`` is int64 (rows, k), distinct within a row and k below ``size``; the result is int32
     (rows, count).

@@ -1,4 +1,4 @@
-"""Lengths and what else varies: segments said as text, and tasks whose splits are their fields.
+"""Segments written as text, and tasks whose splits are fields.
 
 A segment is written ``length:…:examples``, with the fields of its class in between, in the order
 in which the class declares them; segments are joined by commas. ``64:4:100_000,128:8:20_000`` are
@@ -16,7 +16,7 @@ AnySegment = TypeVar("AnySegment", bound=Segment)
 
 
 def read_text(cls: type[Segment]) -> Callable[[Any], Any]:
-    """A pydantic `BeforeValidator`: segments of ``cls`` from text; what is no text passes through.
+    """A pydantic `BeforeValidator`: segments of ``cls`` from text; other values pass through.
 
         Segments = Annotated[
             tuple[MySegment, ...], BeforeValidator(read_text(MySegment)), Field(min_length=1)
@@ -35,7 +35,7 @@ def read_text(cls: type[Segment]) -> Callable[[Any], Any]:
 
 
 def segments_of(cls: type[AnySegment], text: str) -> tuple[AnySegment, ...]:
-    """The segments of ``cls`` that ``text`` says, such as a task's published ones."""
+    """The segments of ``cls`` that ``text`` describes, such as a task's published ones."""
     return tuple(cls(**fields) for fields in read_text(cls)(text))
 
 
@@ -65,7 +65,7 @@ def _example(names: list[str]) -> str:
 class SegmentedTask(Task):
     """A task with the fields ``train``, ``validation`` and ``test``, tuples of its segments.
 
-    A subclass declares the three fields and says in `misfit` what cannot be built.
+    A subclass declares the three fields and defines in `misfit` what cannot be built.
     """
 
     def segments(self, split: Split) -> tuple[Segment, ...]:

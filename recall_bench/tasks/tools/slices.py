@@ -1,4 +1,4 @@
-"""What accuracy is reported by, where the exact number would make too many groups."""
+"""Distances rounded to few groups, by which accuracy is reported."""
 
 from __future__ import annotations
 
