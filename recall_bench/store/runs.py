@@ -9,7 +9,6 @@ Readers skip and name what they cannot read, and never delete.
 """
 
 import contextlib
-import io
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -29,7 +28,6 @@ if TYPE_CHECKING:  # workers need no tables
     import pandas as pd
 
 RECORD, CONFIG, CHECKPOINT = "record.json", "config.json", "checkpoint.pt"
-FORMATS = (".jsonl", ".parquet")
 
 Skipped: TypeAlias = list[tuple[Path, str]]
 """What a reader could not read, and why."""
@@ -190,71 +188,6 @@ class ResultStore:
                 self.skipped.append((entry, error.strerror or str(error)))
 
 
-def load(path: str | Path) -> tuple["pd.DataFrame", Skipped]:
-    """The rows of a store directory or of an exported file, and what could not be read.
-
-    Raises `UserError` where ``path`` does not exist, or is no file that `export` writes.
-    """
-    path = Path(path)
-    if path.is_dir():
-        store = ResultStore(path)
-        return store.frame(), store.skipped
-    if not path.exists():
-        raise UserError(f"{path} does not exist. Expected a store directory or an exported file.")
-    _check_suffix(path)
-    records: dict[str, Record] = {}
-    skipped: Skipped = []
-    for number, text in enumerate(_exported(path), start=1):
-        try:
-            record = _parse(text)
-            if record.run_id in records:
-                raise Unreadable(f"it repeats run {record.run_id}")
-            records[record.run_id] = record
-        except Unreadable as error:
-            skipped.append((path, f"record {number}: {error}"))
-    return frame(records.values()), skipped
-
-
-def export(source: "ResultStore | pd.DataFrame", file: str | Path) -> None:
-    """Pack records into one file: ``.jsonl``, a record a line, or ``.parquet``, the flat rows.
-
-    Both keep the records whole, ordered by run id, and are written atomically. Raises `UserError`
-    for another suffix and where the file cannot be written.
-    """
-    file = Path(file)
-    _check_suffix(file)
-    table = source.frame() if isinstance(source, ResultStore) else source
-    table = table.sort_values("run_id", ignore_index=True)
-    if file.suffix == ".jsonl":
-        content = "".join(f"{record}\n" for record in table["record"]).encode()
-    else:
-        buffer = io.BytesIO()
-        table.to_parquet(buffer, index=False)
-        content = buffer.getvalue()
-    with explained(file):
-        file.parent.mkdir(parents=True, exist_ok=True)
-    write_file(file, content)
-
-
-def restore(file: str | Path, store: ResultStore) -> tuple[int, int]:
-    """Put the records of an exported file back into a store, where a sweep goes on from them.
-
-    A run that the store has already keeps its record. Returns how many records were written and how
-    many the store had. Raises `UserError` for a file that `export` does not write.
-    """
-    table, skipped = load(file)
-    if skipped:
-        raise UserError(f"{file} cannot be restored: {skipped[0][1]}.")
-    store.prepare()
-    written = 0
-    for text in table["record"]:
-        record = _parse(text)
-        if store.find(record.run_id) is None:
-            store.write(record)
-            written += 1
-    return written, len(table) - written
-
-
 def frame(records: Iterable[Record]) -> "pd.DataFrame":
     """One row a record, ordered by run id, with the same columns and types for any records."""
     import pandas as pd
@@ -275,13 +208,13 @@ def frame(records: Iterable[Record]) -> "pd.DataFrame":
 
 def _read(directory: Path) -> Record:
     """The record in a run's directory; raises `OSError`, or `Unreadable` with the reason."""
-    found = _parse((directory / RECORD).read_bytes())
+    found = parse((directory / RECORD).read_bytes())
     if found.run_id != directory.name:
         raise Unreadable(f"it is the record of run '{found.run_id}', not of its directory")
     return found
 
 
-def _parse(text: str | bytes) -> Record:
+def parse(text: str | bytes) -> Record:
     try:
         version = _Version.model_validate_json(text).schema_version
         if version > SCHEMA:
@@ -301,24 +234,3 @@ def _set_aside(directory: Path) -> None:
     number = 1 + len(list(directory.glob("aside.*.json")))
     with contextlib.suppress(FileNotFoundError):
         os.rename(directory / RECORD, directory / f"aside.{number}.json")
-
-
-def _exported(path: Path) -> Iterator[str | bytes]:
-    if path.suffix == ".jsonl":
-        yield from (line for line in path.read_bytes().splitlines() if line.strip())
-        return
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        table = pyarrow.parquet.read_table(path, columns=["record"])
-        yield from table["record"].to_pylist()
-    except (pyarrow.ArrowInvalid, KeyError, OSError) as error:
-        raise UserError(f"{path} is not an export of recall-bench: {error}.") from error
-
-
-def _check_suffix(file: Path) -> None:
-    if file.suffix not in FORMATS:
-        raise UserError(
-            f"{file}: unknown suffix {file.suffix!r}. Expected one of {', '.join(FORMATS)}."
-        )

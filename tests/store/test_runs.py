@@ -14,9 +14,10 @@ from sweep_training import toy_record, toy_run
 from recall_bench.errors import UserError
 from recall_bench.store import claims, files
 from recall_bench.store import runs as store
+from recall_bench.store.export import export, load, restore
 from recall_bench.store.files import StoreError
 from recall_bench.store.record import SCHEMA
-from recall_bench.store.runs import ResultStore, export, load, restore
+from recall_bench.store.runs import ResultStore
 
 spawn = multiprocessing.get_context("spawn")
 
