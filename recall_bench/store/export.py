@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from recall_bench.errors import UserError
 from recall_bench.store.files import explained, write_file
-from recall_bench.store.record import Record
-from recall_bench.store.runs import ResultStore, Skipped, Unreadable, frame, parse
+from recall_bench.store.runs import ResultStore, Skipped
+from recall_bench.store.schemas import Stored, Unreadable, parse
+from recall_bench.store.table import flat, table_of
 
 if TYPE_CHECKING:  # workers need no tables
     import pandas as pd
@@ -27,22 +28,12 @@ def load(path: str | Path) -> tuple["pd.DataFrame", Skipped]:
         return store.frame(), store.skipped
     if not path.exists():
         raise UserError(f"{path} does not exist. Expected a store directory or an exported file.")
-    _check_suffix(path)
-    records: dict[str, Record] = {}
     skipped: Skipped = []
-    for number, text in enumerate(_exported(path), start=1):
-        try:
-            record = parse(text)
-            if record.run_id in records:
-                raise Unreadable(f"it repeats run {record.run_id}")
-            records[record.run_id] = record
-        except Unreadable as error:
-            skipped.append((path, f"record {number}: {error}"))
-    return frame(records.values()), skipped
+    return table_of(_records(path, skipped)), skipped
 
 
 def export(source: "ResultStore | pd.DataFrame", file: str | Path) -> None:
-    """Pack records into one file: ``.jsonl``, a record a line, or ``.parquet``, the flat rows.
+    """Pack records into one file: ``.jsonl``, a record per line, or ``.parquet``, the flat rows.
 
     Both keep the records whole, ordered by run id, and are written atomically. Raises `UserError`
     for another suffix and where the file cannot be written.
@@ -55,7 +46,7 @@ def export(source: "ResultStore | pd.DataFrame", file: str | Path) -> None:
         content = "".join(f"{record}\n" for record in table["record"]).encode()
     else:
         buffer = io.BytesIO()
-        table.to_parquet(buffer, index=False)
+        flat(table).to_parquet(buffer, index=False)
         content = buffer.getvalue()
     with explained(file):
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -68,17 +59,31 @@ def restore(file: str | Path, store: ResultStore) -> tuple[int, int]:
     A run that the store has already keeps its record. Returns how many records were written and how
     many the store had. Raises `UserError` for a file that `export` does not write.
     """
-    table, skipped = load(file)
+    skipped: Skipped = []
+    found = list(_records(Path(file), skipped))
     if skipped:
         raise UserError(f"{file} cannot be restored: {skipped[0][1]}.")
     store.prepare()
-    written = 0
-    for text in table["record"]:
-        record = parse(text)
-        if store.find(record.run_id) is None:
-            store.write(record)
-            written += 1
-    return written, len(table) - written
+    new = [one for one in found if store.find(one.record.run_id) is None]
+    for one in new:
+        store.keep(one)
+    return len(new), len(found) - len(new)
+
+
+def _records(path: Path, skipped: Skipped) -> Iterator[Stored]:
+    """The records of an exported file, each once; ``skipped`` takes what could not be read."""
+    _check_suffix(path)
+    seen: set[str] = set()
+    for number, text in enumerate(_exported(path), start=1):
+        try:
+            found = parse(text)
+            if found.record.run_id in seen:
+                raise Unreadable(f"it repeats run {found.record.run_id}")
+        except Unreadable as error:
+            skipped.append((path, f"record {number}: {error}"))
+            continue
+        seen.add(found.record.run_id)
+        yield found
 
 
 def _exported(path: Path) -> Iterator[str | bytes]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from recall_bench.config import RunConfig
-from recall_bench.store.record import Record
+from recall_bench.store.record import TrainingRecord
 from recall_bench.store.runs import ResultStore
 from recall_bench.sweeps.local import LocalExecutor
 from recall_bench.sweeps.view import Board, View, default_view
@@ -28,7 +28,7 @@ class Summary:
     """Runs that were done before the sweep began; the counts below include them."""
     finished: int
     diverged: int
-    failed: list[Record]
+    failed: list[TrainingRecord]
     seconds: float
 
 
@@ -49,7 +49,7 @@ def run_sweep(
     board = Board(configs)
     pending = []
     for config in board.configs.values():
-        record = store.find(config.run_id)
+        record = store.trained(config.run_id)
         if record is None or (retry_failed and record.status == "failed"):
             pending.append(config)
         else:
@@ -90,7 +90,7 @@ def _carry_out(
     view: View,
 ) -> None:
     def show(event: Event) -> None:
-        if isinstance(event, Skipped) and (record := store.find(event.run_id)):
+        if isinstance(event, Skipped) and (record := store.trained(event.run_id)):
             event = Ended(event.run_id, record)
         board.apply(event)
         view.show(event)

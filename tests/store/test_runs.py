@@ -18,6 +18,7 @@ from recall_bench.store.export import export, load, restore
 from recall_bench.store.files import StoreError
 from recall_bench.store.record import SCHEMA
 from recall_bench.store.runs import ResultStore
+from recall_bench.store.table import NUMBERS
 
 spawn = multiprocessing.get_context("spawn")
 
@@ -61,7 +62,7 @@ def test_the_frame_has_the_same_columns_and_types_for_any_records(results, tmp_p
     assert list(empty) == list(full)
     assert len(empty) == 0
     assert list(full["run_id"]) == sorted(full["run_id"])
-    for column in store.NUMBERS:
+    for column in NUMBERS:
         assert full[column].dtype == empty[column].dtype == "float64"
 
 

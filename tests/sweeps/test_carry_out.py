@@ -22,7 +22,8 @@ from sweep_training import (
 
 from recall_bench.errors import UserError
 from recall_bench.registry import load_plugin
-from recall_bench.store.runs import ResultStore, frame
+from recall_bench.store.runs import ResultStore
+from recall_bench.store.table import frame
 from recall_bench.sweeps import carry_out as sweep
 from recall_bench.sweeps.building import check
 from recall_bench.sweeps.carry_out import run_sweep

@@ -150,7 +150,8 @@ def evaluate_model(
     from recall_bench.evals.harness.evaluate import Request, evaluate
     from recall_bench.evals.harness.quiet import quiet
     from recall_bench.reports.terminal import points_tables
-    from recall_bench.store.runs import ResultStore, frame
+    from recall_bench.store.runs import ResultStore
+    from recall_bench.store.table import frame
 
     asked = Request.of(
         model=model,
