@@ -47,16 +47,18 @@ def points(frame: pd.DataFrame) -> pd.DataFrame:
     Rows are ordered by experiment, architecture, state bytes and knobs, whatever the order of the
     runs. Raises `UserError` for a table without the columns of runs.
     """
+    frame = nested(frame)
+    if "kind" in frame:
+        frame = frame[frame["kind"] != "timing"]
     if frame.empty:
         return pd.DataFrame(columns=COLUMNS)
-    frame = nested(frame)
     missing = set(RUN_COLUMNS) - set(frame.columns)
     if missing:
         raise UserError(
             f"This is no table of runs: it lacks the columns {', '.join(sorted(missing))}. "
             f"Expected one row a run, as a store or an export gives."
         )
-    runs = scored(frame[frame["kind"] != "timing"])
+    runs = scored(frame)
     chosen = choose_rates(runs)
     best = runs.merge(chosen[[*KEY, "learning_rate"]], on=[*KEY, "learning_rate"])
     columns = {name: best[name].tolist() for name in RUN_COLUMNS}

@@ -73,8 +73,8 @@ class GenerationScore(Config):
     prompts: int
     contains: float = Field(description="continuations that hold the answer, in any case")
     exact: float = Field(description="continuations that are the answer, in any case")
-    slices: list[GenerationSlice] = []
-    samples: list[GeneratedText] = []
+    slices: list[GenerationSlice] = Field(default_factory=list)
+    samples: list[GeneratedText] = Field(default_factory=list)
 
 
 class CurvePoint(Config):
@@ -88,7 +88,7 @@ class CurvePoint(Config):
     validation_loss: float
     seconds: float = Field(description="training time so far, over all attempts")
     auxiliary: dict[str, float] = Field(
-        {}, description="mean of each loss that a mixer adds to the objective"
+        default_factory=dict, description="mean of each loss that a mixer adds to the objective"
     )
 
 
@@ -108,7 +108,7 @@ class Memory(Config):
         None, description="tokens decoded before the state was measured"
     )
     state_dtype: str | None = None
-    layers: list[LayerState] = []
+    layers: list[LayerState] = Field(default_factory=list)
     parameters: int
     peak_bytes: int | None = Field(
         None, description="peak device memory while training, or peak resident"
@@ -149,8 +149,10 @@ class Record(Config):
     run_id: str
     status: Status
     reason: str | None = None
-    versions: dict[str, int] = Field({}, description="of the task and the architecture")
-    environment: dict[str, Any] = {}
+    versions: dict[str, int] = Field(
+        default_factory=dict, description="of the task and the architecture"
+    )
+    environment: dict[str, Any] = Field(default_factory=dict)
     started: str = Field(description="UTC, ISO 8601")
     finished: str = Field(description="UTC, ISO 8601")
 
@@ -160,7 +162,7 @@ class ScoredRecord(Record):
 
     data_hash: dict[str, str] = Field(default_factory=dict, description="by split")
     test_accuracy: float | None = Field(None, description="mean over the test segments")
-    slices: list[SliceScore] = []
+    slices: list[SliceScore] = Field(default_factory=list)
     memory: Memory | None = None
     verified: str | None = Field(
         None, description="checks that the mixer passed, as '16/16 float64 cpu', or 'unchecked'"
@@ -187,12 +189,12 @@ class TrainingRecord(ScoredRecord):
     )
     validation_accuracy: float | None = None
     test_loss: float | None = None
-    segments: list[SegmentScore] = []
-    generation: list[GenerationScore] = []
+    segments: list[SegmentScore] = Field(default_factory=list)
+    generation: list[GenerationScore] = Field(default_factory=list)
     data: dict[str, Any] = Field(
         default_factory=dict, description="what the task found in the data that it reads"
     )
-    curve: list[CurvePoint] = []
+    curve: list[CurvePoint] = Field(default_factory=list)
     timing: Timing | None = None
 
     @property
@@ -226,8 +228,12 @@ class TimingRecord(Record):
     kind: Literal["timing"] = "timing"
     bench: str = Field(description="which benchmark, as `recall-bench bench` names it")
     command: str = Field(description="the command line that measured it")
-    machine: dict[str, Any] = Field({}, description="speeds of this machine that floors rest on")
-    rows: list[dict[str, Any]] = Field([], description="what was measured, as the benchmark says")
+    machine: dict[str, Any] = Field(
+        default_factory=dict, description="speeds of this machine that floors rest on"
+    )
+    rows: list[dict[str, Any]] = Field(
+        default_factory=list, description="what was measured, as the benchmark says"
+    )
 
 
 def now() -> str:

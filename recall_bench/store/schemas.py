@@ -14,6 +14,7 @@ from recall_bench.config import Config, short_hash
 from recall_bench.store.record import (
     SCHEMA,
     EvaluationRecord,
+    EvaluationTiming,
     Kind,
     Record,
     TimingRecord,
@@ -105,9 +106,13 @@ def _from_schema_1(content: dict[str, Any]) -> dict[str, Any]:
     if config.get("training") != {"learning_rate": 0.0}:
         return current
     del current["config"]
+    timing = content.get("timing")
+    if isinstance(timing, dict):  # an evaluation has neither steps nor training time
+        timing = {k: v for k, v in timing.items() if k in EvaluationTiming.model_fields}
     return current | {
         "kind": "evaluation",
         "task": config.get("task"),
         "model": config.get("architecture"),
         "versions": {"task": versions.get("task")},
+        "timing": timing,
     }

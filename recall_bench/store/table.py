@@ -84,12 +84,12 @@ def row(record: Record, text: str | None = None) -> dict[str, Any]:
         "task": shared["task"]["name"],
         "task_version": shared["version"],
         "test_accuracy": record.test_accuracy,
-        "slices": [score.model_dump() for score in record.slices],
         "task_options": shared["task"],
         "model": shared["model"],
         "training": shared["training"],
         "verified": record.verified,
     }
+    found |= record.model_dump(include={"segments", "slices"})
     if memory:
         found["state_bytes"], found["state_dtype"] = memory.state_bytes, memory.state_dtype
         found["parameters"] = memory.parameters
@@ -100,7 +100,6 @@ def row(record: Record, text: str | None = None) -> dict[str, Any]:
             "seed": record.config["seed"],
             "validation_accuracy": record.validation_accuracy,
             "test_loss": record.test_loss,
-            "segments": [score.model_dump() for score in record.segments],
         }
     elif isinstance(record, EvaluationRecord):
         found |= _of_architecture(record.model) | {"architecture_version": 1}
