@@ -177,7 +177,7 @@ def test_the_points_fit_into_80_columns_whatever_the_knobs(seeds: int) -> None:
 
 def test_a_point_without_a_finished_run_has_no_bytes() -> None:
     rows = table(run("h3", 0.0, status="failed"), run("based", 0.5))
-    rows.loc[rows["architecture"] == "h3", "state_bytes"] = float("nan")
+    rows.loc[rows["architecture"] == "h3", ["state_bytes", "parameters"]] = float("nan")
     console = Console(width=80, record=True)
     console.print(points_tables(pd.DataFrame(rows)))
     assert re.search(r"h3 +- +0\.000", console.export_text())
