@@ -30,7 +30,7 @@ from recall_bench.reports.style import (
     save,
     styles_of,
 )
-from recall_bench.reports.unmeasured import EMPTY, draw_unmeasured, widened
+from recall_bench.reports.unmeasured import EMPTY, SHARE, draw_unmeasured, widened
 
 __all__ = ["plot_frontier", "save"]
 
@@ -94,7 +94,7 @@ def plot_frontier(
         memory_axis(axes, widened(low, high) if hidden else low, high)
         recall_axis(axes)
         if setting is not None and ceiling:
-            _draw_ceiling(axes, *setting, wide=width >= 5)
+            _draw_ceiling(axes, *setting, wide=width >= 5, left=SHARE if hidden else 0.0)
         _draw_task_ceiling(axes, table)
         if hidden:
             others = table[table["state_bytes"].isna()]
@@ -197,14 +197,17 @@ def _draw_task_ceiling(axes: Axes, table: pd.DataFrame) -> None:
         axes.axhline(ceiling, color="0.6", linewidth=0.7, zorder=1, gid="task-ceiling")
 
 
-def _draw_ceiling(axes: Axes, segments: list[Any], values: int, wide: bool) -> None:
+def _draw_ceiling(axes: Axes, segments: list[Any], values: int, wide: bool, left: float) -> None:
+    """The region where no model can be, named from ``left`` on, a share of the width."""
     x = np.geomspace(*axes.get_xlim(), 400)
     y = bounds.mean_recall_ceiling(8 * x, segments, values, replacement=False)
     axes.fill_between(x, y, 2, color="0.9", linewidth=0, zorder=0, gid="unreachable")
     axes.plot(x, y, color="0.6", linewidth=0.7, zorder=1)
     said = "no model\ncan be here" if wide else "no model\ncan be\nhere"
     size = 6.5 if wide else 5.5
-    axes.text(0.012, 0.985, said, transform=axes.transAxes, va="top", fontsize=size, color="0.25")
+    axes.text(
+        left + 0.012, 0.985, said, transform=axes.transAxes, va="top", fontsize=size, color="0.25"
+    )
 
 
 def _legend(

@@ -86,6 +86,8 @@ def test_unmeasured_points_are_hollow_in_a_band_left_of_all_others(width):
     share = math.log(edge / left) / math.log(axes.get_xlim()[1] / left)
     assert share == pytest.approx(0.09)
     assert "state not measured" in [text.get_text() for text in axes.texts]
+    (named,) = [text for text in axes.texts if text.get_text().startswith("no model")]
+    assert named.get_position()[0] > share
     labelled = axes.xaxis.get_major_formatter()
     assert (labelled(edge / 1.01), labelled(9_000)) == ("", "9 kB")
 
