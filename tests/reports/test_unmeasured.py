@@ -11,7 +11,7 @@ from recall_bench.frontier.ceilings import with_ceiling
 from recall_bench.frontier.published import markdown
 from recall_bench.reports.frontier_figure import plot_frontier
 from recall_bench.reports.slices_figure import plot_slices
-from recall_bench.reports.style import STYLES
+from recall_bench.reports.style import styles_of
 from recall_bench.reports.terminal import points_tables
 from recall_bench.store.record import Memory, TrainingRecord
 from recall_bench.store.runs import ResultStore
@@ -70,7 +70,7 @@ def test_a_run_that_failed_before_it_had_a_size_is_no_unmeasured_state():
     (line,) = [line for line in console.export_text().splitlines() if "mamba" in line]
     assert "not measured" not in line
     axes = plot_frontier(table(*runs().to_dict("records"), failed)).axes[0]
-    assert STYLES["mamba"].marker not in {line.get_marker() for line in axes.lines}
+    assert styles_of(["mamba"])["mamba"].marker not in {line.get_marker() for line in axes.lines}
 
 
 @pytest.mark.parametrize("width", [3.4, 6.8])
