@@ -163,7 +163,9 @@ def smoke_run(name: str) -> Numbers:
     fields = ("run_id", "status", "data_hash", "validation_accuracy", "test_accuracy", "test_loss")
     numbers = {f"smoke: {field}": getattr(record, field) for field in fields}
     numbers["smoke: segments"] = [score.model_dump() for score in record.segments]
-    numbers["smoke: curve"] = [point.model_dump(exclude={"seconds"}) for point in record.curve]
+    numbers["smoke: curve"] = [
+        point.model_dump(exclude={"seconds"}, exclude_defaults=True) for point in record.curve
+    ]
     numbers["smoke: bytes"] = [layer.bytes for layer in record.memory.layers]
     numbers["smoke: parameters"] = record.memory.parameters
     return numbers

@@ -14,7 +14,7 @@ from typing import Any
 from recall_bench.config import RunConfig, TrainingConfig
 from recall_bench.errors import DeviceLost
 from recall_bench.registry import load_plugin
-from recall_bench.store.record import CurvePoint, LayerState, Memory, Record, Status, Timing
+from recall_bench.store.record import CurvePoint, LayerState, Memory, Status, Timing, TrainingRecord
 
 PLUGIN = Path(__file__).with_name("sweep_plugin.py")
 
@@ -29,7 +29,9 @@ def toy_run(seed: int = 0, learning_rate: float = 1e-3, **knobs: Any) -> RunConf
     )
 
 
-def toy_record(config: RunConfig, status: Status = "finished", accuracy: float = 0.5) -> Record:
+def toy_record(
+    config: RunConfig, status: Status = "finished", accuracy: float = 0.5
+) -> TrainingRecord:
     memory = Memory(
         state_bytes=1024,
         state_length=8,
@@ -57,7 +59,7 @@ def toy_record(config: RunConfig, status: Status = "finished", accuracy: float =
         seconds=1.0,
     )
     succeeded = status == "finished"
-    return Record(
+    return TrainingRecord(
         run_id=config.run_id,
         status=status,
         reason=None if succeeded else "for the test",
@@ -106,7 +108,7 @@ def train(
     on_progress: Callable[[Progress], None],
     stop: Callable[[], bool],
     steps: int = 10,
-) -> Record:
+) -> TrainingRecord:
     """A third of a second of steps whose score depends on each; continues from its checkpoint."""
     checkpoint = directory / "checkpoint.pt"
     with (directory / "attempts.txt").open("a") as attempts:
@@ -142,7 +144,7 @@ def train(
     return toy_record(config, accuracy=score / 1009)
 
 
-def train_slowly(config: RunConfig, **options: Any) -> Record:
+def train_slowly(config: RunConfig, **options: Any) -> TrainingRecord:
     return train(config, **options, steps=400)
 
 

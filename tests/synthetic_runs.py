@@ -3,7 +3,8 @@
 import pandas as pd
 
 from recall_bench.config import short_hash
-from recall_bench.store.record import Memory, Record, SegmentScore
+from recall_bench.store.record import Memory, SegmentScore, TrainingRecord
+from recall_bench.store.table import row
 
 FIGURE_2 = [(64, 4), (64, 8), (64, 16), (128, 32), (256, 64), (512, 128), (1024, 256)]
 
@@ -27,7 +28,7 @@ def run(
     validation = test if validation is None else validation
     finished = status == "finished"
     identity = (architecture, sorted(knobs.items()), learning_rate, seed, vocab_size, version)
-    return Record(
+    record = TrainingRecord(
         run_id=f"{task}-{architecture}-{short_hash(identity)}",
         status=status,
         config={
@@ -56,7 +57,8 @@ def run(
         memory=memory(state_bytes),
         started="2025-01-01T00:00:00Z",
         finished="2025-01-01T00:01:00Z",
-    ).row()
+    )
+    return row(record)
 
 
 def memory(state_bytes):

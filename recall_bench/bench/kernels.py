@@ -5,8 +5,6 @@ that fails is never timed. The floor is the larger of the bytes that must move o
 copy bandwidth, and the operations over the measured bf16 matrix rate.
 """
 
-import json
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,16 +15,18 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from recall_bench.bench import record as records
 from recall_bench.bench.problems import DEVICE, OURS, Ceilings, Contender, Problem, problems
 from recall_bench.errors import UserError
 from recall_bench.store.files import write_file
+from recall_bench.store.record import TimingRecord
 from recall_bench.training import environment
 
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 1e-2}
 TF32_TOLERANCE = 5e-3
 
 
-def bench_kernels(output_dir: Path, console: Console | None = None) -> list[dict[str, Any]]:
+def bench_kernels(output_dir: Path, console: Console | None = None) -> TimingRecord:
     """Prove, time, print, and write ``kernels.json``, ``kernels.md`` and ``kernels.png``.
 
     Raises `UserError` without a CUDA device.
@@ -35,26 +35,21 @@ def bench_kernels(output_dir: Path, console: Console | None = None) -> list[dict
         raise UserError("`bench kernels` times GPU kernels and needs a CUDA device; there is none.")
     console = console or Console(width=140)
     ceilings = measure_ceilings()
-    record: dict[str, Any] = {
-        "command": " ".join(["recall-bench", *sys.argv[1:]]),
-        "device": environment.device_name(torch.device("cuda")),
-        "packages": environment.package_versions(),
-        "git": environment.git_state(),
-        "ceilings": ceilings._asdict(),
-        "timing": "median of triton.testing.do_bench, milliseconds",
-        "rows": [],
-    }
+    ran = environment.describe_host(torch.device("cuda"))
+    record = records.begin("kernels", ran, ceilings._asdict())
     output_dir.mkdir(parents=True, exist_ok=True)
     proofs: dict[Any, str | None] = {}
     for problem in problems(ceilings):
-        record["rows"] += run(problem, proofs)
+        record = records.extended(record, run(problem, proofs))
         console.print(f"measured {problem.operation} {problem.size}")
-        write_file(output_dir / "kernels.json", (json.dumps(record, indent=1) + "\n").encode())
+        records.write(record, output_dir / "kernels.json")
         write_file(output_dir / "kernels.md", markdown(record).encode())
-    for shown in tables(record["rows"]):
+    record = records.complete(record)
+    records.write(record, output_dir / "kernels.json")
+    for shown in tables(record.rows):
         console.print(shown)
-    plot(record["rows"], output_dir / "kernels.png")
-    return list(record["rows"])
+    plot(record.rows, output_dir / "kernels.png")
+    return record
 
 
 def measure_ceilings() -> Ceilings:
@@ -238,14 +233,14 @@ def tables(rows: Sequence[dict[str, Any]]) -> list[Table]:
     return shown
 
 
-def markdown(record: dict[str, Any]) -> str:
+def markdown(record: TimingRecord) -> str:
     """The record for a reader."""
-    ceilings = record["ceilings"]
+    ceilings, ran = record.machine, record.environment
     lines = [
         "# Kernel times",
         "",
-        f"`{record['command']}` on one {record['device']}; "
-        + ", ".join(f"{name} {version}" for name, version in record["packages"].items())
+        f"`{record.command}` on one {ran['device']}; "
+        + ", ".join(f"{name} {version}" for name, version in ran["packages"].items())
         + ".",
         "",
         "Median of `triton.testing.do_bench` in milliseconds; what a replayed CUDA graph of the "
@@ -256,7 +251,7 @@ def markdown(record: dict[str, Any]) -> str:
         f"matrix rate measured here: {ceilings['bytes_per_second'] / 1e12:.2f} TB/s and "
         f"{ceilings['operations_per_second'] / 1e12:.0f} TFLOP/s.",
     ]
-    for title, rows in _by_title(record["rows"]).items():
+    for title, rows in _by_title(record.rows).items():
         lines += ["", f"## {title}", "", "| " + " | ".join(HEADINGS) + " |"]
         lines += ["|" + " --- |" * len(HEADINGS)]
         lines += ["| " + " | ".join(_cells(row)) + " |" for row in rows]

@@ -9,7 +9,6 @@ layer's input and output, forward and backward, once.
 """
 
 import json
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
 from recall_bench import registry
+from recall_bench.bench import record as records
 from recall_bench.bench.problems import Ceilings
 from recall_bench.config import RunConfig, TrainingConfig, explain
 from recall_bench.errors import UserError
@@ -29,6 +29,7 @@ from recall_bench.kernels.plumbing import dispatch
 from recall_bench.model.backbone import Model, build_model, isolated_rng
 from recall_bench.recipes import presets
 from recall_bench.store.files import write_file
+from recall_bench.store.record import TimingRecord
 from recall_bench.tasks import generate
 from recall_bench.training import environment
 from recall_bench.training.batches import Batch, load_split
@@ -54,7 +55,7 @@ def bench_training(
     whole_run: bool = True,
     precision: str | None = None,
     console: Console | None = None,
-) -> dict[str, Any]:
+) -> TimingRecord:
     """Time, print, and write ``training.json`` and ``training.md``; returns the record.
 
     Raises `UserError` for a device or preset that does not exist.
@@ -62,15 +63,8 @@ def bench_training(
     console = console or Console(width=120)
     place = resolve_device(device)
     configs = [run_config(name, preset, place, precision) for name in architectures]
-    record: dict[str, Any] = {
-        "command": " ".join(["recall-bench", *sys.argv[1:]]),
-        "device": environment.device_name(place),
-        "threads": torch.get_num_threads(),
-        "packages": environment.package_versions(),
-        "git": environment.git_state(),
-        "generator": generator_speed(configs[0]),
-        "rows": [],
-    }
+    generator = {"generator": generator_speed(configs[0])}
+    record = records.begin("training", environment.describe_host(place), generator)
     output_dir.mkdir(parents=True, exist_ok=True)
     for config in configs:
         with precision_of(config.training.precision, place), isolated_rng(0, place):
@@ -80,11 +74,13 @@ def bench_training(
             timing = train(config, device=device).timing
             assert timing is not None
             row["run"] = {"seconds": time.perf_counter() - began, **timing.model_dump()}
-        record["rows"].append(row)
+        record = records.extended(record, [row])
         console.print(f"measured {row['architecture']}: {row['mix']:.3f} ms a step")
-        write_file(output_dir / "training.json", (json.dumps(record, indent=1) + "\n").encode())
+        records.write(record, output_dir / "training.json")
         write_file(output_dir / "training.md", markdown(record).encode())
-    console.print(table(record["rows"]))
+    record = records.complete(record)
+    records.write(record, output_dir / "training.json")
+    console.print(table(record.rows))
     return record
 
 
@@ -275,22 +271,23 @@ def _cells(row: dict[str, Any]) -> list[tuple[str, ...]]:
     ]
 
 
-def markdown(record: dict[str, Any]) -> str:
+def markdown(record: TimingRecord) -> str:
     """The record for a reader."""
-    versions = ", ".join(f"{name} {version}" for name, version in record["packages"].items())
+    ran = record.environment
+    versions = ", ".join(f"{name} {version}" for name, version in ran["packages"].items())
     lines = [
         "# Training speed",
         "",
-        f"`{record['command']}` on {record['device']}; {versions}.",
+        f"`{record.command}` on {ran['device']}; {versions}.",
         "",
         "| architecture | segment | ms a step | floor ms | times floor |",
         "| --- | --- | --- | --- | --- |",
     ]
-    lines += ["| " + " | ".join(c) + " |" for row in record["rows"] for c in _cells(row)]
+    lines += ["| " + " | ".join(c) + " |" for row in record.rows for c in _cells(row)]
     lines += ["", "Training examples generated a second, on one thread: " + "; ".join(
-        f"{part['segment']}: {part['rate']:,.0f}" for part in record["generator"]
+        f"{part['segment']}: {part['rate']:,.0f}" for part in record.machine["generator"]
     ) + "."]  # fmt: skip
-    for row in record["rows"]:
+    for row in record.rows:
         speed = row["speed"]
         lines += [
             "",

@@ -53,7 +53,7 @@ def build_runs(
     given: Given,
 ) -> list[RunConfig]:
     """The runs that a command line asks for; with commas, or a grid of the preset, several."""
-    from recall_bench.sweeps.carry_out import expand
+    from recall_bench.sweeps.expand import expand
 
     chosen = presets.get(preset)
     names = _names(arch)
@@ -83,7 +83,7 @@ def build_suite_runs(
     Knobs and recipe come from the suite where they are not given. Raises `UserError` for options
     of a task, since a suite has several.
     """
-    from recall_bench.sweeps.carry_out import expand
+    from recall_bench.sweeps.expand import expand
 
     if given[TASK]:
         flags = ", ".join(options.flag_of(name) for name in given[TASK])

@@ -1,5 +1,6 @@
 """Records become points, and the points that no other beats the frontier."""
 
-from recall_bench.frontier.points import frontier, points
+from recall_bench.frontier.pareto import frontier
+from recall_bench.frontier.points import points
 
 __all__ = ["frontier", "points"]

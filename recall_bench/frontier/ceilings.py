@@ -1,6 +1,5 @@
 """What no model can beat, for the points of a table: `recall_bench.bounds` with what runs say."""
 
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
@@ -8,7 +7,8 @@ import numpy as np
 import pandas as pd
 
 from recall_bench import bounds
-from recall_bench.frontier.points import as_points, mean_of_segments, scored_segments
+from recall_bench.frontier.points import as_points
+from recall_bench.frontier.segments import mean_of_segments, on_test
 
 Setting: TypeAlias = tuple[list[Any], int]
 """What the information bound needs: segments of (length, pairs), and the number of values."""
@@ -42,12 +42,11 @@ def with_ceiling(
 
 def recall_setting(row: Mapping[Any, Any]) -> tuple[list[tuple[int, int]], int] | None:
     """MQAR's test segments as (length, pairs) and its number of values; None for other tasks."""
-    options = json.loads(row["task_options"])
-    tested = scored_segments(row["segments"])
-    if row["task"] != "mqar" or not tested:
+    segments = on_test(row["segments"])
+    if row["task"] != "mqar" or not segments:
         return None
-    vocabulary = options["vocab_size"]
-    listed = [(segment["length"], segment["options"]["pairs"]) for segment in tested]
+    vocabulary = row["task_options"]["vocab_size"]
+    listed = [(segment["length"], segment["options"]["pairs"]) for segment in segments]
     return listed, vocabulary - vocabulary // 2
 
 
@@ -59,9 +58,9 @@ def window_limit(row: Mapping[Any, Any], segments: Iterable[Any]) -> float | Non
     """
     if (told := mean_of_segments(row["segments"], "window_ceiling")) is not None:
         return told
-    reach = bounds.reach(row["architecture"], json.loads(row["knobs"]))
+    reach = bounds.reach(row["architecture"], row["knobs"])
     if row["task"] != "mqar" or reach is None:
         return None
-    options = json.loads(row["task_options"])
+    options = row["task_options"]
     power, repeats = options.get("power_a", 0.01), options.get("repeats", 1)
     return float(bounds.window_ceiling(reach, segments, power, repeats=repeats))

@@ -1,25 +1,16 @@
 """What tells experiments apart, whose names are hashes, and what tells points apart."""
 
-import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
 
-from recall_bench.store.record import shared
+from recall_bench.errors import UserError, nearest
+from recall_bench.frontier.points import as_points
+from recall_bench.frontier.selection import unmeasured
 
 LONGEST = 24
 """Values with more characters, the segments of a task say, are cut to an ellipsis."""
-
-
-def settings_of(record: str) -> dict[str, Any]:
-    """What the points of a record's experiment share, by option, "none" for None."""
-    read = json.loads(record)
-    parts = shared(read["config"], read["versions"])
-    options = {**parts["task"], **parts["model"], **parts["training"]}
-    del options["name"]
-    options["task_version"] = parts["version"]
-    return {name: "none" if value is None else value for name, value in options.items()}
 
 
 def distinctions(points: pd.DataFrame) -> dict[str, str]:
@@ -32,19 +23,44 @@ def distinctions(points: pd.DataFrame) -> dict[str, str]:
     for _, same_task in points.groupby("task"):
         settings = same_task.groupby("experiment")["settings"].first()
         names = varying(settings)
-        for experiment, text in settings.items():
-            options = json.loads(text)
+        for experiment, options in settings.items():
             said[str(experiment)] = " ".join(
                 f"{name}={_short(value)}" for name, value in options.items() if name in names
             )
     return said
 
 
-def varying(settings: Iterable[str]) -> list[str]:
-    """The names whose values differ, given the JSON of each point's knobs, say."""
-    parsed = [json.loads(text) for text in settings]
-    names = list(dict.fromkeys(name for setting in parsed for name in setting))
-    return [name for name in names if len({str(setting.get(name)) for setting in parsed}) > 1]
+def varying(settings: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The names whose values differ, given the knobs of each point, say."""
+    settings = list(settings)
+    names = list(dict.fromkeys(name for setting in settings for name in setting))
+    return [name for name in names if len({str(setting.get(name)) for setting in settings}) > 1]
+
+
+def one_experiment(data: pd.DataFrame, experiment: str | None) -> pd.DataFrame:
+    """The points of one experiment, of runs or `points`; the only one where none is named.
+
+    Points of which no run came as far as having a size are left out. Raises `UserError` where there
+    are none, where there are several experiments and none is named, and for an unknown name.
+    """
+    table = as_points(data)
+    table = table[table["state_bytes"].notna() | unmeasured(table)].reset_index(drop=True)
+    if table.empty:
+        raise UserError("Nothing to plot. Expected at least one run that did not fail.")
+    names = table["experiment"].unique()
+    if experiment is None and len(names) > 1:
+        told = distinctions(table)
+        lines = [
+            f"  {name}: {len(points)} points of {points['task'].iloc[0]} {told[str(name)]}".rstrip()
+            for name, points in table.groupby("experiment")
+        ]
+        raise UserError(
+            f"The runs belong to {len(names)} experiments, whose points do not compare. Choose one "
+            f"by name: experiment=…, or --experiment … on the command line.\n" + "\n".join(lines)
+        )
+    if experiment is not None and experiment not in names:
+        raise UserError(f"Unknown experiment '{experiment}'. {nearest(experiment, names)}")
+    return table[table["experiment"] == (experiment or names[0])].reset_index(drop=True)
 
 
 def _short(value: Any) -> str:

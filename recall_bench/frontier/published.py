@@ -4,7 +4,6 @@ Accuracies are read off the published figure, to about 0.005 to 0.01. Bytes are 
 Zoology's count, four bytes a number, which leaves out what it leaves out; ours are measured.
 """
 
-import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -13,7 +12,9 @@ import pandas as pd
 
 from recall_bench.errors import UserError, nearest
 from recall_bench.frontier.ceilings import recall_setting, window_limit, with_ceiling
+from recall_bench.frontier.experiments import varying as differences
 from recall_bench.frontier.points import as_points
+from recall_bench.frontier.selection import unmeasured
 
 CLOSE = 0.03
 """A difference that is larger needs an explanation."""
@@ -87,7 +88,7 @@ def compare(data: pd.DataFrame, figure: str = "figure2") -> pd.DataFrame:
     figure.
     """
     points = _figure(figure)
-    table = with_ceiling(as_points(data)).sort_values(["architecture", "state_bytes", "knobs"])
+    table = with_ceiling(as_points(data)).sort_values(["architecture", "state_bytes", "knobs_key"])
     rows = [(row, _find(points, row)) for row in table.to_dict("records")]
     known = [found.accuracy if found else np.nan for _, found in rows]
     counted = [found.state_bytes if found else None for _, found in rows]
@@ -116,7 +117,7 @@ def _figure(name: str) -> tuple[Published, ...]:
 def _find(figure: tuple[Published, ...], row: Mapping[Any, Any]) -> Published | None:
     if recall_setting(row) != FIGURE_2_SETTING:
         return None
-    knobs = json.loads(row["knobs"])
+    knobs = row["knobs"]
     for point in figure:
         if point.architecture == row["architecture"] and point.knobs.items() <= knobs.items():
             return point
@@ -137,15 +138,15 @@ def markdown(data: pd.DataFrame, figure: str = "figure2") -> str:
         "difference | chosen on test | best possible | window's reach | efficiency |",
         "|" + " --- |" * 12,
     ]
-    varying = _varying(table)
-    for row in table.to_dict("records"):
-        knobs = json.loads(row["knobs"])
+    varying, without_state = _varying(table), unmeasured(table)
+    for row, unknown in zip(table.to_dict("records"), without_state, strict=True):
+        knobs = row["knobs"]
         low, high = row["test_accuracy_low"], row["test_accuracy_high"]
         far = abs(row["difference"]) > CLOSE
         cells = [
             row["architecture"],
             ", ".join(f"{knob} {knobs[knob]}" for knob in varying[row["architecture"]]),
-            _number(row["state_bytes"], ",.0f"),
+            "not measured" if unknown else _number(row["state_bytes"], ",.0f"),
             _number(row["test_accuracy"], ".3f"),
             "" if pd.isna(low) else f"{low:.3f} to {high:.3f}",
             str(row["seeds"]),
@@ -164,11 +165,9 @@ def _varying(table: pd.DataFrame) -> dict[str, list[str]]:
     """For each architecture, the knobs that differ between its points, d_model always."""
     varying = {}
     for name, group in table.groupby("architecture"):
-        knobs = [json.loads(text) for text in group["knobs"]]
+        differing = differences(group["knobs"])
         varying[str(name)] = [
-            knob
-            for knob in knobs[0]
-            if knob == "d_model" or len({json.dumps(other.get(knob)) for other in knobs}) > 1
+            knob for knob in group["knobs"].iloc[0] if knob == "d_model" or knob in differing
         ]
     return varying
 

@@ -15,7 +15,7 @@ from recall_bench.documents.tokens import Codec, restore_codec
 from recall_bench.errors import UserError
 from recall_bench.model.backbone import Model, build_model
 from recall_bench.store.files import write_file
-from recall_bench.store.record import Record
+from recall_bench.store.record import TrainingRecord
 
 WEIGHTS = "weights.pt"
 
@@ -24,7 +24,7 @@ WEIGHTS = "weights.pt"
 class KeptRun:
     """A trained model, in evaluation mode, and how its tokens are text, if they are."""
 
-    record: Record
+    record: TrainingRecord
     model: Model
     codec: Codec | None
 
@@ -42,7 +42,7 @@ def keep_weights(directory: Path, config: RunConfig, model: Model) -> None:
     write_file(directory / WEIGHTS, packed.getvalue())
 
 
-def load_weights(record: Record, directory: Path, device: torch.device) -> KeptRun:
+def load_weights(record: TrainingRecord, directory: Path, device: torch.device) -> KeptRun:
     """The model of a run from its directory; raises `UserError` where no weights were kept."""
     file = directory / WEIGHTS
     if not file.exists():

@@ -12,8 +12,10 @@ from matplotlib.lines import Line2D
 from recall_bench import bounds
 from recall_bench.errors import UserError
 from recall_bench.frontier.ceilings import Setting, recall_setting, window_limit, with_ceiling
-from recall_bench.frontier.experiments import varying
-from recall_bench.frontier.points import as_points, frontier, mean_of_segments, one_experiment
+from recall_bench.frontier.experiments import one_experiment, varying
+from recall_bench.frontier.pareto import frontier
+from recall_bench.frontier.points import as_points
+from recall_bench.frontier.segments import mean_of_segments
 from recall_bench.reports.labels import annotate as annotate_points
 from recall_bench.reports.style import (
     WINDOW_DASH,
@@ -28,6 +30,7 @@ from recall_bench.reports.style import (
     save,
     styles_of,
 )
+from recall_bench.reports.unmeasured import EMPTY, SHARE, draw_unmeasured, widened
 
 __all__ = ["plot_frontier", "save"]
 
@@ -64,7 +67,8 @@ def plot_frontier(
     ids. Highlighted points lie on top with a dark edge, named ``highlight_label`` in the legend.
     ``annotate`` writes the knobs that vary beside the points. ``published`` are the points of a
     published figure (`frontier.published.points_of`), drawn hollow. ``efficiency`` writes the
-    best `ceilings.with_ceiling` of each architecture into the legend. ``width`` is in inches: 3.4
+    best `ceilings.with_ceiling` of each architecture into the legend. A point whose state was not
+    measured is hollow, in a band at the left edge. ``width`` is in inches: 3.4
     for a column, 6.8 for a page. ``path``, one or several, says where to `save`.
 
     Raises `UserError` where nothing can be plotted or several experiments are mixed.
@@ -77,21 +81,28 @@ def plot_frontier(
         _draw_frontier(axes, table)
         if published is not None:
             _draw_published(axes, published, styles, width)
-        for row in table.to_dict("records"):
+        measured = table[table["state_bytes"].notna()]
+        for row in measured.to_dict("records"):
             _draw_point(axes, row, styles[row["architecture"]], width)
             _draw_window(axes, row, [] if setting is None else setting[0])
-        low, high = table["state_bytes"].min() / 1.7, table["state_bytes"].max() * 1.7
+        low, high = EMPTY
+        if len(measured):
+            low, high = measured["state_bytes"].min() / 1.7, measured["state_bytes"].max() * 1.7
         if setting is not None and ceiling:  # as far as where the bound begins to bite
             low = min(low, bounds.mean_required_bits(0.6, *setting, replacement=False) / 8)
-        memory_axis(axes, low, high)
+        hidden = len(measured) < len(table)
+        memory_axis(axes, widened(low, high) if hidden else low, high)
         recall_axis(axes)
         if setting is not None and ceiling:
-            _draw_ceiling(axes, *setting, wide=width >= 5)
+            _draw_ceiling(axes, *setting, wide=width >= 5, left=SHARE if hidden else 0.0)
         _draw_task_ceiling(axes, table)
+        if hidden:
+            others = table[table["state_bytes"].isna()]
+            draw_unmeasured(axes, others, styles, width, edge=low)
         handles = _legend(axes, table, styles, width, highlight_label, annotate, efficiency)
         legend_outside(figure, handles)
         if annotate:
-            annotate_points(figure, axes, table, styles)
+            annotate_points(figure, axes, measured, styles)
         save(figure, path)
     return figure
 
@@ -129,6 +140,8 @@ def _setting(
 
 def _draw_frontier(axes: Axes, table: pd.DataFrame) -> None:
     best = frontier(table)
+    if best.empty:
+        return
     x, y = best["state_bytes"].tolist(), best["test_accuracy"].tolist()
     # Beyond its last point the frontier stays level: more memory is no obstacle.
     axes.plot(
@@ -184,14 +197,17 @@ def _draw_task_ceiling(axes: Axes, table: pd.DataFrame) -> None:
         axes.axhline(ceiling, color="0.6", linewidth=0.7, zorder=1, gid="task-ceiling")
 
 
-def _draw_ceiling(axes: Axes, segments: list[Any], values: int, wide: bool) -> None:
+def _draw_ceiling(axes: Axes, segments: list[Any], values: int, wide: bool, left: float) -> None:
+    """The region where no model can be, named from ``left`` on, a share of the width."""
     x = np.geomspace(*axes.get_xlim(), 400)
     y = bounds.mean_recall_ceiling(8 * x, segments, values, replacement=False)
     axes.fill_between(x, y, 2, color="0.9", linewidth=0, zorder=0, gid="unreachable")
     axes.plot(x, y, color="0.6", linewidth=0.7, zorder=1)
     said = "no model\ncan be here" if wide else "no model\ncan be\nhere"
     size = 6.5 if wide else 5.5
-    axes.text(0.012, 0.985, said, transform=axes.transAxes, va="top", fontsize=size, color="0.25")
+    axes.text(
+        left + 0.012, 0.985, said, transform=axes.transAxes, va="top", fontsize=size, color="0.25"
+    )
 
 
 def _legend(

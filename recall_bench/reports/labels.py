@@ -1,7 +1,6 @@
 """Labels beside points, placed where there is room."""
 
 import itertools
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,8 +33,7 @@ def annotate(figure: Figure, axes: Axes, table: pd.DataFrame, styles: Mapping[st
     for name, group in table.groupby("architecture"):
         color = tuple(0.6 * part for part in to_rgb(styles[str(name)].color))
         points = group[["state_bytes", "test_accuracy"]].to_numpy(dtype=float)
-        knobs = [json.loads(text) for text in group["knobs"]]
-        names = varying(group["knobs"])
+        knobs, names = group["knobs"], varying(group["knobs"])
         for index, knob in enumerate(knobs if names else []):
             text = "/".join(str(knob.get(name)) for name in names)
             _place(axes, text, points, index, taken, color)

@@ -1,6 +1,5 @@
 """Accuracy against what varies within a task: length, pairs, or any slice such as the gap."""
 
-import json
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
@@ -12,17 +11,18 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
 from recall_bench.errors import UserError, nearest
-from recall_bench.frontier.points import one_experiment, scored_segments
+from recall_bench.frontier.experiments import one_experiment
+from recall_bench.frontier.segments import Scores, on_test
 from recall_bench.reports.style import (
     WINDOW_DASH,
     Paths,
-    bytes_text,
     legend_outside,
     mean_marker,
     new_figure,
     print_style,
     recall_axis,
     save,
+    size_text,
     styles_of,
 )
 
@@ -69,7 +69,7 @@ def plot_slices(
                 if index != best:
                     axes.plot(x, y, color=style.color, linewidth=0.5, alpha=0.5, zorder=2)
                     continue
-                label = f"{name} ({bytes_text(row['state_bytes'])})"
+                label = f"{name} ({size_text(row['state_bytes'])})"
                 look = mean_marker(style, width)
                 handles += axes.plot(x, y, linewidth=1.3, zorder=3, label=label, **look)
                 if dashes := _segment_means(row["segments"], by, "window_ceiling"):
@@ -87,18 +87,18 @@ def _accuracy(row: Mapping[Any, Any], by: str) -> Series:
     """Accuracy at every value of a segment field, or else of a slice, rising."""
     if found := _segment_means(row["segments"], by, "accuracy"):
         return found
-    slices = json.loads(row["slices"])
+    slices = row["slices"]
     if by in slices:
         return dict(sorted((float(value), y) for value, y in slices[by].items()))
-    fields = [name for segment in scored_segments(row["segments"]) for name in _fields(segment)]
+    fields = [name for segment in on_test(row["segments"]) for name in _fields(segment)]
     known = list(dict.fromkeys([*fields, *slices]))
     raise UserError(f"The test scores have no field or slice '{by}'. {nearest(by, known)}")
 
 
-def _segment_means(text: str, by: str, what: str) -> Series:
+def _segment_means(segments: Scores, by: str, what: str) -> Series:
     """The mean of a score or limit at every value of a segment field; empty where unknown."""
     found: dict[float, list[float]] = {}
-    for segment in scored_segments(text):
+    for segment in on_test(segments):
         value, fields = segment.get(what), _fields(segment)
         if by in fields and value is not None:
             found.setdefault(fields[by], []).append(value)
@@ -125,14 +125,14 @@ def _limits(axes: Axes, table: pd.DataFrame, by: str) -> list[Line2D]:
         handles.append(Line2D([], [], label="window's ceiling", **WINDOW_DASH))
     trained = [
         segment[by]
-        for segment in json.loads(first["task_options"]).get("train", [])
+        for segment in first["task_options"].get("train", [])
         if isinstance(segment, dict) and by in segment
     ]
-    tested = _segment_means(first["segments"], by, "accuracy")
-    if trained and tested and max(tested) > max(trained):
-        edge = _between(max(trained), min(x for x in tested if x > max(trained)))
+    scores = _segment_means(first["segments"], by, "accuracy")
+    if trained and scores and max(scores) > max(trained):
+        edge = _between(max(trained), min(x for x in scores if x > max(trained)))
         axes.axvspan(edge, 1e9, color="0.94", linewidth=0, zorder=0, gid="beyond-training")
-        axes.set_xlim(*_span(tested))
+        axes.set_xlim(*_span(scores))
         said = {"length": "longer than in training"}.get(by, "beyond training")
         axes.text(
             0.99, 0.985, said, transform=axes.transAxes, ha="right", va="top", fontsize=6.5,

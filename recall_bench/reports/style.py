@@ -173,6 +173,11 @@ def bytes_text(count: float) -> str:
     return f"{count:.3g} {unit}"
 
 
+def size_text(count: float) -> str:
+    """`bytes_text` of a state, or that it was not measured."""
+    return "state not measured" if count != count else bytes_text(count)
+
+
 def legend_outside(figure: Figure, handles: list[Any]) -> None:
     """A legend beside a wide plot; below a narrow one, which grows by the legend's height."""
     if figure.get_figwidth() >= 5:

@@ -1,6 +1,5 @@
 """The points of a store as tables to read in a terminal."""
 
-import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -11,7 +10,10 @@ from rich.text import Text
 
 from recall_bench.frontier.ceilings import with_ceiling
 from recall_bench.frontier.experiments import distinctions, varying
-from recall_bench.frontier.points import as_points, frontier, mean_of_segments
+from recall_bench.frontier.pareto import frontier
+from recall_bench.frontier.points import as_points
+from recall_bench.frontier.segments import mean_of_segments
+from recall_bench.frontier.selection import unmeasured
 
 LEGEND = "★ on the frontier · recall on test, at the learning rate best on validation"
 EXACT = "exact: answers of several tokens with every token right"
@@ -34,7 +36,7 @@ def points_tables(data: pd.DataFrame) -> Group:
 
 def _table(points: pd.DataFrame) -> Table:
     """One row a point, by state size; a star marks those on the frontier."""
-    points = points.sort_values(["state_bytes", "architecture", "knobs"])
+    points = points.sort_values(["state_bytes", "architecture", "knobs_key"])
     best = {run for runs in frontier(points)["run_ids"] for run in runs}
     table = Table(box=None, pad_edge=False)
     table.add_column("")
@@ -45,17 +47,17 @@ def _table(points: pd.DataFrame) -> Table:
     for heading in (*headings, *["limit"] * limited):
         table.add_column(heading, justify="right", no_wrap=True)
     names = {name: varying(family["knobs"]) for name, family in points.groupby("architecture")}
-    for row in points.to_dict("records"):
+    for row, unknown in zip(points.to_dict("records"), unmeasured(points), strict=True):
         low, high = row["test_accuracy_low"], row["test_accuracy_high"]
         cells: list[str | Text] = [
             "★" if best.issuperset(row["run_ids"]) else "",
             Text(_name(row, names[row["architecture"]])),
-            _number(row["state_bytes"], ",.0f"),
+            "not measured" if unknown else _number(row["state_bytes"], ",.0f"),
             _number(row["test_accuracy"], ".3f"),
             *[_number(mean_of_segments(row["segments"], "exact_match"), ".3f")] * spans,
             "" if pd.isna(low) else f"{low:.3f}–{high:.3f}",  # noqa: RUF001
             str(row["seeds"]),
-            f"{row['learning_rate']:g}" if row["learning_rate"] else "-",
+            _number(row["learning_rate"], "g"),
         ]
         table.add_row(*cells, *[_number(row["recall_ceiling"], ".3f")] * limited)
     return table
@@ -63,14 +65,13 @@ def _table(points: pd.DataFrame) -> Table:
 
 def _name(row: Mapping[Any, Any], names: Collection[str]) -> str:
     """The architecture, and its knobs of these names: those that vary between its points."""
-    knobs = json.loads(row["knobs"])
-    told = [f"{name}={value}" for name, value in knobs.items() if name in names]
+    told = [f"{name}={value}" for name, value in row["knobs"].items() if name in names]
     return " ".join([row["architecture"], *told])
 
 
 def _tells_exact(points: pd.DataFrame) -> bool:
     """Whether exact match differs from recall anywhere."""
-    exact = [mean_of_segments(text, "exact_match") for text in points["segments"]]
+    exact = [mean_of_segments(segments, "exact_match") for segments in points["segments"]]
     recall = points["test_accuracy"]
     return any(e is not None and abs(e - r) > 5e-4 for e, r in zip(exact, recall, strict=True))
 

@@ -1,6 +1,16 @@
 """What runs leave behind: one directory a run, whose record is written last."""
 
-from recall_bench.store.record import Record
-from recall_bench.store.runs import ResultStore, export, load, restore
+from recall_bench.store.export import export, load, restore
+from recall_bench.store.record import EvaluationRecord, Record, TimingRecord, TrainingRecord
+from recall_bench.store.runs import ResultStore
 
-__all__ = ["Record", "ResultStore", "export", "load", "restore"]
+__all__ = [
+    "EvaluationRecord",
+    "Record",
+    "ResultStore",
+    "TimingRecord",
+    "TrainingRecord",
+    "export",
+    "load",
+    "restore",
+]

@@ -9,54 +9,28 @@ Readers skip and name what they cannot read, and never delete.
 """
 
 import contextlib
-import io
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from pydantic import ConfigDict, ValidationError
-
-from recall_bench.config import Config, RunConfig
+from recall_bench.config import RunConfig
 from recall_bench.errors import UserError
 from recall_bench.store import claims
 from recall_bench.store.claims import Claim
 from recall_bench.store.files import explained, write_file
-from recall_bench.store.record import SCHEMA, Record, Status
+from recall_bench.store.record import Record, Status, TrainingRecord
+from recall_bench.store.schemas import Stored, Unreadable, parse, pretty, stored
+from recall_bench.store.table import table_of
 
 if TYPE_CHECKING:  # workers need no tables
     import pandas as pd
 
 RECORD, CONFIG, CHECKPOINT = "record.json", "config.json", "checkpoint.pt"
-FORMATS = (".jsonl", ".parquet")
 
 Skipped: TypeAlias = list[tuple[Path, str]]
 """What a reader could not read, and why."""
-
-NUMBERS = (
-    "learning_rate",
-    "validation_accuracy",
-    "test_accuracy",
-    "test_loss",
-    "state_bytes",
-    "parameters",
-    "wall_seconds",
-    "tokens_per_second",
-)
-"""Columns of a frame that are float64, NaN where a run has no such number."""
-
-
-class Unreadable(ValueError):
-    """A record that this version cannot read; the message says why."""
-
-
-class _Version(Config):
-    """As much of a record as every version of it has."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    schema_version: int
 
 
 class ResultStore:
@@ -92,18 +66,23 @@ class ResultStore:
     def find(self, run_id: str) -> Record | None:
         """The record of one run; None where there is none that can be read."""
         try:
-            return _read(self.directory(run_id))
+            return _read(self.directory(run_id)).record
         except (Unreadable, OSError):
             return None
 
+    def trained(self, run_id: str) -> TrainingRecord | None:
+        """The record of one training; None where there is none that can be read."""
+        record = self.find(run_id)
+        return record if isinstance(record, TrainingRecord) else None
+
     def finished(self) -> dict[str, Status]:
         """How every run that has a readable record ended, by run id."""
-        return {record.run_id: record.status for record in self._scan()}
+        return {record.run_id: record.status for record, _ in self._scan()}
 
     def read(self, run_id: str) -> Record:
         """The record of one run; raises `UserError` where there is none that can be read."""
         try:
-            return _read(self.directory(run_id))
+            return _read(self.directory(run_id)).record
         except FileNotFoundError:
             raise UserError(f"The store {self.path} has no record of run '{run_id}'.") from None
         except Unreadable as error:
@@ -111,11 +90,11 @@ class ResultStore:
 
     def records(self) -> list[Record]:
         """All records that can be read, by run id; `skipped` names the others."""
-        return list(self._scan())
+        return [record for record, _ in self._scan()]
 
     def frame(self) -> "pd.DataFrame":
-        """One row (`Record.row`) a record, by run id; `skipped` names what could not be read."""
-        return frame(self.records())
+        """One row (`store.table`) per record, by run id; `skipped` names what was not readable."""
+        return table_of(self._scan())
 
     def claim(self, config: RunConfig, retry_failed: bool = False) -> Claim | None:
         """The exclusive right to do a run; None where it is finished or somebody else has it.
@@ -153,20 +132,24 @@ class ResultStore:
 
         Afterwards the checkpoint, the claims and the remains of interrupted writes are removed.
         """
-        directory = self.directory(record.run_id)
+        self.keep(stored(record))
+
+    def keep(self, found: Stored) -> None:
+        """Finish a run as `write` does, with a record whose JSON is at hand and stays as it is."""
+        directory = self.directory(found.record.run_id)
         with explained(directory):
             directory.mkdir(parents=True, exist_ok=True)
-            write_file(directory / RECORD, record.model_dump_json(indent=1).encode() + b"\n")
+            write_file(directory / RECORD, pretty(found.text))
             (directory / CHECKPOINT).unlink(missing_ok=True)
             for remains in directory.glob("*.tmp"):
                 remains.unlink(missing_ok=True)
             claims.remove(directory)
 
     def _settled(self, run_id: str, retry_failed: bool) -> bool:
-        record = self.find(run_id)
+        record = self.trained(run_id)
         return record is not None and not (retry_failed and record.status == "failed")
 
-    def _scan(self) -> Iterator[Record]:
+    def _scan(self) -> Iterator[Stored]:
         self.skipped = []
         try:
             entries = sorted(self.path.iterdir())
@@ -190,110 +173,12 @@ class ResultStore:
                 self.skipped.append((entry, error.strerror or str(error)))
 
 
-def load(path: str | Path) -> tuple["pd.DataFrame", Skipped]:
-    """The rows of a store directory or of an exported file, and what could not be read.
-
-    Raises `UserError` where ``path`` does not exist, or is no file that `export` writes.
-    """
-    path = Path(path)
-    if path.is_dir():
-        store = ResultStore(path)
-        return store.frame(), store.skipped
-    if not path.exists():
-        raise UserError(f"{path} does not exist. Expected a store directory or an exported file.")
-    _check_suffix(path)
-    records: dict[str, Record] = {}
-    skipped: Skipped = []
-    for number, text in enumerate(_exported(path), start=1):
-        try:
-            record = _parse(text)
-            if record.run_id in records:
-                raise Unreadable(f"it repeats run {record.run_id}")
-            records[record.run_id] = record
-        except Unreadable as error:
-            skipped.append((path, f"record {number}: {error}"))
-    return frame(records.values()), skipped
-
-
-def export(source: "ResultStore | pd.DataFrame", file: str | Path) -> None:
-    """Pack records into one file: ``.jsonl``, a record a line, or ``.parquet``, the flat rows.
-
-    Both keep the records whole, ordered by run id, and are written atomically. Raises `UserError`
-    for another suffix and where the file cannot be written.
-    """
-    file = Path(file)
-    _check_suffix(file)
-    table = source.frame() if isinstance(source, ResultStore) else source
-    table = table.sort_values("run_id", ignore_index=True)
-    if file.suffix == ".jsonl":
-        content = "".join(f"{record}\n" for record in table["record"]).encode()
-    else:
-        buffer = io.BytesIO()
-        table.to_parquet(buffer, index=False)
-        content = buffer.getvalue()
-    with explained(file):
-        file.parent.mkdir(parents=True, exist_ok=True)
-    write_file(file, content)
-
-
-def restore(file: str | Path, store: ResultStore) -> tuple[int, int]:
-    """Put the records of an exported file back into a store, where a sweep goes on from them.
-
-    A run that the store has already keeps its record. Returns how many records were written and how
-    many the store had. Raises `UserError` for a file that `export` does not write.
-    """
-    table, skipped = load(file)
-    if skipped:
-        raise UserError(f"{file} cannot be restored: {skipped[0][1]}.")
-    store.prepare()
-    written = 0
-    for text in table["record"]:
-        record = _parse(text)
-        if store.find(record.run_id) is None:
-            store.write(record)
-            written += 1
-    return written, len(table) - written
-
-
-def frame(records: Iterable[Record]) -> "pd.DataFrame":
-    """One row a record, ordered by run id, with the same columns and types for any records."""
-    import pandas as pd
-
-    blank = Record(
-        run_id="",
-        status="failed",
-        config={"task": {"name": ""}, "architecture": {"name": ""}, "model": {}, "seed": 0}
-        | {"training": {"learning_rate": 0.0}},
-        versions={"task": 0, "architecture": 0},
-        started="",
-        finished="",
-    )
-    ordered = sorted(records, key=lambda record: record.run_id)
-    table = pd.DataFrame([record.row() for record in [*ordered, blank]])
-    return table.astype(dict.fromkeys(NUMBERS, "float64")).iloc[:-1]
-
-
-def _read(directory: Path) -> Record:
+def _read(directory: Path) -> Stored:
     """The record in a run's directory; raises `OSError`, or `Unreadable` with the reason."""
-    found = _parse((directory / RECORD).read_bytes())
-    if found.run_id != directory.name:
-        raise Unreadable(f"it is the record of run '{found.run_id}', not of its directory")
+    found = parse((directory / RECORD).read_bytes())
+    if found.record.run_id != directory.name:
+        raise Unreadable(f"it is the record of run '{found.record.run_id}', not of its directory")
     return found
-
-
-def _parse(text: str | bytes) -> Record:
-    try:
-        version = _Version.model_validate_json(text).schema_version
-        if version > SCHEMA:
-            raise Unreadable(
-                f"written by a newer recall-bench: its schema is {version}, "
-                f"this version reads up to {SCHEMA}"
-            )
-        return Record.model_validate_json(text)
-    except ValidationError as error:
-        problem = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in problem["loc"])
-        raise Unreadable(f"{where}: {problem['msg']}".removeprefix(": ")) from error
 
 
 def _set_aside(directory: Path) -> None:
@@ -301,24 +186,3 @@ def _set_aside(directory: Path) -> None:
     number = 1 + len(list(directory.glob("aside.*.json")))
     with contextlib.suppress(FileNotFoundError):
         os.rename(directory / RECORD, directory / f"aside.{number}.json")
-
-
-def _exported(path: Path) -> Iterator[str | bytes]:
-    if path.suffix == ".jsonl":
-        yield from (line for line in path.read_bytes().splitlines() if line.strip())
-        return
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        table = pyarrow.parquet.read_table(path, columns=["record"])
-        yield from table["record"].to_pylist()
-    except (pyarrow.ArrowInvalid, KeyError, OSError) as error:
-        raise UserError(f"{path} is not an export of recall-bench: {error}.") from error
-
-
-def _check_suffix(file: Path) -> None:
-    if file.suffix not in FORMATS:
-        raise UserError(
-            f"{file}: unknown suffix {file.suffix!r}. Expected one of {', '.join(FORMATS)}."
-        )

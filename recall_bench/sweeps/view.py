@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from recall_bench.config import RunConfig
-from recall_bench.store.record import Record
+from recall_bench.store.record import TrainingRecord
 from recall_bench.sweeps.label import label
 from recall_bench.sweeps.worker import Ended, Event, Progressed, Skipped, Started, Warned
 
@@ -24,7 +24,7 @@ class Board:
     def __init__(self, configs: Sequence[RunConfig], processes: int = 1):
         self.configs = {config.run_id: config for config in configs}
         self.processes = processes
-        self.records: dict[str, Record] = {}
+        self.records: dict[str, TrainingRecord] = {}
         self.running: dict[str, Any] = {}
         """The last `recall_bench.training.Progress` of a run, None before the first."""
         self.elsewhere: dict[str, None] = {}
@@ -90,7 +90,7 @@ class Board:
         """A warning in one line, after the name of its run if a run caused it."""
         return f"{self.name(event.run_id)}: {event.message}" if event.run_id else event.message
 
-    def best(self) -> list[tuple[str, int, int, Record | None]]:
+    def best(self) -> list[tuple[str, int, int, TrainingRecord | None]]:
         """For every point: its name, runs done, all runs, and the run best in validation.
 
         Of several tasks none is the best.
@@ -167,7 +167,7 @@ def default_view() -> View:
     return LiveView(console) if live else PlainView()
 
 
-def outcome(record: Record) -> str:
+def outcome(record: TrainingRecord) -> str:
     """How a run ended, in one line."""
     if record.status != "finished":
         return f"{record.status}, {(record.reason or '').partition(chr(10))[0]}"

@@ -24,7 +24,7 @@ from recall_bench.config import RunConfig
 from recall_bench.errors import DeviceLost, UserError
 from recall_bench.store.claims import Claim
 from recall_bench.store.files import explained
-from recall_bench.store.record import Record, now
+from recall_bench.store.record import TrainingRecord, now
 from recall_bench.store.runs import ResultStore
 from recall_bench.sweeps import building
 
@@ -81,7 +81,7 @@ class Ended:
     """The record of the run is in the store."""
 
     run_id: str
-    record: Record
+    record: TrainingRecord
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ class _Worker:
             registry.load_plugin(plugin)
         name, _, function = self.setup.train.partition(":")
         self.training: ModuleType = importlib.import_module(name)
-        self.train: Callable[..., Record] = getattr(self.training, function)
+        self.train: Callable[..., TrainingRecord] = getattr(self.training, function)
         self.device = _device(self.setup.device, self.setup.index)
 
     def _check(self, order: Check) -> Checked:
@@ -190,7 +190,7 @@ class _Worker:
             self.store.write(record)
         return Ended(config.run_id, record)
 
-    def _train(self, config: RunConfig, claim: Claim) -> Record | None:
+    def _train(self, config: RunConfig, claim: Claim) -> TrainingRecord | None:
         """The record of a run, failed ones included; None where it was interrupted.
 
         Ends the process where it has lost its GPU: a fresh one continues the run.
@@ -219,9 +219,9 @@ class _Worker:
             return failed(config, started, describe(error))
 
 
-def failed(config: RunConfig, started: str, reason: str) -> Record:
+def failed(config: RunConfig, started: str, reason: str) -> TrainingRecord:
     """The record of a run that could not be carried through."""
-    return Record(
+    return TrainingRecord(
         run_id=config.run_id,
         status="failed",
         reason=reason,

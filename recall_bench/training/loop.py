@@ -14,7 +14,14 @@ from recall_bench.model import decoding
 from recall_bench.model.backbone import Model, build_model, isolated_rng
 from recall_bench.model.state_size import measure_layers
 from recall_bench.model.weights import keep_weights
-from recall_bench.store.record import CurvePoint, GenerationScore, Memory, Record, Timing, now
+from recall_bench.store.record import (
+    CurvePoint,
+    GenerationScore,
+    Memory,
+    Timing,
+    TrainingRecord,
+    now,
+)
 from recall_bench.store.runs import CHECKPOINT
 from recall_bench.tasks import Split
 from recall_bench.training import environment
@@ -44,7 +51,7 @@ def train(
     on_progress: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] | None = None,
     keep: bool = False,
-) -> Record:
+) -> TrainingRecord:
     """Train and evaluate one run.
 
     With a ``directory`` the run keeps a checkpoint there and continues from it; an interrupted run
@@ -134,7 +141,7 @@ class _Run:
         )
         self.position.data_seconds += time.perf_counter() - began
 
-    def execute(self) -> Record:
+    def execute(self) -> TrainingRecord:
         reason = None
         while self.position.epoch < self.recipe.epochs:
             self._epoch()
@@ -252,11 +259,11 @@ class _Run:
 
     def _record(
         self, test: Evaluation | None, reason: str | None, generation: list[GenerationScore]
-    ) -> Record:
+    ) -> TrainingRecord:
         position, validation = self.position, self.validation if test else None
         # Described before memory is measured, which may run operations that training did not.
         ran = environment.describe(self.config, self.device) | {"step": self.steps.how}
-        return Record(
+        return TrainingRecord(
             run_id=self.run_id,
             status="finished" if test else "diverged",
             reason=reason,

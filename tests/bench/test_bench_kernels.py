@@ -4,6 +4,7 @@ import torch
 from recall_bench.bench import kernels as bench
 from recall_bench.bench.kernels import markdown, plot, run, tables
 from recall_bench.bench.problems import Contender, Problem
+from recall_bench.bench.record import begin, extended
 from recall_bench.errors import UserError
 
 
@@ -45,14 +46,9 @@ def test_the_speed_of_a_wrong_kernel_is_never_shown(problem, broken, reason):
     (row,) = run(problem(Contender("bad", broken, square)))
     assert row["milliseconds"] is None
     assert reason in row["reason"]
-    record = {
-        "command": "recall-bench bench kernels",
-        "device": "a device",
-        "packages": {"torch": "2"},
-        "ceilings": {"bytes_per_second": 1e12, "operations_per_second": 1e15},
-        "rows": [row],
-    }
-    assert "0.5000" not in markdown(record)
+    speeds = {"bytes_per_second": 1e12, "operations_per_second": 1e15}
+    record = begin("kernels", {"device": "a device", "packages": {"torch": "2"}}, speeds)
+    assert "0.5000" not in markdown(extended(record, [row]))
     (shown,) = tables([row])
     assert shown.row_count == 1
 

@@ -1,5 +1,3 @@
-import json
-
 import torch
 
 from recall_bench import registry
@@ -7,6 +5,7 @@ from recall_bench.bench.training import bench_training, demand, run_config
 from recall_bench.config import RunConfig
 from recall_bench.model.backbone import build_model
 from recall_bench.recipes.presets import PRESETS
+from recall_bench.store.schemas import parse
 from recall_bench.training.batches import Batch
 from recall_bench.training.scoring import query_loss
 
@@ -14,14 +13,15 @@ from recall_bench.training.scoring import query_loss
 def test_the_bench_times_steps_and_runs_and_writes_what_it_found(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr("recall_bench.bench.training.SAMPLE_SECONDS", 0.0)
     record = bench_training(["taylor-attention"], "smoke", "cpu", tmp_path)
-    (row,) = record["rows"]
+    (row,) = record.rows
     assert [part["batches"] for part in row["segments"]] == [4, 4]
     times = [part["milliseconds"] for part in row["segments"]]
     assert min(times) <= row["mix"] <= max(times)
     assert 0 < row["mix_floor"] < row["mix"]
     assert row["run"]["steps"] == 2 * 8
     assert row["step"] == "eager"
-    assert json.loads((tmp_path / "training.json").read_text()) == record
+    assert parse((tmp_path / "training.json").read_bytes()).record == record
+    assert (record.kind, record.status, record.bench) == ("timing", "finished", "training")
     text = (tmp_path / "training.md").read_text()
     assert "| taylor-attention | mix |" in text
     assert "32:4:256" in text

@@ -1,6 +1,5 @@
 """What the commands do and show, on runs that end in seconds."""
 
-import json
 import re
 from pathlib import Path
 
@@ -73,7 +72,7 @@ def test_a_sweep_crosses_comma_separated_values_and_a_second_call_runs_nothing(
 ) -> None:
     store = ResultStore(directory / "runs")
     before = {r.run_id: (store.directory(r.run_id) / "record.json").stat() for r in store.records()}
-    knobs = [json.loads(text).get("feature_dim") for text in store.frame()["knobs"]]
+    knobs = [knobs.get("feature_dim") for knobs in store.frame()["knobs"]]
     assert sorted(map(str, knobs)) == ["2", "4", "None"]
     outcome = swept(*SWEEP)
     outcome.succeeded("3 runs done, 3 of them before.", "based feature_dim=2", "attention")
@@ -178,7 +177,7 @@ def test_the_points_fit_into_80_columns_whatever_the_knobs(seeds: int) -> None:
 
 def test_a_point_without_a_finished_run_has_no_bytes() -> None:
     rows = table(run("h3", 0.0, status="failed"), run("based", 0.5))
-    rows.loc[rows["architecture"] == "h3", "state_bytes"] = float("nan")
+    rows.loc[rows["architecture"] == "h3", ["state_bytes", "parameters"]] = float("nan")
     console = Console(width=80, record=True)
     console.print(points_tables(pd.DataFrame(rows)))
     assert re.search(r"h3 +- +0\.000", console.export_text())

@@ -1,6 +1,5 @@
 """A mixer of one's own, from a file or an installed package, is treated like a built-in one."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -114,7 +113,7 @@ def test_the_example_is_checked_swept_and_drawn_beside_what_is_built_in(
     swept.succeeded("decay-attention head_dim=8", "decay-attention head_dim=16", "short-conv")
     frame = ResultStore(tmp_path / "runs").frame()
     assert len(frame) == 3
-    knobs = {json.loads(text).get("head_dim") for text in frame["knobs"]}
+    knobs = {knobs.get("head_dim") for knobs in frame["knobs"]}
     assert knobs == {8, 16, None}
     recall_bench("plot", "--output", "mine.svg").succeeded()
     drawn = (tmp_path / "mine.svg").read_text()

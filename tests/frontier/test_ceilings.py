@@ -1,4 +1,3 @@
-import json
 import math
 
 import pytest
@@ -53,8 +52,8 @@ def test_windows_on_other_tasks_have_no_known_limit():
 
 def test_the_task_s_power_law_and_repeats_count():
     row = points(table(run("sliding-window", window=8))).to_dict("records")[0]
-    options = {**json.loads(row["task_options"]), "power_a": 1.0, "repeats": 2}
-    found = window_limit({**row, "task_options": json.dumps(options)}, [(64, 4)])
+    options = {**row["task_options"], "power_a": 1.0, "repeats": 2}
+    found = window_limit({**row, "task_options": options}, [(64, 4)])
     assert found == pytest.approx(window_ceiling(10, [(64, 4)], 1.0, repeats=2))
 
 

@@ -8,17 +8,15 @@ from rich.console import Console
 from synthetic_runs import run, table
 
 from recall_bench.errors import UserError
-from recall_bench.frontier.experiments import distinctions
-from recall_bench.frontier.points import one_experiment, points
+from recall_bench.frontier.experiments import distinctions, one_experiment
+from recall_bench.frontier.points import points
 from recall_bench.reports.terminal import points_tables
 
 
 def with_training(row, **options):
     """The run, as if it had been trained with these options."""
-    record = json.loads(row["record"])
-    record["config"]["training"] |= options
-    name = json.dumps(options)
-    return {**row, "run_id": name, "experiment": name, "record": json.dumps(record)}
+    name, training = json.dumps(options), row["training"] | options
+    return {**row, "run_id": name, "experiment": name, "training": training}
 
 
 def distinguished(*rows):

@@ -1,4 +1,3 @@
-import json
 import math
 
 import numpy as np
@@ -9,13 +8,11 @@ from hypothesis import strategies as st
 from synthetic_runs import run, table
 
 from recall_bench.errors import UserError
-from recall_bench.frontier.points import (
-    COLUMNS,
-    bootstrap_interval,
-    frontier,
-    points,
-    scored_segments,
-)
+from recall_bench.frontier.intervals import bootstrap_interval
+from recall_bench.frontier.pareto import frontier
+from recall_bench.frontier.points import COLUMNS, points
+from recall_bench.frontier.segments import on_test
+from recall_bench.store.table import flat, nested
 
 candidates = st.lists(
     st.tuples(st.integers(1, 6), st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0])),
@@ -164,7 +161,7 @@ def test_segments_are_averaged_over_seeds():
     point = only(
         points(table(run(seed=0, test=0.4), run(seed=1, test=0.8), run(seed=2, status="failed")))
     )
-    segments = scored_segments(point["segments"])
+    segments = on_test(point["segments"])
     assert [segment["options"]["pairs"] for segment in segments] == [4, 8, 16, 32, 64, 128, 256]
     assert segments[0]["accuracy"] == pytest.approx(0.4)
 
@@ -182,7 +179,7 @@ def test_a_table_of_something_else_is_refused_with_what_it_lacks():
 def frame_of(sizes_and_scores):
     sizes, scores = zip(*sizes_and_scores, strict=True)
     knobs = [str(index) for index in range(len(sizes))]
-    columns = {"knobs": knobs, "state_bytes": sizes, "test_accuracy": scores, "run_ids": knobs}
+    columns = {"knobs_key": knobs, "state_bytes": sizes, "test_accuracy": scores, "run_ids": knobs}
     return pd.DataFrame({"experiment": "e", "architecture": "a", **columns})
 
 
@@ -231,7 +228,8 @@ def test_a_point_without_a_measured_state_is_not_on_the_frontier():
 
 def test_points_survive_a_file(tmp_path):
     made = points(table(run(test=0.5, width=1), run(test=0.6, width=2)))
-    made.to_parquet(tmp_path / "points.parquet")
+    flat(made).to_parquet(tmp_path / "points.parquet")
     again = pd.read_parquet(tmp_path / "points.parquet")
-    assert json.loads(again.loc[0, "knobs"]) == {"width": 1}
+    assert nested(again).loc[0, "knobs"] == {"width": 1}
+    assert nested(again)["segments"].tolist() == made["segments"].tolist()
     pd.testing.assert_frame_equal(frontier(again)[COLUMNS[:3]], frontier(made)[COLUMNS[:3]])

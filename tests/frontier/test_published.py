@@ -27,7 +27,7 @@ def test_points_find_what_was_published_for_their_knobs() -> None:
             run("sliding-window", {"d_model": 128, "window": 64}, 0.5, 0.51),
         ]
     )
-    table = compare(frame).set_index(["architecture", "knobs"])
+    table = compare(frame).set_index(["architecture", "knobs_key"])
     ours = table.loc[("based", canonical_json(BASED))]
     assert ours["published"] == 0.912
     assert ours["published_bytes"] == 40_500
@@ -48,7 +48,7 @@ def test_the_table_shows_every_point_and_marks_what_is_far_off() -> None:
 
 
 def test_runs_of_another_setting_are_not_compared() -> None:
-    other = run("based", BASED, 0.9, 0.8) | {"task_options": canonical_json({"vocab_size": 512})}
+    other = run("based", BASED, 0.9, 0.8) | {"task_options": {"name": "mqar", "vocab_size": 512}}
     assert compare(pd.DataFrame([other]))["published"].isna().all()
     with pytest.raises(UserError, match=r"Did you mean 'figure2'"):
         compare(pd.DataFrame([other]), "figure3")

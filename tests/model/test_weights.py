@@ -8,7 +8,7 @@ from command_line import SMOKE, Command
 from recall_bench.config import RunConfig
 from recall_bench.errors import UserError
 from recall_bench.model.weights import WEIGHTS, load_weights
-from recall_bench.store.record import Record
+from recall_bench.store.record import TrainingRecord
 from recall_bench.store.runs import ResultStore
 from recall_bench.training.batches import load_split
 from recall_bench.training.loop import train
@@ -87,12 +87,13 @@ def test_weights_are_kept_where_asked_for_alone(recall_bench: Command, tmp_path:
     assert not list((tmp_path / "without").rglob(WEIGHTS))
     (file,) = (tmp_path / "with").rglob(WEIGHTS)
     (record,) = ResultStore(tmp_path / "with").records()
+    assert isinstance(record, TrainingRecord)
     assert load_weights(record, file.parent, torch.device("cpu")).model
 
 
 def test_a_run_without_weights_says_how_to_keep_them(tmp_path: Path) -> None:
     config = run()
-    record = Record(
+    record = TrainingRecord(
         run_id=config.run_id,
         status="finished",
         config=config.model_dump(mode="json"),

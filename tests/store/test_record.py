@@ -1,9 +1,9 @@
 from sweep_training import toy_record, toy_run
 
-from recall_bench.store.record import Record
+from recall_bench.store.record import TrainingRecord
 
 
-def with_versions(**versions: int) -> Record:
+def with_versions(**versions: int) -> TrainingRecord:
     return toy_record(toy_run()).model_copy(
         update={"versions": {"task": 1, "architecture": 1} | versions}
     )

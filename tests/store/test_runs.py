@@ -14,9 +14,11 @@ from sweep_training import toy_record, toy_run
 from recall_bench.errors import UserError
 from recall_bench.store import claims, files
 from recall_bench.store import runs as store
+from recall_bench.store.export import export, load, restore
 from recall_bench.store.files import StoreError
 from recall_bench.store.record import SCHEMA
-from recall_bench.store.runs import ResultStore, export, load, restore
+from recall_bench.store.runs import ResultStore
+from recall_bench.store.table import NUMBERS
 
 spawn = multiprocessing.get_context("spawn")
 
@@ -60,7 +62,7 @@ def test_the_frame_has_the_same_columns_and_types_for_any_records(results, tmp_p
     assert list(empty) == list(full)
     assert len(empty) == 0
     assert list(full["run_id"]) == sorted(full["run_id"])
-    for column in store.NUMBERS:
+    for column in NUMBERS:
         assert full[column].dtype == empty[column].dtype == "float64"
 
 

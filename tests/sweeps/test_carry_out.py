@@ -22,10 +22,12 @@ from sweep_training import (
 
 from recall_bench.errors import UserError
 from recall_bench.registry import load_plugin
-from recall_bench.store.runs import ResultStore, frame
+from recall_bench.store.runs import ResultStore
+from recall_bench.store.table import frame
 from recall_bench.sweeps import carry_out as sweep
 from recall_bench.sweeps.building import check
-from recall_bench.sweeps.carry_out import at_best_rates, expand, first_seed, run_sweep
+from recall_bench.sweeps.carry_out import run_sweep
+from recall_bench.sweeps.expand import at_best_rates, expand, first_seed
 from recall_bench.sweeps.local import LocalExecutor, at_a_time
 from recall_bench.sweeps.view import Board, LiveView, PlainView, View, table
 from recall_bench.sweeps.worker import Ended, Progressed, Skipped, Started, Warned

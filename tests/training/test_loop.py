@@ -7,7 +7,7 @@ import torch
 from recall_bench.config import RunConfig
 from recall_bench.errors import UserError
 from recall_bench.model.backbone import build_model
-from recall_bench.store.record import Record
+from recall_bench.store.record import TrainingRecord
 from recall_bench.store.runs import CHECKPOINT
 from recall_bench.training import loop as training
 from recall_bench.training.batches import load_split
@@ -34,7 +34,7 @@ def run(**changes: object) -> RunConfig:
     return RunConfig(**fields)
 
 
-def scores(record: Record) -> dict:
+def scores(record: TrainingRecord) -> dict:
     exclude = {"timing", "environment", "started", "finished", "memory", "curve"}
     curve = [point.model_dump(exclude={"seconds"}) for point in record.curve]
     return {**record.model_dump(exclude=exclude), "curve": curve}

@@ -8,14 +8,23 @@ from typing import Any
 from recall_bench.errors import UserError, nearest
 
 
-def load_runs(path: Path, task: str | None = None) -> Any:
-    """The runs of a store or exported file, of one task or all; prints what could not be read."""
+def load_records(path: Path) -> Any:
+    """The records of a store or exported file; prints what could not be read."""
     from recall_bench.store import load
 
     frame, skipped = load(path)
     print_skipped(skipped)
     if frame.empty:
         raise UserError(f"{path} holds no records. Run `recall-bench sweep` first.")
+    return frame
+
+
+def load_runs(path: Path, task: str | None = None) -> Any:
+    """The trainings and evaluations among `load_records`, of one task or all."""
+    frame = load_records(path)
+    frame = frame[frame["kind"] != "timing"]
+    if frame.empty:
+        raise UserError(f"{path} holds times alone. Run `recall-bench sweep` first.")
     known = sorted(set(frame["task"]))
     if task and task not in known:
         raise UserError(f"{path} has no runs of task '{task}'. {nearest(task, known)}")

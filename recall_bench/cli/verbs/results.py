@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from recall_bench.cli.verbs.flags import Debug, OnlyTask, Store, SuiteName
-from recall_bench.cli.verbs.loading import load_runs, suite_grid
+from recall_bench.cli.verbs.loading import load_records, load_runs, suite_grid
 from recall_bench.errors import UserError, nearest
 
 
@@ -121,7 +121,7 @@ def export(
     """Pack every record of a store into one file."""
     from recall_bench import store as stores
 
-    frame = load_runs(store)
+    frame = load_records(store)
     stores.export(frame, output)
     print(f"Wrote {len(frame)} records to {output}")
 

@@ -150,7 +150,8 @@ def evaluate_model(
     from recall_bench.evals.harness.evaluate import Request, evaluate
     from recall_bench.evals.harness.quiet import quiet
     from recall_bench.reports.terminal import points_tables
-    from recall_bench.store.runs import ResultStore, frame
+    from recall_bench.store.runs import ResultStore
+    from recall_bench.store.table import frame
 
     asked = Request.of(
         model=model,
@@ -188,7 +189,8 @@ def _run(
     """Carry the runs out, then print the points they make, or the table of the suite."""
     from recall_bench.reports.terminal import points_tables
     from recall_bench.store.runs import ResultStore
-    from recall_bench.sweeps.carry_out import Summary, at_best_rates, first_seed, run_sweep
+    from recall_bench.sweeps.carry_out import Summary, run_sweep
+    from recall_bench.sweeps.expand import at_best_rates, first_seed
     from recall_bench.sweeps.local import LocalExecutor
 
     if plugins:

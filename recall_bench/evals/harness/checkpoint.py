@@ -18,6 +18,7 @@ from recall_bench.documents.tokens import Codec
 from recall_bench.errors import UserError
 from recall_bench.model.decoding import alike, greedy
 from recall_bench.model.weights import KeptRun, load_weights
+from recall_bench.store.record import TrainingRecord
 from recall_bench.store.runs import ResultStore
 from recall_bench.tasks import IGNORE
 from recall_bench.training.device import resolve_device
@@ -124,6 +125,11 @@ class CheckpointLM(TemplateLM):
 def load_run(directory: Path, device: torch.device) -> KeptRun:
     """A run of text from its directory; raises `UserError` where it is none."""
     record = ResultStore(directory.parent).read(directory.name)
+    if not isinstance(record, TrainingRecord):
+        raise UserError(
+            f"The record in {directory} is of the kind '{record.kind}'. Expected a training that "
+            f"kept its weights."
+        )
     kept = load_weights(record, directory, device)
     if kept.codec is None:
         raise UserError(

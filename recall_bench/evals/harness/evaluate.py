@@ -20,7 +20,13 @@ from recall_bench.evals.harness.models import Subject, is_run, load_hugging_face
 from recall_bench.evals.harness.prompts import ANSWER_TOKENS, JustReadTwice
 from recall_bench.evals.harness.tasks import METRIC, RecallTask, get_task
 from recall_bench.store.files import explained, write_file
-from recall_bench.store.record import Memory, Record, SliceScore, Timing, now
+from recall_bench.store.record import (
+    EvaluationRecord,
+    EvaluationTiming,
+    Memory,
+    SliceScore,
+    now,
+)
 from recall_bench.store.runs import ResultStore
 from recall_bench.training import environment
 from recall_bench.training.device import resolve_device
@@ -76,7 +82,9 @@ class _Job:
     """The task in the record: with the model, all that a score depends on."""
 
 
-def evaluate(request: Request, store: ResultStore, tell: Tell = lambda _: None) -> list[Record]:
+def evaluate(
+    request: Request, store: ResultStore, tell: Tell = lambda _: None
+) -> list[EvaluationRecord]:
     """Evaluate a model on tasks; each (model, task) is a record in ``store``, kept once finished.
 
     The documents of all tasks are found before the model is loaded. ``tell`` hears what the user
@@ -112,13 +120,13 @@ def evaluate(request: Request, store: ResultStore, tell: Tell = lambda _: None) 
     records = []
     for job in jobs:
         run_id = _run_id(job, subject)
-        found = store.find(run_id)
-        if found is None:
+        record = store.find(run_id)
+        if isinstance(record, EvaluationRecord):
+            tell(f"{run_id} is finished; its record stands.")
+        else:
             record, lines = _evaluate(job, subject, request, peak, run_id, tell)
             _keep(store, record, lines)
-        else:
-            tell(f"{run_id} is finished; its record stands.")
-        records.append(found or record)
+        records.append(record)
     return records
 
 
@@ -142,30 +150,28 @@ def _own_run(request: Request, store: ResultStore) -> Path | None:
     return next((place.resolve() for place in places if is_run(place)), None)
 
 
-def _config(job: _Job, subject: Subject) -> dict[str, Any]:
-    """The same parts as a run's: points of one task are one experiment, whatever the model."""
-    return {
+def _task_version(job: _Job) -> int:
+    return int(job.task.harness_class.VERSION)
+
+
+def _run_id(job: _Job, subject: Subject) -> str:
+    """A hash of the task and the model, in the shape that names of runs have always had."""
+    config = {
         "task": job.options,
         "architecture": {"name": subject.name, **subject.knobs},
         "model": {},
         "training": {"learning_rate": 0.0},
         "seed": 0,
     }
-
-
-def _versions(job: _Job) -> dict[str, int]:
-    return {"task": int(job.task.harness_class.VERSION), "architecture": 1}
-
-
-def _run_id(job: _Job, subject: Subject) -> str:
+    versions = {"task": _task_version(job), "architecture": 1}
     name = re.sub(r"[^A-Za-z0-9._]+", "-", subject.name).strip("-.")
-    digest = short_hash({"config": _config(job, subject), "versions": _versions(job)})
+    digest = short_hash({"config": config, "versions": versions})
     return f"{job.options['name']}-{name}-{digest}"
 
 
 def _evaluate(
     job: _Job, subject: Subject, request: Request, peak: PeakMemory, run_id: str, tell: Tell
-) -> tuple[Record, list[dict[str, Any]]]:
+) -> tuple[EvaluationRecord, list[dict[str, Any]]]:
     """The record of one task, and a line an example."""
     import lm_eval
 
@@ -190,11 +196,12 @@ def _evaluate(
         )
     longest = max(line["prompt_tokens"] for line in lines)
     state = subject.measure(int(min(longest, _room(subject))) + 1)
-    record = Record(
+    record = EvaluationRecord(
         run_id=run_id,
         status="finished",
-        config=_config(job, subject),
-        versions=_versions(job),
+        task=job.options,
+        model={"name": subject.name, **subject.knobs},
+        versions={"task": _task_version(job)},
         data_hash={"test": job.options["documents"]},
         test_accuracy=float(results["results"][job.task.name][f"{METRIC},none"]),
         slices=_by_length(lines),
@@ -206,14 +213,11 @@ def _evaluate(
             parameters=subject.parameters,
             peak_bytes=peak.read(),
         ),
-        timing=Timing(
+        timing=EvaluationTiming(
             wall_seconds=time.perf_counter() - began,
-            train_seconds=0.0,
             evaluation_seconds=evaluated - prepared,
             data_seconds=prepared - began,
-            steps=0,
             tokens_per_second=sum(line["prompt_tokens"] for line in lines) / (evaluated - prepared),
-            resumed=0,
         ),
         environment={
             **environment.describe_host(resolve_device(request.device)),
@@ -265,7 +269,7 @@ def _by_length(lines: list[dict[str, Any]]) -> list[SliceScore]:
     ]
 
 
-def _keep(store: ResultStore, record: Record, lines: list[dict[str, Any]]) -> None:
+def _keep(store: ResultStore, record: EvaluationRecord, lines: list[dict[str, Any]]) -> None:
     """Write the examples, then the record: its existence means finished. Raises `StoreError`."""
     directory = store.directory(record.run_id)
     text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)

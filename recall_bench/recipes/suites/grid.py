@@ -1,6 +1,5 @@
 """A suite's summary as a grid: a row for every task and one for the mean, a column a model."""
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,9 +70,9 @@ def grid(summary: pd.DataFrame, suite: Suite) -> Grid:
     """The grid of `suites.scores.summary`; published counterparts follow their models."""
     models: list[Model] = []
     for name, family in summary.groupby("architecture", sort=False):
-        names = varying(family["knobs"].unique())
-        for knobs, group in family.groupby("knobs", sort=False):
-            values = json.loads(str(knobs))
+        names = varying(family["knobs"])
+        for _, group in family.groupby("knobs_key", sort=False):
+            values = group["knobs"].iloc[0]
             label = " ".join([str(name), *(f"{knob}={values.get(knob)}" for knob in names)])
             cells = {
                 row["column"]: Cell(row["test_accuracy"], row["settings"], row["of"])

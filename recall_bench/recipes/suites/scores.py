@@ -1,6 +1,6 @@
 """The scores of a suite from a table of runs, and their summary: tasks by architectures."""
 
-import json
+from collections.abc import Collection
 from typing import Any
 
 import pandas as pd
@@ -8,10 +8,13 @@ import pandas as pd
 from recall_bench import registry
 from recall_bench.config import ModelConfig, TrainingConfig, build, canonical_json
 from recall_bench.errors import UserError
-from recall_bench.frontier.points import mean_of_segments, points
+from recall_bench.frontier.points import points
+from recall_bench.frontier.segments import mean_of_segments
 from recall_bench.recipes.suites.base import Suite
+from recall_bench.store.table import nested
 
-KEY = ["column", "change", "architecture", "knobs"]
+KEY = ["column", "change", "architecture", "knobs_key"]
+SUMMARISED = ["column", "architecture", "knobs_key"]
 SEARCHED = {"learning_rate", "weight_decay"}
 """What is chosen on validation: all else of the recipe must be the same."""
 
@@ -21,25 +24,25 @@ def scores(frame: pd.DataFrame, suite: Suite) -> pd.DataFrame:
 
     Learning rate and weight decay are those with the highest mean validation accuracy over seeds;
     only those with the most seeds compete. Columns: ``column``, ``change``, ``architecture``,
-    ``knobs``, ``test_accuracy``, ``exact_match``, ``chance``, ``ceiling``, ``learning_rate``,
-    ``weight_decay``, ``seeds``, ``unfinished``, ``state_bytes``, ``parameters``.
+    ``knobs``, ``knobs_key``, ``test_accuracy``, ``exact_match``, ``chance``, ``ceiling``,
+    ``learning_rate``, ``weight_decay``, ``seeds``, ``unfinished``, ``state_bytes``, ``parameters``.
 
     Raises `UserError` where no run belongs to the suite, or where its runs follow several recipes
     and none of them is the suite's own.
     """
     known = _settings(suite)
-    runs = frame[frame["task_options"].isin(list(known))] if len(frame) else frame
+    runs = _of_tasks(nested(frame), known)
     runs = _of_one_recipe(runs, suite)
     rows = []
     for point in points(runs).to_dict("records"):
-        for column, change in known[point["task_options"]]:
+        for column, change in known[canonical_json(point["task_options"])]:
             row: dict[str, Any] = {"column": column, "change": change}
             row |= {
                 name: mean_of_segments(point["segments"], name)
                 for name in ("exact_match", "chance", "ceiling")
             }
             row |= {name: point[name] for name in COPIED}
-            rows.append(row | {"weight_decay": json.loads(point["settings"])["weight_decay"]})
+            rows.append(row | {"weight_decay": point["settings"]["weight_decay"]})
     table = pd.DataFrame(rows)
     table = table[table["seeds"] == table.groupby(KEY)["seeds"].transform("max")]
     table["rounded"] = table["validation_accuracy"].round(12)
@@ -51,6 +54,7 @@ def scores(frame: pd.DataFrame, suite: Suite) -> pd.DataFrame:
 COPIED = [
     "architecture",
     "knobs",
+    "knobs_key",
     "validation_accuracy",
     "test_accuracy",
     "learning_rate",
@@ -65,19 +69,20 @@ def summary(table: pd.DataFrame, suite: Suite) -> pd.DataFrame:
     """`scores` by column and point, means over settings.
 
     One row for each column of the suite and each point: ``column``, ``architecture``, ``knobs``,
-    ``settings`` (how many have a score), ``of`` (how many there are), and the means of
-    ``test_accuracy``, ``exact_match``, ``chance`` and ``ceiling``.
+    ``knobs_key``, ``settings`` (how many have a score), ``of`` (how many there are), and the means
+    of ``test_accuracy``, ``exact_match``, ``chance`` and ``ceiling``.
     """
     means = ["test_accuracy", "exact_match", "chance", "ceiling"]
     rows = []
-    for (column, architecture, knobs), group in table.groupby(["column", "architecture", "knobs"]):
-        row = {"column": column, "architecture": architecture, "knobs": knobs}
+    for (column, architecture, key), group in table.groupby(SUMMARISED):
+        row = {"column": column, "architecture": architecture, "knobs_key": key}
+        row["knobs"] = group["knobs"].iloc[0]
         row |= {"settings": len(group), "of": len(suite.columns[str(column)].settings)}
         rows.append(row | group[means].astype(float).mean().to_dict())
     order = {name: index for index, name in enumerate(suite.columns)}
     found = pd.DataFrame(rows)
     return found.sort_values(
-        ["column", "architecture", "knobs"],
+        SUMMARISED,
         key=lambda values: values.map(order) if values.name == "column" else values,
         ignore_index=True,
     )
@@ -94,6 +99,15 @@ def _settings(suite: Suite) -> dict[str, list[tuple[str, str]]]:
     return found
 
 
+def _of_tasks(runs: pd.DataFrame, known: Collection[str]) -> pd.DataFrame:
+    """The runs of tasks with these options; the runs of one experiment share theirs."""
+    if runs.empty:
+        return runs
+    options = runs.groupby("experiment")["task_options"].first()
+    wanted = [name for name, value in options.items() if canonical_json(value) in known]
+    return runs[runs["experiment"].isin(wanted)]
+
+
 def _of_one_recipe(runs: pd.DataFrame, suite: Suite) -> pd.DataFrame:
     """The runs of the newest tasks under the suite's recipe, or under the only other one."""
     if runs.empty:
@@ -101,13 +115,10 @@ def _of_one_recipe(runs: pd.DataFrame, suite: Suite) -> pd.DataFrame:
             f"There are no runs of the suite '{suite.name}'. "
             f"Run `recall-bench sweep --suite {suite.name} --arch NAME` first."
         )
-    versions, recipes = [], []
-    for text in runs["record"]:
-        record = json.loads(text)
-        versions.append(record["versions"]["task"])
-        recipes.append(_recipe(record["config"]["training"], record["config"]["model"]))
-    runs = runs.assign(_version=versions, _recipe=recipes)
-    runs = runs[runs["_version"] == runs.groupby("task")["_version"].transform("max")]
+    runs = runs[runs["task_version"] == runs.groupby("task")["task_version"].transform("max")]
+    kinds = runs.groupby("experiment")[["training", "model"]].first()
+    recipes = {name: _recipe(*row) for name, *row in kinds.itertuples()}
+    runs = runs.assign(_recipe=runs["experiment"].map(recipes))
     training = TrainingConfig(**suite.training).model_dump(mode="json")
     own = _recipe(training, ModelConfig(**suite.model).model_dump(mode="json"))
     found = list(dict.fromkeys(runs["_recipe"]))

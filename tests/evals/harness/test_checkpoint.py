@@ -98,8 +98,8 @@ def test_our_runs_are_evaluated_by_path_and_by_name_and_by_the_harness_alone(
     assert by_path.run_id == by_name.run_id
     assert by_path.test_accuracy == by_name.test_accuracy
     trained = store.read(run.name)
-    assert by_name.config["architecture"]["name"] == "based"
-    assert by_name.config["architecture"]["feature_dim"] == 8
+    assert by_name.model["name"] == "based"
+    assert by_name.model["feature_dim"] == 8
     assert by_name.memory is not None
     config = RunConfig.model_validate(trained.config)
     layers = measure_layers(config.architecture, by_name.memory.state_length)

@@ -53,7 +53,7 @@ def test_twice_and_a_context_length_are_experiments_of_their_own(
     recall_bench(*words, "--context-length", 90, "--twice").succeeded()
     found = {}
     for file in (tmp_path / "runs").glob("lm-eval-swde-*/record.json"):
-        task = json.loads(file.read_text())["config"]["task"]
+        task = json.loads(file.read_text())["task"]
         line = json.loads((file.parent / "examples.jsonl").read_text().splitlines()[0])
         found[task["context_length"], task["twice"]] = line["prompt"]
     shown = "The film of page 0. Director: Jane Roe 0. It came out in 1950, in a town of 0 people"

@@ -7,10 +7,10 @@ from official_data import pages, passages, write_rows
 from tiny_models import FAMILIES, save_tiny_model
 
 from recall_bench.evals.harness.evaluate import EXAMPLES, Request, evaluate
-from recall_bench.frontier.points import frontier, points
+from recall_bench.frontier import frontier, points
 from recall_bench.reports.frontier_figure import plot_frontier
 from recall_bench.reports.terminal import points_tables
-from recall_bench.store.record import Record
+from recall_bench.store.record import EvaluationRecord, Record
 from recall_bench.store.runs import ResultStore
 
 lm_eval = pytest.importorskip("lm_eval", reason="needs the extra recall-bench[eval]")
@@ -137,8 +137,14 @@ def store(models: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> R
     return kept
 
 
+def evaluations(store: ResultStore) -> dict[str, EvaluationRecord]:
+    """The records of a store by the name of the model."""
+    found = [record for record in store.records() if isinstance(record, EvaluationRecord)]
+    return {record.model["name"]: record for record in found}
+
+
 def test_state_bytes_are_those_of_the_cache_after_the_longest_prompt(store: ResultStore) -> None:
-    records = {record.config["architecture"]["name"]: record for record in store.records()}
+    records = evaluations(store)
     longest = max(line["prompt_tokens"] for line in examples(store, records["llama"]))
     by_hand = {
         "llama": 2 * 2 * (longest + 1) * 16 * 4,  # layers, keys and values, tokens, width, float32
@@ -156,16 +162,16 @@ def test_state_bytes_are_those_of_the_cache_after_the_longest_prompt(store: Resu
 
 
 def test_a_record_says_what_was_asked_and_what_answered(store: ResultStore) -> None:
-    (record,) = [r for r in store.records() if r.config["architecture"]["name"] == "rwkv"]
-    assert record.config["task"] == {
+    record = evaluations(store)["rwkv"]
+    assert record.task == {
         "name": "lm-eval-swde",
         "examples": 4,
         "documents": record.data_hash["test"],
         "context_length": None,
         "twice": False,
     }
-    assert record.config["architecture"]["type"] == "rwkv"
-    assert record.config["architecture"]["dtype"] == "float32"
+    assert record.model["type"] == "rwkv"
+    assert record.model["dtype"] == "float32"
     assert record.environment["harness"]["lm_eval"] == lm_eval.__version__
     assert sum(part.queries for part in record.slices) == 4
     assert {line["target"] for line in examples(store, record)} == {

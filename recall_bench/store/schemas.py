@@ -1,0 +1,118 @@
+"""Records as JSON: written in the newest layout, read in every layout that there was.
+
+Schema 1 knew trainings alone. An evaluation pretended to be one, at a learning rate of zero, and is
+told by that. What is read keeps the JSON that it was stored as, so that a record of schema 1 stays
+one when it is exported or imported.
+"""
+
+from typing import Any, NamedTuple
+
+from pydantic import ConfigDict, ValidationError
+from pydantic_core import from_json, to_json
+
+from recall_bench.config import Config, short_hash
+from recall_bench.store.record import (
+    SCHEMA,
+    EvaluationRecord,
+    EvaluationTiming,
+    Kind,
+    Record,
+    TimingRecord,
+    TrainingRecord,
+)
+
+KINDS: dict[Kind, type[Record]] = {
+    "training": TrainingRecord,
+    "evaluation": EvaluationRecord,
+    "timing": TimingRecord,
+}
+
+
+class Unreadable(ValueError):
+    """A record that this version cannot read; the message says why."""
+
+
+class Stored(NamedTuple):
+    """A record, and the JSON that it is or was stored as, on one line."""
+
+    record: Record
+    text: str
+
+
+class _Head(Config):
+    """What every schema from 2 on begins with; schema 1 had no kinds."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    schema_version: int
+    kind: Kind = "training"
+
+
+def stored(record: Record) -> Stored:
+    """A record with its JSON, which leaves out fields that have their default."""
+    head = {"schema_version": record.schema_version, "kind": record.kind}
+    content = head | record.model_dump(mode="json", exclude_defaults=True)
+    return Stored(record, to_json(content, inf_nan_mode="constants").decode())
+
+
+def parse(text: str | bytes) -> Stored:
+    """The record in JSON of any schema so far; raises `Unreadable` with the reason."""
+    try:
+        content = from_json(text)
+    except ValueError as error:
+        raise Unreadable(f"Invalid JSON: {error}") from error
+    try:
+        # Before the kind, which a newer schema may name as it likes.
+        version = content.get("schema_version") if isinstance(content, dict) else None
+        if isinstance(version, int) and version > SCHEMA:
+            raise Unreadable(
+                f"written by a newer recall-bench: its schema is {version}, "
+                f"this version reads up to {SCHEMA}"
+            )
+        head = _Head.model_validate(content)
+        current = _from_schema_1(content) if head.schema_version == 1 else content
+        record = KINDS[current.get("kind", "training")].model_validate(current)
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in problem["loc"])
+        raise Unreadable(f"{where}: {problem['msg']}".removeprefix(": ")) from error
+    return Stored(record, _one_line(text, content))
+
+
+def pretty(text: str) -> bytes:
+    """JSON of a record as a file of its own, one value per line."""
+    return to_json(from_json(text), indent=1, inf_nan_mode="constants") + b"\n"
+
+
+def _one_line(text: str | bytes, content: Any) -> str:
+    line = text if isinstance(text, str) else text.decode()
+    if "\n" in line:  # never within a value, where JSON writes it as \n
+        return to_json(content, inf_nan_mode="constants").decode()
+    return line
+
+
+def _from_schema_1(content: dict[str, Any]) -> dict[str, Any]:
+    """The same record in the newest layout. Raises `Unreadable` where its name is not its own."""
+    config, versions = content.get("config"), content.get("versions")
+    current = content | {"schema_version": SCHEMA, "kind": "training"}
+    if not isinstance(config, dict) or not isinstance(versions, dict):
+        return current  # refused by the layout
+    expected = short_hash({"config": config, "versions": versions})
+    if str(content.get("run_id")).rpartition("-")[2] != expected:
+        raise Unreadable(
+            f"its name '{content.get('run_id')}' does not follow from its configuration: "
+            f"expected it to end in {expected}"
+        )
+    if config.get("training") != {"learning_rate": 0.0}:
+        return current
+    del current["config"]
+    timing = content.get("timing")
+    if isinstance(timing, dict):  # an evaluation has neither steps nor training time
+        timing = {k: v for k, v in timing.items() if k in EvaluationTiming.model_fields}
+    return current | {
+        "kind": "evaluation",
+        "task": config.get("task"),
+        "model": config.get("architecture"),
+        "versions": {"task": versions.get("task")},
+        "timing": timing,
+    }

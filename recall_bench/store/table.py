@@ -1,0 +1,165 @@
+"""Records as a table: one row a record, one typed column a fact.
+
+`NESTED` columns hold dictionaries and lists. They are read once, here, and shared by the rows that
+have the same; files hold them as JSON text (`flat`, `nested`).
+"""
+
+import json
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from recall_bench.config import canonical_json
+from recall_bench.store.record import EvaluationRecord, Record, ScoredRecord, TrainingRecord
+from recall_bench.store.schemas import Stored, parse, stored
+
+if TYPE_CHECKING:  # workers need no tables
+    import pandas as pd
+
+NUMBERS = (
+    "learning_rate",
+    "validation_accuracy",
+    "test_accuracy",
+    "test_loss",
+    "state_bytes",
+    "parameters",
+    "wall_seconds",
+    "tokens_per_second",
+)
+"""Columns that are float64, NaN where a record has no such number."""
+
+BLANK: dict[str, Any] = {
+    "run_id": "",
+    "kind": "",
+    "status": "",
+    "reason": None,
+    "experiment": "",
+    "task": "",
+    "task_version": 0,
+    "architecture": "",
+    "architecture_version": 0,
+    "knobs": {},
+    "knobs_key": "{}",
+    "learning_rate": None,
+    "seed": None,
+    "validation_accuracy": None,
+    "test_accuracy": None,
+    "test_loss": None,
+    "state_bytes": None,
+    "state_dtype": None,
+    "parameters": None,
+    "wall_seconds": None,
+    "tokens_per_second": None,
+    "verified": None,
+    "segments": [],
+    "slices": [],
+    "task_options": {},
+    "model": {},
+    "training": {},
+    "record": "",
+}
+"""The columns of the table, with what a record has that knows nothing of them.
+
+``knobs_key`` is `canonical_json` of the knobs: what tables are grouped and sorted by. ``training``
+is the recipe without the learning rate, ``record`` the whole record as JSON.
+"""
+
+NESTED = ("knobs", "segments", "slices", "task_options", "model", "training", "settings")
+"""Columns of dictionaries and lists, of this table and of `recall_bench.frontier.points`."""
+
+
+def row(record: Record, text: str | None = None) -> dict[str, Any]:
+    """One row of the table; ``text`` is the record's JSON where it is at hand."""
+    found = BLANK | {
+        "run_id": record.run_id,
+        "kind": record.kind,
+        "status": record.status,
+        "reason": record.reason,
+        "record": stored(record).text if text is None else text,
+    }
+    if not isinstance(record, ScoredRecord):
+        return found
+    shared, memory = record.shared, record.memory
+    found |= {
+        "experiment": record.experiment,
+        "task": shared["task"]["name"],
+        "task_version": shared["version"],
+        "test_accuracy": record.test_accuracy,
+        "task_options": shared["task"],
+        "model": shared["model"],
+        "training": shared["training"],
+        "verified": record.verified,
+    }
+    found |= record.model_dump(include={"segments", "slices"})
+    if memory:
+        found["state_bytes"], found["state_dtype"] = memory.state_bytes, memory.state_dtype
+        found["parameters"] = memory.parameters
+    if isinstance(record, TrainingRecord):
+        found |= _of_architecture(record.config["architecture"]) | {
+            "architecture_version": record.versions.get("architecture", 1),
+            "learning_rate": record.config["training"]["learning_rate"],
+            "seed": record.config["seed"],
+            "validation_accuracy": record.validation_accuracy,
+            "test_loss": record.test_loss,
+        }
+    elif isinstance(record, EvaluationRecord):
+        found |= _of_architecture(record.model) | {"architecture_version": 1}
+    if isinstance(record, TrainingRecord | EvaluationRecord) and record.timing:
+        found["wall_seconds"] = record.timing.wall_seconds
+        found["tokens_per_second"] = record.timing.tokens_per_second
+    return found
+
+
+def _of_architecture(architecture: dict[str, Any]) -> dict[str, Any]:
+    knobs = {key: architecture[key] for key in sorted(architecture) if key != "name"}
+    return {
+        "architecture": architecture["name"],
+        "knobs": knobs,
+        "knobs_key": canonical_json(knobs),
+    }
+
+
+def frame(records: Iterable[Record]) -> "pd.DataFrame":
+    """One row a record, ordered by run id, with the same columns and types for any records."""
+    return table_of(stored(record) for record in records)
+
+
+def table_of(found: Iterable[Stored]) -> "pd.DataFrame":
+    """`frame` of records whose JSON is at hand."""
+    import pandas as pd
+
+    kept: dict[str, Any] = {}
+    rows = []
+    for record, text in found:
+        made = row(record, text)
+        made["knobs"] = kept.setdefault(made["knobs_key"], made["knobs"])
+        for name in ("task_options", "model", "training"):  # the same within an experiment
+            made[name] = kept.setdefault(name + made["experiment"], made[name])
+        rows.append(made)
+    rows.sort(key=lambda made: made["run_id"])
+    columns = {name: [made[name] for made in [*rows, BLANK]] for name in BLANK}
+    table = pd.DataFrame(columns).astype(dict.fromkeys(NUMBERS, "float64") | {"seed": "Int64"})
+    return table.iloc[:-1]
+
+
+def flat(table: "pd.DataFrame") -> "pd.DataFrame":
+    """Runs or points with nested columns as JSON text, for a file of any format (see `nested`)."""
+    texts = {name: [_text(value) for value in table[name]] for name in NESTED if name in table}
+    return table.assign(**texts)
+
+
+def nested(table: "pd.DataFrame") -> "pd.DataFrame":
+    """Runs or points read from a file, nested again; a table that is nested passes through.
+
+    Takes what `flat` made and what older versions wrote, whose rows have fewer columns. Raises
+    `Unreadable` for a record of a newer version.
+    """
+    if "knobs" not in table or not all(isinstance(value, str) for value in table["knobs"]):
+        return table
+    if "record" in table:
+        return table_of(parse(text) for text in table["record"])
+    values = {name: list(map(json.loads, table[name])) for name in NESTED if name in table}
+    return table.assign(knobs_key=table["knobs"], **values)
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value) if isinstance(value, list) else canonical_json(value)
