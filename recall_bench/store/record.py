@@ -90,13 +90,15 @@ class LayerState(Config):
     """Bytes that one layer carries from token to token."""
 
     layer: str = Field(description="position and architecture, such as '1.taylor-attention'")
-    bytes: int
+    bytes: int | None = Field(description="None where neither measured nor stated")
+    measured: bool = Field(True, description="whether from tensors, not as the author states them")
+    dtype: str | None = Field(None, description="floating-point types of the tensors")
 
 
 class Memory(Config):
     """Measured sizes, for one sequence."""
 
-    state_bytes: int
+    state_bytes: int | None = Field(description="None where a layer's are not known")
     state_length: int = Field(description="tokens decoded before the state was measured")
     state_dtype: str
     layers: list[LayerState]
@@ -143,6 +145,10 @@ class Record(Config):
     memory: Memory | None = None
     timing: Timing | None = None
     environment: dict[str, Any] = {}
+    verified: str | None = Field(
+        None,
+        description="what of the contract was checked before training, such as '17/17 float64 cpu'",
+    )
     started: str = Field(description="UTC, ISO 8601")
     finished: str = Field(description="UTC, ISO 8601")
 
