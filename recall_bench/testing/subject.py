@@ -35,7 +35,7 @@ class MixerSubject:
     length: int
     batch: int
     seed: int
-    on: CheckOn = CheckOn()
+    on: CheckOn
 
     @property
     def device(self) -> torch.device:

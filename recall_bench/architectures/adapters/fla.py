@@ -107,7 +107,7 @@ class FlaLayer(Mixer):
         return y
 
     def initial_state(self, batch_size: int) -> State:
-        """Zeros of the shapes that one token leaves, no keys and values: before it, none are kept."""
+        """Zeros of the shapes that one token leaves; keys and values of no token."""
         with torch.no_grad():
             _, state = self.prefill(self.zeros(batch_size, 1, self._width))
         return {
