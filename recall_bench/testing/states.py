@@ -55,7 +55,7 @@ def size_is_as_declared(subject: MixerSubject) -> str:
             f"{sizes[-1]:,} after {len(sizes) - 1}"
         )
     how = f"grows as declared, from {sizes[0]:,} to" if mixer.grows else "constant,"
-    return f"{how} {sizes[-1]:,} bytes for one sequence in float64 over {len(sizes) - 1} tokens"
+    return f"{how} {sizes[-1]:,} bytes for one sequence over {len(sizes) - 1} tokens"
 
 
 def bytes_are_honest(subject: MixerSubject) -> str:
