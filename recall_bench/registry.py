@@ -22,6 +22,11 @@ from recall_bench.errors import UserError, nearest
 PACKAGE = Path(__file__).parent
 NOT_FAMILIES = {"adapters", "pieces"}
 """Folders below ``architectures/`` that hold parts of architectures."""
+BASES = {
+    "architecture": "recall_bench.architectures.recipe.Architecture",
+    "task": "recall_bench.tasks.base.Task",
+}
+"""What a class must derive from to be registered, by kind; the names do not import them."""
 
 
 class Registry:
@@ -118,6 +123,15 @@ class Registry:
         """
 
         def decorate(cls: Any) -> Any:
+            base = BASES[self.kind]
+            bases = cls.__mro__ if isinstance(cls, type) else ()
+            if base not in {f"{known.__module__}.{known.__qualname__}" for known in bases}:
+                got = cls.__qualname__ if bases else f"a {type(cls).__name__}"
+                face = base.rpartition(".")[0].rpartition(".")[0]
+                raise UserError(
+                    f"What is registered as {self.kind} {name!r} is {got}. Expected a class that "
+                    f"derives from {face}.{base.rpartition('.')[2]}."
+                )
             mine = f"{cls.__module__}.{cls.__qualname__}"
             for known in {name, stored_as or name}:
                 taken = self._registered.get(known)

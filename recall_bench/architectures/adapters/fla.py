@@ -16,11 +16,15 @@ ENTRIES = ("recurrent_state", "attn_state", "conv_state", "ffn_state")
 SEEN = "seen_tokens"
 
 
-def fla_layer(layer: nn.Module, *, width: int | None = None, grows: bool = False) -> Mixer:
+def fla_layer(
+    layer: nn.Module, *, width: int | None = None, grows: bool = False, bf16: bool = False
+) -> Mixer:
     """A mixer of one fla layer: ``layer(x, past_key_values=…, use_cache=…)`` -> (output, …).
 
     The layer must have been built with ``layer_idx=0``: each layer stands by itself here. ``width``
-    is its ``hidden_size`` unless given. ``grows`` says that it keeps all keys and values.
+    is its ``hidden_size`` unless given. ``grows`` says that it keeps all keys and values. ``bf16``
+    runs the layer under bfloat16 autocast whatever the precision of the run, as kernels that refuse
+    float32 require (DeltaNet's); outputs have the dtype of the inputs.
 
     Raises `UserError` for another ``layer_idx`` and where the width is not known.
     """
@@ -34,7 +38,7 @@ def fla_layer(layer: nn.Module, *, width: int | None = None, grows: bool = False
     width = width or getattr(layer, "hidden_size", None)
     if width is None:
         raise UserError(f"{name} has no hidden_size. Expected fla_layer(layer, width=…).")
-    return FlaLayer(layer, width, grows)
+    return FlaLayer(layer, width, grows, bf16)
 
 
 class FlaCache:
@@ -98,13 +102,13 @@ class FlaLayer(Mixer):
 
     runs_on_meta = False  # a Triton kernel would be launched on addresses that are not there
 
-    def __init__(self, layer: nn.Module, width: int, grows: bool):
+    def __init__(self, layer: nn.Module, width: int, grows: bool, bf16: bool):
         super().__init__()
-        self.layer, self.grows, self._width = layer, grows, width
+        self.layer, self.grows = layer, grows
+        self._width, self._bf16 = width, bf16
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.layer(x)[0]
-        return y
+        return self._run(x)
 
     def initial_state(self, batch_size: int) -> State:
         """Zeros of the shapes that one token leaves; keys and values of no token."""
@@ -124,8 +128,16 @@ class FlaLayer(Mixer):
             return x, self.initial_state(x.shape[0]) if state is None else state
         # Decoding kernels write into the tensors of the cache.
         cache = FlaCache(None if state is None else mapped(state, torch.clone))
-        y = self.layer(x, past_key_values=cache, use_cache=True)[0]
+        y = self._run(x, past_key_values=cache, use_cache=True)
         return y, cache.state(x.shape[0], x.device)
+
+    def _run(self, x: Tensor, **options: Any) -> Tensor:
+        if not self._bf16:
+            y: Tensor = self.layer(x, **options)[0]
+            return y
+        with torch.autocast(x.device.type, torch.bfloat16, cache_enabled=False):
+            y = self.layer(x, **options)[0]
+        return y.to(x.dtype)
 
 
 def _same(tensor: Tensor) -> Tensor:
