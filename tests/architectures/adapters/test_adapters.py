@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from foreign_layers import FlaAttention, FlaLinearAttention, SsmLayer
-from torch import nn
+from torch import Tensor, nn
 
 from recall_bench.architectures import Architecture, CheckOn, Mixer
 from recall_bench.architectures.adapters import fla_layer, mamba_layer, plain_module
@@ -159,3 +159,22 @@ def test_a_check_on_a_device_that_is_not_there_is_the_users_mistake(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UserError, match="--unchecked"):
         check_mixer(MAKERS["fla"], width=WIDTH, on=CheckOn("cuda"))
+
+
+def test_a_layer_that_refuses_float32_runs_in_bfloat16_inside_a_float32_model() -> None:
+    class RefusesFloat32(FlaLinearAttention):
+        def convolve(
+            self, x: Tensor, weight: Tensor, cache: Tensor | None
+        ) -> tuple[Tensor, Tensor | None]:
+            assert x.dtype == torch.bfloat16
+            return super().convolve(x, weight, cache)
+
+    def mixer() -> Mixer:
+        return fla_layer(RefusesFloat32(WIDTH, layer_idx=0), bf16=True)
+
+    check_mixer(
+        mixer, width=WIDTH, length=24, on=CheckOn("cpu", "fp32", tolerance=5e-2)
+    ).raise_if_failed()
+    y, state = mixer().prefill(torch.ones(1, 3, WIDTH))
+    assert y.dtype == torch.float32
+    assert [tail.dtype for tail in state["conv_state"]] == [torch.bfloat16] * 3
