@@ -24,9 +24,9 @@ NOT_FAMILIES = {"adapters", "pieces"}
 """Folders below ``architectures/`` that hold parts of architectures."""
 BASES = {
     "architecture": "recall_bench.architectures.recipe.Architecture",
-    "task": "recall_bench.tasks.base.Task",
+    "task": "recall_bench.config.Component",
 }
-"""What a class must derive from to be registered, by kind; the names do not import them."""
+"""What a registered class derives from, by kind: names, for this module lies below them all."""
 
 
 class Registry:
@@ -127,10 +127,9 @@ class Registry:
             bases = cls.__mro__ if isinstance(cls, type) else ()
             if base not in {f"{known.__module__}.{known.__qualname__}" for known in bases}:
                 got = cls.__qualname__ if bases else f"a {type(cls).__name__}"
-                face = base.rpartition(".")[0].rpartition(".")[0]
                 raise UserError(
                     f"What is registered as {self.kind} {name!r} is {got}. Expected a class that "
-                    f"derives from {face}.{base.rpartition('.')[2]}."
+                    f"derives from recall_bench.{self.kind}s.{self.kind.capitalize()}."
                 )
             mine = f"{cls.__module__}.{cls.__qualname__}"
             for known in {name, stored_as or name}:

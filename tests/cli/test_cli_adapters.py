@@ -18,7 +18,9 @@ SHORT_CONV = 2 * 16 * 4
 def test_wrapped_layers_are_checked_trained_measured_and_drawn(
     recall_bench: Command, tmp_path: Path
 ) -> None:
-    swept = recall_bench("sweep", "--plugin", PLUGIN, "--arch", ",".join(NAMES), *SMOKE)
+    data = ("--train", "16:2:64", "--validation", "16:2:16", "--test", "16:2:16")
+    words = ("sweep", "--plugin", PLUGIN, "--arch", ",".join(NAMES), *SMOKE, *data)
+    swept = recall_bench(*words)
     swept.succeeded(*NAMES)
     records = {
         record.config["architecture"]["name"]: record
