@@ -35,6 +35,7 @@ class FlaArchitecture(Architecture):
 class GLA(FlaArchitecture):
     """Short convolution + gated linear attention (arXiv 2312.06635)."""
 
+    grids = {"quick": [{"expand_k": [0.5, 1.0]}]}
     num_heads: int = 1
     expand_k: float = 0.5
 
@@ -54,6 +55,7 @@ class DeltaNet(FlaArchitecture):
 
     bf16 = True  # its chunked kernel refuses float32
     check_on = CheckOn("cuda", "fp32", tolerance=5e-2)
+    grids = {"quick": [{"num_heads": [1, 2]}]}
     layers: str = "self+self"
     num_heads: int = 1
 
@@ -70,6 +72,7 @@ class GatedDeltaNet(FlaArchitecture):
 
     bf16 = True  # as it was published
     check_on = CheckOn("cuda", "fp32", tolerance=5e-2)
+    grids = {"quick": [{"num_heads": [1, 2]}]}
     layers: str = "self+self"
     num_heads: int = 1
     head_dim: int = 16
@@ -90,6 +93,7 @@ class GatedDeltaNet(FlaArchitecture):
 class RWKV7(FlaArchitecture):
     """Two layers of RWKV-7's time mixing (arXiv 2503.14456), each initialised as the first."""
 
+    grids = {"quick": [{"head_dim": [16, 32]}]}
     layers: str = "self+self"
     head_dim: int = 32
 

@@ -8,14 +8,8 @@ store="${1:-runs/results-adapters}"
 [ $# -eq 0 ] || shift
 plugin=results/adapters/fla_layers.py
 recall-bench check "$plugin" > results/adapters/check.txt || cat results/adapters/check.txt
-for words in \
-    "fla-gla --expand-k 0.5,1.0" \
-    "fla-deltanet --num-heads 1,2" \
-    "fla-gated-deltanet --num-heads 1,2" \
-    "fla-rwkv7 --head-dim 16,32"
-do
-    # shellcheck disable=SC2086
-    recall-bench sweep --plugin "$plugin" --preset quick --store "$store" --arch $words "$@"
+for arch in fla-gla fla-deltanet fla-gated-deltanet fla-rwkv7; do
+    recall-bench sweep --plugin "$plugin" --preset quick --store "$store" --arch "$arch" "$@"
 done
 recall-bench export --store "$store" --output results/adapters/records.jsonl
 recall-bench plot --store "$store" --over results/quick/records.jsonl \
