@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from recall_bench.architectures import Architecture, CheckOn, Mixer
 from recall_bench.architectures.adapters import fla_layer, mamba_layer, plain_module
 from recall_bench.architectures.adapters.fla import FlaCache
+from recall_bench.config import ModelConfig
 from recall_bench.errors import UserError
+from recall_bench.model.backbone import Model
 from recall_bench.model.state_size import measure_layers, total_bytes
 from recall_bench.testing import check_mixer
 
@@ -138,6 +140,11 @@ def test_bytes_of_a_plain_module_are_stated_or_not_known() -> None:
     assert (layer.bytes, layer.measured) == (32, False)
     layers = measure_layers(Unmeasured(), 20)
     assert (layers[0].bytes, total_bytes(layers)) == (None, None)
+
+
+def test_a_model_decodes_only_if_all_of_its_layers_do() -> None:
+    assert Model(Wrapped(), ModelConfig(), 10).recurrent
+    assert not Model(Unmeasured(layers="short-conv+self"), ModelConfig(), 10).recurrent
 
 
 def test_layers_that_cannot_be_wrapped_are_refused() -> None:
