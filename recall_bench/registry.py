@@ -22,6 +22,11 @@ from recall_bench.errors import UserError, nearest
 PACKAGE = Path(__file__).parent
 NOT_FAMILIES = {"adapters", "pieces"}
 """Folders below ``architectures/`` that hold parts of architectures."""
+BASES = {
+    "architecture": "recall_bench.architectures.recipe.Architecture",
+    "task": "recall_bench.config.Component",
+}
+"""What a registered class derives from, by kind: names, for this module lies below them all."""
 
 
 class Registry:
@@ -118,6 +123,14 @@ class Registry:
         """
 
         def decorate(cls: Any) -> Any:
+            base = BASES[self.kind]
+            bases = cls.__mro__ if isinstance(cls, type) else ()
+            if base not in {f"{known.__module__}.{known.__qualname__}" for known in bases}:
+                got = cls.__qualname__ if bases else f"a {type(cls).__name__}"
+                raise UserError(
+                    f"What is registered as {self.kind} {name!r} is {got}. Expected a class that "
+                    f"derives from recall_bench.{self.kind}s.{self.kind.capitalize()}."
+                )
             mine = f"{cls.__module__}.{cls.__qualname__}"
             for known in {name, stored_as or name}:
                 taken = self._registered.get(known)

@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from recall_bench import register_architecture, register_task
+from recall_bench.architectures import Architecture
 from recall_bench.config import Component
 
 
@@ -17,7 +18,7 @@ class Toy(Component):
 
 
 @register_architecture("toy-mixer")
-class ToyMixer(Component):
+class ToyMixer(Architecture):
     window: int = Field(4, description="at most 64, which the mixer checks")
 
     def stack(self) -> list[tuple[str, None]]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from recall_bench import registry
+from recall_bench.architectures import Architecture
 from recall_bench.config import RunConfig, build
 from recall_bench.errors import UserError
 from recall_bench.registry import architecture_modules
@@ -66,7 +67,7 @@ def test_rwkv_and_rwkv5_are_one_architecture_whose_records_say_rwkv() -> None:
     assert runs[1].model_dump()["architecture"]["name"] == "rwkv"
     assert [name for name in registry.architectures if "rwkv" in name] == ["rwkv5"]
     with pytest.raises(UserError, match=r"'rwkv' is taken by .*rwkv5.RWKV5"):
-        registry.register_architecture("rwkv")(type("Other", (), {}))
+        registry.register_architecture("rwkv")(type("Other", (Architecture,), {}))
 
 
 def test_a_file_must_register_its_own_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

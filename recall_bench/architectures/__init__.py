@@ -4,6 +4,7 @@ the contract of a mixer, `recall_bench.architectures.recipe` that of a recipe, w
 
 from typing import TYPE_CHECKING, Any
 
+from recall_bench.architectures.check_on import CheckOn
 from recall_bench.architectures.facts import Source
 from recall_bench.architectures.recipe import Architecture
 
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from recall_bench.architectures.base import Mixer, Recurrence, State
     from recall_bench.architectures.carry import Carry
 
-__all__ = ["Architecture", "Carry", "Mixer", "Recurrence", "Source", "State"]
+__all__ = ["Architecture", "Carry", "CheckOn", "Mixer", "Recurrence", "Source", "State"]
 
 
 def __getattr__(name: str) -> Any:

@@ -22,8 +22,17 @@ class Mixer(nn.Module):
     and nothing else: its bytes are what the frontier shows.
     """
 
-    grows: ClassVar[bool] = False
+    grows: bool = False
     """True where the state grows with the tokens seen, as a key-value cache does."""
+
+    recurrent: bool = True
+    """False where there is only `forward`: such a mixer is trained and scored, never decoded."""
+
+    stated_bytes: int | None = None
+    """Bytes of state that the author of a mixer without a recurrent form states, if any."""
+
+    runs_on_meta: bool = True
+    """False where the state must be measured on a real device, as kernels of its own require."""
 
     renamed: ClassVar[Mapping[str, str]] = {}
     """Parameters that had other names once: kept weights load by the old names (old: new)."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from recall_bench.architectures import stacking
+from recall_bench.architectures.check_on import CheckOn
 from recall_bench.architectures.facts import Facts
 from recall_bench.architectures.layers import Layer, flatten, parse
 
@@ -23,6 +24,9 @@ class Architecture(Facts):
     ``d_model``. Where the default ``layers`` name it too, it also takes the knobs that both share
     by name.
     """
+
+    check_on: ClassVar[CheckOn] = CheckOn()
+    """Where and in which precision `check` runs, such as ``CheckOn("cuda", "bf16")``."""
 
     d_model: int = Field(64, ge=1, le=65536, description="model width")
     layers: str = Field(

@@ -139,6 +139,11 @@ class Model(nn.Module):
         x, residual = last(x, residual)
         return rows_at(normalise(self.norm, x, residual)[0], positions)
 
+    @property
+    def recurrent(self) -> bool:
+        """Whether every layer has a recurrent form, so that the model can decode."""
+        return all(layer.mixer.recurrent for layer in self.layers)
+
     def losses(self) -> dict[str, Tensor]:
         """The auxiliary losses of the last forward pass, scalars, by layer and name."""
         return {

@@ -1,6 +1,6 @@
 """Measured sizes: the state that decoding carries, in bytes."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -35,25 +35,60 @@ def measure_layers(
     length: int,
     dtype: torch.dtype = torch.float32,
     place: str | torch.device = "meta",
+    real: str | torch.device = "cpu",
 ) -> list[LayerState]:
     """Bytes that each layer carries for one sequence after ``length`` tokens.
 
     The layers prefill ``length`` tokens. On the meta device shapes and dtypes are those of the real
-    thing, and nothing is computed; a mixer that needs real numbers gets them on the CPU. A process
-    that trains on the CPU is quicker with real numbers at once: for products on the meta device
-    PyTorch imports its compiler, which takes a second.
+    thing, and nothing is computed; a mixer that needs real numbers gets them on the CPU. One with
+    kernels of its own (`Mixer.runs_on_meta`) runs on the device ``real``, in the precision that is
+    in force there. A process that trains on the CPU is quicker with real numbers at once: for
+    products on the meta device PyTorch imports its compiler, which takes a second.
+
+    A mixer without a recurrent form is not measured: its bytes are those that its author states.
     """
-    with isolated_rng(0), torch.device(place):
-        stack = architecture.stack()
-    x = torch.zeros(1, length, architecture.d_model, dtype=dtype, device=place)
+    stack = _stack(architecture, place)
+    if not all(mixer.runs_on_meta for _, mixer in stack):
+        anew = _stack(architecture, "cpu")
+        stack = [
+            layer if layer[1].runs_on_meta else (layer[0], other[1].to(real))
+            for layer, other in zip(stack, anew, strict=True)
+        ]
     return [
-        LayerState(layer=f"{index}.{name}", bytes=_measure(mixer.to(dtype), x))
+        _measure(f"{index}.{name}", mixer.to(dtype), (1, length, architecture.d_model), dtype)
         for index, (name, mixer) in enumerate(stack)
     ]
 
 
+def total_bytes(layers: Iterable[LayerState]) -> int | None:
+    """The bytes of all layers; None where those of one are not known."""
+    total = 0
+    for layer in layers:
+        if layer.bytes is None:
+            return None
+        total += layer.bytes
+    return total
+
+
+def dtypes(layers: Iterable[LayerState]) -> str:
+    """The floating-point types of all measured layers; "float32" where there are none."""
+    names = {name for layer in layers if layer.dtype for name in layer.dtype.split(", ")}
+    return ", ".join(sorted(names)) or "float32"
+
+
+def _stack(architecture: Architecture, place: str | torch.device) -> list[tuple[str, Mixer]]:
+    with isolated_rng(0), torch.device(place):
+        return architecture.stack()
+
+
 @torch.no_grad()
-def _measure(mixer: Mixer, x: Tensor) -> int:
+def _measure(
+    name: str, mixer: Mixer, shape: tuple[int, int, int], dtype: torch.dtype
+) -> LayerState:
+    if not mixer.recurrent:
+        return LayerState(layer=name, bytes=mixer.stated_bytes, measured=False)
+    device = next(mixer.parameters(), torch.empty(0)).device
+    x = torch.zeros(shape, dtype=dtype, device=device)
     try:
         _, state = mixer.prefill(x)
     except (NotImplementedError, RuntimeError):
@@ -63,4 +98,6 @@ def _measure(mixer: Mixer, x: Tensor) -> int:
         for parameter in real.parameters():
             parameter.zero_()
         _, state = real.prefill(torch.zeros_like(x, device="cpu"))
-    return state_bytes(state)
+    kinds = {tensor.dtype for tensor in tensors(state) if tensor.is_floating_point()}
+    names = ", ".join(sorted(str(kind).removeprefix("torch.") for kind in kinds))
+    return LayerState(layer=name, bytes=state_bytes(state), dtype=names or None)

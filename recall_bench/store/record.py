@@ -96,7 +96,9 @@ class LayerState(Config):
     """Bytes that one layer carries from token to token."""
 
     layer: str = Field(description="position and architecture, such as '1.taylor-attention'")
-    bytes: int
+    bytes: int | None = Field(description="None where neither measured nor stated")
+    measured: bool = Field(True, description="whether from tensors, not as the author states them")
+    dtype: str | None = Field(None, description="floating-point types of the tensors")
 
 
 class Memory(Config):

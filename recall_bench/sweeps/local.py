@@ -53,7 +53,8 @@ class LocalExecutor:
     ``train`` names a function like `recall_bench.training.train`, as "module:function"; its module
     also has the `Interrupted` that the function raises once ``stop`` says so, and may have a
     function like `recall_bench.training.check_device`. ``keep_weights`` leaves the weights of
-    finished runs in the store.
+    finished runs in the store. ``verified`` says what of the contract was checked, by the JSON of
+    an architecture, for the records.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class LocalExecutor:
         plugins: Sequence[str | Path] = (),
         train: str = "recall_bench.training:train",
         keep_weights: bool = False,
+        verified: Mapping[str, str] | None = None,
     ):
         gpus = count_gpus(device)
         self.processes = processes or gpus * (RUNS_PER_GPU if can_share() else 1) or cores()
@@ -77,6 +79,7 @@ class LocalExecutor:
         self._plugins = tuple(str(Path(plugin).absolute()) for plugin in plugins)
         self._train = train
         self._keep_weights = keep_weights
+        self._verified = verified or {}
         self._workers: list[_Process] = []
         self._deaths: collections.Counter[str] = collections.Counter()
 
@@ -176,7 +179,9 @@ class LocalExecutor:
         idle = [worker for worker in self._workers if worker.run is None]
         while waiting and (idle or len(self._workers) < self.processes):
             worker = idle.pop() if idle else self._start(store)
-            worker.take(waiting.popleft(), retry_failed)
+            config = waiting.popleft()
+            verified = self._verified.get(config.architecture.model_dump_json())
+            worker.take(config, retry_failed, verified)
 
     def _start(self, store: ResultStore) -> "_Process":
         taken = {worker.index for worker in self._workers}
@@ -249,10 +254,10 @@ class _Process:
         self.heard = True
         return event
 
-    def take(self, config: RunConfig, retry_failed: bool) -> None:
+    def take(self, config: RunConfig, retry_failed: bool, verified: str | None) -> None:
         """Hand a run over."""
         self.run = config
-        self.send(Order(config.model_dump_json(), retry_failed))
+        self.send(Order(config.model_dump_json(), retry_failed, verified))
 
     def drain(self) -> None:
         """Wait for the process to end; what it still says is of no interest."""

@@ -47,6 +47,8 @@ class Order:
 
     config: str
     retry_failed: bool
+    verified: str | None = None
+    """What of the architecture's contract was checked, for the record."""
 
 
 @dataclass(frozen=True)
@@ -187,6 +189,7 @@ class _Worker:
             record = self._train(config, claim)
             if record is None or claim.lost:
                 return Skipped(config.run_id)
+            record = record.model_copy(update={"verified": order.verified})
             self.store.write(record)
         return Ended(config.run_id, record)
 

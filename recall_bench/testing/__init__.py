@@ -8,7 +8,16 @@ def test_my_mixer_keeps_the_contract():
 
 from recall_bench.testing.component import check_component
 from recall_bench.testing.mixers import check_mixer
+from recall_bench.testing.plugins import ContractBroken, verify
 from recall_bench.testing.report import Report, Result
 from recall_bench.testing.tasks import check_task
 
-__all__ = ["Report", "Result", "check_component", "check_mixer", "check_task"]
+__all__ = [
+    "ContractBroken",
+    "Report",
+    "Result",
+    "check_component",
+    "check_mixer",
+    "check_task",
+    "verify",
+]

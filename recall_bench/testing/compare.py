@@ -26,6 +26,7 @@ def agree(
         require_finite(tensor, what, axes)
     if got.numel() == 0:
         return 0.0
+    got, expected = got.double(), expected.double()
     difference = (got - expected).abs()
     scale = float(expected.abs().max())
     worst = int(difference.argmax())

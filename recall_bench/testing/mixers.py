@@ -1,17 +1,20 @@
 """`check_mixer`: does a mixer keep the contract of `recall_bench.architectures.base`?"""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Container
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
 
 from recall_bench import registry
-from recall_bench.architectures import Architecture, Mixer
+from recall_bench.architectures import Architecture, CheckOn, Mixer
 from recall_bench.config import build
+from recall_bench.errors import UserError
 from recall_bench.testing import outputs, states
 from recall_bench.testing.report import Property, Report, run
-from recall_bench.testing.subject import MixerSubject, layers_to_check
+from recall_bench.testing.subject import MixerSubject, distinct_layers, layers_to_check, seeded
 
 MIXER_PROPERTIES: tuple[Property[MixerSubject], ...] = (
     Property(
@@ -117,18 +120,25 @@ def check_mixer(
     length: int = 96,
     batch: int = 3,
     seed: int = 0,
-    tolerance: float = 1e-9,
+    on: CheckOn | None = None,
+    tolerance: float | None = None,
+    only: Container[str] | None = None,
     **knobs: Any,
 ) -> Report:
-    """Verify the contract of a mixer, property by property, on the CPU.
+    """Verify the contract of a mixer, property by property.
 
     ``subject`` is the name of an architecture, an `Architecture` or its class, or anything that
     returns a fresh `Mixer`, which needs ``width``. ``knobs`` go to the architecture or to the
     callable; small ones are faster. Of an architecture its own mixer is checked, or every distinct
-    layer where ``layers`` does not contain it, as in Based. ``length`` should exceed every window,
-    so that something leaves it. Comparisons are in float64, relative to the largest magnitude.
+    layer where ``layers`` does not contain it, as in Based, or those named in ``only``. ``length``
+    should exceed every window, so that something leaves it.
 
-    Raises `UserError` for an unknown name or knob; what the mixer raises is a failing property.
+    Device and precision are those that the architecture declares (`Architecture.check_on`), float64
+    on the CPU where it says nothing, or ``on``; differences are relative to the largest magnitude,
+    and ``tolerance`` replaces the usual one.
+
+    Raises `UserError` for an unknown name or knob and for a device that is not there; what the
+    mixer raises is a failing property.
     """
     if length < 8 or batch < 2:
         raise ValueError(f"Expected length >= 8 and batch >= 2, got {length=} and {batch=}.")
@@ -136,20 +146,43 @@ def check_mixer(
     layers: dict[str, Callable[[], Mixer]]
     if architecture is not None:
         title, width = architecture.name or type(architecture).__name__, architecture.d_model
-        layers = layers_to_check(architecture)
+        on = on or architecture.check_on
+        layers = distinct_layers(architecture) if only else layers_to_check(architecture)
+        layers = {name: layer for name, layer in layers.items() if not only or name in only}
     elif width is None:
         raise ValueError("A callable that makes a mixer needs width=, the size of its inputs.")
     else:
         title = getattr(subject, "__name__", type(subject).__name__)
         layers = {title: functools.partial(cast(Callable[..., Mixer], subject), **knobs)}
+    on = on or CheckOn()
+    if tolerance is not None:
+        on = replace(on, tolerance=tolerance)
+    _require(on, title)
 
     results = []
     for name, factory in layers.items():
-        checked = MixerSubject(factory, width, length, batch, seed, tolerance)
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        checked = MixerSubject(factory, width, length, batch, seed, on)
+        with torch.no_grad(), seeded(seed), _arithmetic(on):
             prefix = f"{name}: " if len(layers) > 1 else ""
             results += run(checked, MIXER_PROPERTIES, prefix)
-    return Report(title, tuple(results))
+    return Report(title, tuple(results), str(on))
+
+
+def _arithmetic(on: CheckOn) -> AbstractContextManager[Any]:
+    """Autocast where the precision is bf16, as in training."""
+    device = torch.device(on.device).type
+    return torch.autocast(
+        device, torch.bfloat16, enabled=on.precision == "bf16", cache_enabled=False
+    )
+
+
+def _require(on: CheckOn, title: str) -> None:
+    """Raises `UserError` where the device of a check is not there."""
+    if on.device.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError(
+            f"{title!r} is to be checked on {on.device}, and PyTorch sees no CUDA device. Check it "
+            f"on another one (`check --device cpu`), or sweep it with --unchecked."
+        )
 
 
 def _architecture(subject: object, knobs: dict[str, Any]) -> Architecture | None:

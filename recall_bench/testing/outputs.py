@@ -1,5 +1,6 @@
 """Properties of what a mixer computes: the same whichever way it is asked, and causal."""
 
+import functools
 import inspect
 from itertools import pairwise
 from typing import Any
@@ -7,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from recall_bench.architectures import Mixer
 from recall_bench.kernels.rows_at import rows_at
 from recall_bench.testing.compare import agree, require_finite, same_layout
-from recall_bench.testing.report import Failure
+from recall_bench.testing.report import Failure, NotOffered
 from recall_bench.testing.subject import MixerSubject, scan, seeded
 
 
@@ -18,7 +20,8 @@ def _shape(output: Any, x: Tensor, what: str) -> Tensor:
         raise Failure(f"{what} returned a {type(output).__name__}, expected a tensor")
     if output.shape != x.shape:
         raise Failure(f"{what}: shape {tuple(output.shape)}, expected {tuple(x.shape)}")
-    if output.dtype != x.dtype:
+    cast = torch.is_autocast_enabled(x.device.type) and output.dtype == torch.bfloat16
+    if output.dtype != x.dtype and not cast:
         raise Failure(f"{what}: dtype {output.dtype}, expected {x.dtype}")
     return output
 
@@ -27,14 +30,17 @@ def shapes(subject: MixerSubject) -> str:
     mixer, x = subject.mixer(torch.float32), subject.inputs(dtype=torch.float32)
     for length in (1, 2, subject.length):
         _shape(mixer(x[:, :length]), x[:, :length], f"forward at length {length}")
-        _shape(mixer.prefill(x[:, :length])[0], x[:, :length], f"prefill at length {length}")
-    y, _ = mixer.step(x[:, 0], mixer.initial_state(subject.batch))
-    _shape(y, x[:, 0], "step")
+        if mixer.recurrent:
+            y, _ = mixer.prefill(x[:, :length])
+            _shape(y, x[:, :length], f"prefill at length {length}")
+    if mixer.recurrent:
+        y, _ = mixer.step(x[:, 0], mixer.initial_state(subject.batch))
+        _shape(y, x[:, 0], "step")
     return f"{tuple(x.shape)} in and out, float32"
 
 
 def forward_is_a_scan(subject: MixerSubject) -> str:
-    mixer, x = subject.mixer(), subject.inputs()
+    mixer, x = subject.decoder(), subject.inputs()
     expected, _ = scan(mixer, x, mixer.initial_state(subject.batch))
     if not expected.any():
         raise Failure("every output is zero, so that there is nothing to compare")
@@ -44,7 +50,7 @@ def forward_is_a_scan(subject: MixerSubject) -> str:
 
 def prefill_is_a_scan(subject: MixerSubject) -> str:
     x = subject.inputs()
-    expected, _ = scan(mixer := subject.mixer(), x, mixer.initial_state(subject.batch))
+    expected, _ = scan(mixer := subject.decoder(), x, mixer.initial_state(subject.batch))
     worst = 0.0
     for cut in (1, subject.length // 3, subject.length - subject.length // 6):
         mixer = subject.mixer()
@@ -60,9 +66,9 @@ def prefill_is_a_scan(subject: MixerSubject) -> str:
 
 
 def prefill_continues(subject: MixerSubject) -> str:
-    mixer, x = subject.mixer(), subject.inputs()
+    mixer, x = subject.decoder(), subject.inputs()
     if "state" not in inspect.signature(mixer.prefill).parameters:
-        return "not offered: its prefill takes no state"
+        raise NotOffered("its prefill takes no state")
     expected, last = scan(mixer, x, mixer.initial_state(subject.batch))
     cuts = sorted({0, 1, 2, subject.length // 2, subject.length - 1, subject.length})
     state, worst = None, 0.0
@@ -88,7 +94,8 @@ def length_does_not_matter(subject: MixerSubject) -> str:
 def at_is_forward(subject: MixerSubject) -> str:
     mixer, x = subject.mixer(), subject.inputs()
     chosen = [[(7 * row + 5 * i) % subject.length for i in range(6)] for row in range(len(x))]
-    positions = torch.tensor([[*row[:5], row[0]] for row in chosen])  # one of them twice
+    twice = [[*row[:5], row[0]] for row in chosen]
+    positions = torch.tensor(twice, device=x.device)
     got = mixer.at(x, positions)
     worst = agree(got, rows_at(mixer(x), positions), "at against forward", subject.tolerance)
     return f"largest relative difference {worst:.0e}"
@@ -137,13 +144,14 @@ def rows_are_independent(subject: MixerSubject) -> str:
     mixer, x = subject.mixer(), subject.inputs()
     whole = mixer(x)
     few = x[:, :8]
-    stepped, _ = scan(mixer, few, mixer.initial_state(subject.batch))
+    stepped = scan(mixer, few, mixer.initial_state(subject.batch))[0] if mixer.recurrent else None
     for row in range(subject.batch):
         one = slice(row, row + 1)
         what = f"forward of row {row} alone against the same row in a batch"
         agree(mixer(x[one]), whole[one], what, subject.tolerance)
-        alone, _ = scan(mixer, few[one], mixer.initial_state(1))
-        agree(alone, stepped[one], what.replace("forward", "steps"), subject.tolerance)
+        if stepped is not None:
+            alone, _ = scan(mixer, few[one], mixer.initial_state(1))
+            agree(alone, stepped[one], what.replace("forward", "steps"), subject.tolerance)
     changed = torch.cat([subject.inputs(1)[:1], x[1:]])
     mixer.train()
     with seeded(subject.seed):
@@ -157,28 +165,36 @@ def rows_are_independent(subject: MixerSubject) -> str:
 
 def bf16(subject: MixerSubject) -> str:
     mixer, x = subject.mixer(torch.bfloat16), subject.inputs(dtype=torch.bfloat16)
-    require_finite(_shape(mixer(x), x, "forward in bfloat16"), "forward in bfloat16")
-    y, prefilled = mixer.prefill(x[:, :8])
-    require_finite(_shape(y, x[:, :8], "prefill in bfloat16"), "prefill in bfloat16")
-    y, state = scan(mixer, x[:, :8], mixer.initial_state(subject.batch))
-    require_finite(_shape(y, x[:, :8], "step in bfloat16"), "step in bfloat16")
-    same_layout(prefilled, state, "bfloat16, the state of prefill against that of steps")
+    autocast = functools.partial(torch.autocast, subject.device.type, torch.bfloat16)
+    with autocast(enabled=False):
+        require_finite(_shape(mixer(x), x, "forward in bfloat16"), "forward in bfloat16")
+        if mixer.recurrent:
+            _bf16_decoding(mixer, x[:, :8])
     trained = subject.mixer(torch.float32).train()
     x = subject.inputs(dtype=torch.float32).requires_grad_()
-    with torch.enable_grad(), torch.autocast("cpu", torch.bfloat16), seeded(subject.seed):
+    with torch.enable_grad(), autocast(), seeded(subject.seed):
         loss = trained(x).float().square().sum()
     loss.backward()
     for name, parameter in [("the input", x), *trained.named_parameters()]:
         if parameter.grad is not None:
             require_finite(parameter.grad, f"gradient of {name} under bfloat16 autocast", ())
-    return "forward, prefill, step, and training under autocast"
+    forms = "forward, prefill, step" if mixer.recurrent else "forward"
+    return f"{forms}, and training under autocast"
+
+
+def _bf16_decoding(mixer: Mixer, x: Tensor) -> None:
+    y, prefilled = mixer.prefill(x)
+    require_finite(_shape(y, x, "prefill in bfloat16"), "prefill in bfloat16")
+    y, state = scan(mixer, x, mixer.initial_state(len(x)))
+    require_finite(_shape(y, x, "step in bfloat16"), "step in bfloat16")
+    same_layout(prefilled, state, "bfloat16, the state of prefill against that of steps")
 
 
 def repeatable(subject: MixerSubject) -> str:
     made = []
     for _ in range(2):
         with seeded(subject.seed):
-            made.append(subject.make())
+            made.append(subject.make().to(subject.device))
     first, second = (mixer.state_dict() for mixer in made)
     for name, tensor in first.items():
         if not torch.equal(tensor, second[name]):

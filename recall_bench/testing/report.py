@@ -4,7 +4,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 import torch
 from rich import box
@@ -13,17 +13,29 @@ from rich.text import Text
 
 Subject = TypeVar("Subject")
 TORCH = Path(torch.__file__).parent
+Outcome = Literal["passed", "failed", "not offered"]
+VERDICTS: dict[Outcome, tuple[str, str]] = {
+    "passed": ("passed", "green"),
+    "failed": ("FAILED", "bold red"),
+    "not offered": ("not offered", "dim"),
+}
+"""What a table shows for an outcome: text and style."""
 
 
 class Failure(Exception):
     """A property does not hold; the message says where and by how much."""
 
 
+class NotOffered(Exception):
+    """The subject does not have what a property is about; the message says what."""
+
+
 @dataclass(frozen=True)
 class Property(Generic[Subject]):
     """Something every subject must satisfy.
 
-    ``check`` returns a remark on what it saw and raises `Failure` where the property does not hold.
+    ``check`` returns a remark on what it saw. It raises `Failure` where the property does not hold
+    and `NotOffered` where it has no meaning for the subject.
     """
 
     name: str
@@ -34,15 +46,17 @@ class Property(Generic[Subject]):
     def result(self, subject: Subject) -> "Result":
         """Run the check; whatever the subject raises is a failure too."""
         try:
-            return Result(self.name, True, self.check(subject))
+            return Result(self.name, "passed", self.check(subject))
+        except NotOffered as reason:
+            return Result(self.name, "not offered", str(reason))
         except Failure as failure:
             found = str(failure)
         except Exception as error:
             frames = traceback.extract_tb(error.__traceback__)
             at = next((f for f in reversed(frames) if TORCH not in Path(f.filename).parents), None)
             where = f" ({at.filename}, line {at.lineno})" if at else ""
-            return Result(self.name, False, f"raised {type(error).__name__}: {error}{where}")
-        return Result(self.name, False, f"{found}. Usual cause: {self.cause}.")
+            return Result(self.name, "failed", f"raised {type(error).__name__}: {error}{where}")
+        return Result(self.name, "failed", f"{found}. Usual cause: {self.cause}.")
 
 
 @dataclass(frozen=True)
@@ -50,7 +64,7 @@ class Result:
     """One property of one subject."""
 
     property: str
-    passed: bool
+    outcome: Outcome
     message: str
 
 
@@ -60,14 +74,25 @@ class Report:
 
     subject: str
     results: tuple[Result, ...]
+    where: str = ""
+    """The precision and device of the check, such as "float64 cpu"."""
 
     @property
     def passed(self) -> bool:
-        return all(result.passed for result in self.results)
+        """Whether no property fails; those that the subject does not offer do not count."""
+        return not self.failures
 
     @property
     def failures(self) -> tuple[Result, ...]:
-        return tuple(result for result in self.results if not result.passed)
+        return self._with("failed")
+
+    @property
+    def verified(self) -> str:
+        """How many properties hold, of how many, and where: "14/17 float32 cuda"."""
+        return f"{len(self._with('passed'))}/{len(self.results)} {self.where}".rstrip()
+
+    def _with(self, outcome: Outcome) -> tuple[Result, ...]:
+        return tuple(result for result in self.results if result.outcome == outcome)
 
     def raise_if_failed(self) -> None:
         """Raises `AssertionError`, listing the properties that do not hold."""
@@ -75,9 +100,11 @@ class Report:
             raise AssertionError(str(self))
 
     def __str__(self) -> str:
+        missing = len(self._with("not offered"))
         lines = [
-            f"{self.subject}: {len(self.results) - len(self.failures)} of {len(self.results)} "
-            f"properties hold"
+            f"{self.subject}: {len(self._with('passed'))} of {len(self.results)} properties hold"
+            + (f", {missing} not offered" if missing else "")
+            + (f" ({self.where})" if self.where else "")
         ]
         lines += [f"  FAILED {result.property}: {result.message}" for result in self.failures]
         return "\n".join(lines)
@@ -88,7 +115,7 @@ class Report:
         table.add_column("property", ratio=1)
         table.add_column("what was seen", ratio=1, overflow="fold")
         for result in self.results:
-            verdict = Text("passed", "green") if result.passed else Text("FAILED", "bold red")
+            verdict = Text(*VERDICTS[result.outcome])
             table.add_row(verdict, Text(result.property), Text(result.message))
         return table
 
@@ -102,7 +129,7 @@ def run(
     for checked in properties:
         found = checked.result(subject)
         message, name = found.message, prefix + found.property
-        if not found.passed and first.setdefault(message, name) != name:
+        if found.outcome == "failed" and first.setdefault(message, name) != name:
             message = f"as under {first[message]!r}"
-        results.append(Result(name, found.passed, message))
+        results.append(Result(name, found.outcome, message))
     return results

@@ -13,7 +13,7 @@ from recall_bench.testing.compare import (
     named_tensors,
     same_layout,
 )
-from recall_bench.testing.report import Failure
+from recall_bench.testing.report import Failure, NotOffered
 from recall_bench.testing.subject import MixerSubject, scan
 
 AXES = ("row", "channel")
@@ -21,7 +21,7 @@ MODULE_INTERNALS = frozenset(vars(nn.Module()))
 
 
 def batch_first(subject: MixerSubject) -> str:
-    mixer, x = subject.mixer(), subject.inputs(length=4)
+    mixer, x = subject.decoder(), subject.inputs(length=4)
     start = mixer.initial_state(subject.batch)
     states = {
         "initial_state": start,
@@ -39,7 +39,7 @@ def batch_first(subject: MixerSubject) -> str:
 
 
 def size_is_as_declared(subject: MixerSubject) -> str:
-    mixer, x = subject.mixer(), subject.inputs()
+    mixer, x = subject.decoder(), subject.inputs()
     state = mixer.initial_state(1)
     start = state
     sizes = [state_bytes(state)]
@@ -55,12 +55,12 @@ def size_is_as_declared(subject: MixerSubject) -> str:
             f"{sizes[-1]:,} after {len(sizes) - 1}"
         )
     how = f"grows as declared, from {sizes[0]:,} to" if mixer.grows else "constant,"
-    return f"{how} {sizes[-1]:,} bytes for one sequence in float64 over {len(sizes) - 1} tokens"
+    return f"{how} {sizes[-1]:,} bytes for one sequence over {len(sizes) - 1} tokens"
 
 
 def bytes_are_honest(subject: MixerSubject) -> str:
     """The bytes that are shown come from prefill; decoding must carry the same, row by row."""
-    mixer, x = subject.mixer(torch.float32), subject.inputs(dtype=torch.float32)
+    mixer, x = subject.decoder(torch.float32), subject.inputs(dtype=torch.float32)
     cut = subject.length // 2
     sizes = []
     for rows in (1, subject.batch):
@@ -80,7 +80,7 @@ def bytes_are_honest(subject: MixerSubject) -> str:
 
 def state_holds_everything(subject: MixerSubject) -> str:
     x, other = subject.inputs(), subject.inputs(1)
-    reference = subject.mixer()
+    reference = subject.decoder()
     expected, _ = scan(reference, x, reference.initial_state(subject.batch))
     _handed_over(subject, x, expected)
     _interleaved(subject, x, other, expected)
@@ -130,7 +130,7 @@ def _changed(before: dict[str, object], after: dict[str, object]) -> str:
 
 
 def step_leaves_its_state(subject: MixerSubject) -> str:
-    mixer, x = subject.mixer(), subject.inputs()
+    mixer, x = subject.decoder(), subject.inputs()
     warm = min(5, subject.length - 2)
     _, state = scan(mixer, x[:, :warm], mixer.initial_state(subject.batch))
     token = x[:, warm].clone()
@@ -155,7 +155,11 @@ def step_leaves_its_state(subject: MixerSubject) -> str:
 
 def meta_device(subject: MixerSubject) -> str:
     length = subject.length // 2
-    real = subject.mixer(torch.float32)
+    real = subject.decoder(torch.float32)
+    if not real.runs_on_meta:
+        raise NotOffered(
+            "the mixer does not run on the meta device; its state is measured for real"
+        )
     _, state = real.prefill(subject.inputs(length=length, dtype=torch.float32)[:1])
     with torch.device("meta"):
         mixer = subject.make().eval()

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from recall_bench.architectures import Architecture, Mixer, State
+from recall_bench.architectures import Architecture, CheckOn, Mixer, State
+from recall_bench.testing.report import NotOffered
 
 NOISE = 0.02
 """Spread of what is added to all parameters: nothing hides behind weights that start at 0."""
@@ -15,39 +16,63 @@ NOISE = 0.02
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seed torch's global generator, and put it back as it was."""
-    with torch.random.fork_rng(devices=[]):
+    """Seed torch's global generators, and put them back as they were."""
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
         yield
 
 
 @dataclass(frozen=True)
 class MixerSubject:
-    """Makes fresh mixers with equal weights, and inputs (batch, length, width) for them."""
+    """Makes fresh mixers with equal weights, and inputs (batch, length, width) for them.
+
+    ``tolerance`` and everything else that depends on where the check runs comes from ``on``.
+    """
 
     make: Callable[[], Mixer]
     width: int
     length: int
     batch: int
     seed: int
-    tolerance: float
+    on: CheckOn
 
-    def mixer(self, dtype: torch.dtype = torch.float64) -> Mixer:
+    @property
+    def device(self) -> torch.device:
+        return torch.device(self.on.device)
+
+    @property
+    def tolerance(self) -> float:
+        return self.on.allowed
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of weights and inputs where results are compared."""
+        return torch.float64 if self.on.precision == "fp64" else torch.float32
+
+    def mixer(self, dtype: torch.dtype | None = None) -> Mixer:
         """A fresh mixer in evaluation mode; the same weights each time, in the given dtype."""
         with seeded(self.seed), torch.no_grad():
             mixer = self.make().to(torch.float64).eval()
             for parameter in mixer.parameters():
                 parameter.add_(NOISE * torch.randn_like(parameter))
-        return mixer.to(dtype)
+        return mixer.to(dtype=dtype or self.dtype, device=self.device)
+
+    def decoder(self, dtype: torch.dtype | None = None) -> Mixer:
+        """The same; raises `NotOffered` where the mixer has no recurrent form."""
+        mixer = self.mixer(dtype)
+        if not mixer.recurrent:
+            raise NotOffered("the mixer has only forward")
+        return mixer
 
     def inputs(
-        self, stream: int = 0, length: int | None = None, dtype: torch.dtype = torch.float64
+        self, stream: int = 0, length: int | None = None, dtype: torch.dtype | None = None
     ) -> Tensor:
         """Standard normal inputs; another stream is another set of sequences."""
         generator = torch.Generator().manual_seed(1000 * self.seed + stream)
         shape = (self.batch, self.length, self.width)
         x = torch.randn(shape, generator=generator, dtype=torch.float64)
-        return x[:, : length or self.length].to(dtype)
+        return x[:, : length or self.length].to(dtype=dtype or self.dtype, device=self.device)
 
 
 def scan(mixer: Mixer, x: Tensor, state: State) -> tuple[Tensor, State]:
@@ -61,10 +86,14 @@ def scan(mixer: Mixer, x: Tensor, state: State) -> tuple[Tensor, State]:
 
 def layers_to_check(architecture: Architecture) -> dict[str, Callable[[], Mixer]]:
     """The architecture's own mixer; where its layers do not contain that, each distinct layer."""
-    names = [name for name, _ in architecture.stack()]
+    layers = distinct_layers(architecture)
     own = architecture.name or "self"
-    if own in names:
-        return {own: architecture.mixer}
+    return {own: layers[own]} if own in layers else layers
+
+
+def distinct_layers(architecture: Architecture) -> dict[str, Callable[[], Mixer]]:
+    """The first layer of each name, as a function that makes it afresh."""
+    names = [name for name, _ in architecture.stack()]
 
     def layer(index: int) -> Callable[[], Mixer]:
         return lambda: architecture.stack()[index][1]

@@ -12,7 +12,7 @@ from recall_bench.config import RunConfig, TrainingConfig
 from recall_bench.kernels.plumbing import dispatch
 from recall_bench.model import decoding
 from recall_bench.model.backbone import Model, build_model, isolated_rng
-from recall_bench.model.state_size import measure_layers
+from recall_bench.model.state_size import dtypes, measure_layers, total_bytes
 from recall_bench.model.weights import keep_weights
 from recall_bench.store.record import (
     CurvePoint,
@@ -234,8 +234,8 @@ class _Run:
         return result
 
     def _generate(self) -> list[GenerationScore]:
-        """Scores of generated answers to the test prompts; none where the task has no prompts."""
-        if not self.config.task.prompted:
+        """Scores of generated answers to the test prompts; none where there are none to be had."""
+        if not self.config.task.prompted or not self.model.recurrent:
             return []
         began = time.perf_counter()
         batch = self.recipe.evaluation_batch_size
@@ -300,11 +300,11 @@ class _Run:
     def _memory(self) -> Memory:
         length = max(part.segment.length for part in self.data["test"])
         place = "cpu" if self.device.type == "cpu" else "meta"
-        layers = measure_layers(self.config.architecture, length, place=place)
+        layers = measure_layers(self.config.architecture, length, place=place, real=self.device)
         return Memory(
-            state_bytes=sum(layer.bytes for layer in layers),
+            state_bytes=total_bytes(layers),
             state_length=length,
-            state_dtype="float32",
+            state_dtype=dtypes(layers),
             layers=layers,
             parameters=sum(parameter.numel() for parameter in self.model.parameters()),
             peak_bytes=self.peak.read(),

@@ -7,6 +7,7 @@ from command_line import SMOKE, Command
 
 from recall_bench import registry
 from recall_bench.store.runs import ResultStore
+from recall_bench.testing import Report, check_mixer
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "decay_attention.py"
 
@@ -99,15 +100,74 @@ def test_a_mixer_that_breaks_the_contract_is_refused_before_it_is_trained(
     checked.refused("'backwards' breaks the contract", "changing the future changes no past")
     assert "FAILED" in checked.out
     swept = recall_bench("sweep", "--plugin", broken, "--arch", "backwards", *SMOKE)
-    swept.refused("'backwards' breaks the contract", "forward equals a scan", "recall-bench check")
+    swept.refused("'backwards' breaks the contract", "changing the future", "--unchecked")
+    assert "FAILED" in swept.out
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_mixer_that_breaks_the_contract_is_trained_where_the_user_insists(
+    recall_bench: Command, tmp_path: Path, broken: Path
+) -> None:
+    words = ("sweep", "--plugin", broken, "--arch", "backwards,short-conv", "--unchecked")
+    recall_bench(*words, *SMOKE).succeeded()
+    records = ResultStore(tmp_path / "runs").records()
+    verified = {record.config["architecture"]["name"]: record.verified for record in records}
+    assert verified == {"backwards": "unchecked", "short-conv": None}
+
+
+def test_a_plugin_is_checked_once_and_again_when_it_changes(
+    recall_bench: Command, tmp_path: Path, plugin: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def counted(*arguments: object, **options: object) -> Report:
+        calls.append(arguments)
+        return check_mixer(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("recall_bench.testing.plugins.check_mixer", counted)
+    words = ("sweep", "--plugin", plugin, "--arch", "fading", *SMOKE)
+    for _ in range(2):
+        recall_bench(*words).succeeded()
+    assert len(calls) == 1
+    (record,) = ResultStore(tmp_path / "runs").records()
+    assert record.verified == "17/17 float64 cpu"
+    assert ResultStore(tmp_path / "runs").skipped == []
+    plugin.write_text(plugin.read_text() + "\n")
+    recall_bench(*words).succeeded()
+    assert len(calls) == 2
+
+
+def test_a_built_in_stack_with_a_layer_of_a_plugin_has_that_layer_checked(
+    recall_bench: Command, tmp_path: Path, broken: Path
+) -> None:
+    words = ("sweep", "--plugin", broken, "--arch", "short-conv", *SMOKE)
+    recall_bench(*words, "--layers", "self+backwards").refused("'short-conv' breaks the contract")
+    recall_bench(*words).succeeded()
+
+
+def test_check_runs_where_and_how_the_user_says(recall_bench: Command, plugin: Path) -> None:
+    recall_bench("check", plugin, "--precision", "fp32").succeeded("hold (float32 cpu)")
+    recall_bench("check", plugin, "--precision", "fp31").refused("'fp31'", "Did you mean 'fp32'")
+    recall_bench("check", plugin, "--device", "tpu").refused("'tpu'", "cpu, cuda")
+
+
+def test_a_class_that_is_no_recipe_cannot_be_registered(
+    recall_bench: Command, tmp_path: Path
+) -> None:
+    file = tmp_path / "module.py"
+    text = MIXER.format(name="fading", flipped="").replace("(Architecture)", "(Mixer)")
+    file.write_text(text.replace("    rate: float = Field", "    rate = Field"))
+    refused = recall_bench("check", file)
+    refused.refused(
+        "What is registered as architecture 'fading' is Fading", "recall_bench.architectures.Arch"
+    )
 
 
 @pytest.mark.slow
 def test_the_example_is_checked_swept_and_drawn_beside_what_is_built_in(
     recall_bench: Command, tmp_path: Path
 ) -> None:
-    recall_bench("check", EXAMPLE).succeeded("decay-attention: 16 of 16 properties hold")
+    recall_bench("check", EXAMPLE).succeeded("decay-attention: 17 of 17 properties hold")
     words = ("sweep", "--plugin", EXAMPLE, "--arch", "decay-attention,short-conv")
     swept = recall_bench(*words, "--head-dim", "8,16", *SMOKE)
     swept.succeeded("decay-attention head_dim=8", "decay-attention head_dim=16", "short-conv")
@@ -136,7 +196,7 @@ def test_an_installed_package_is_found_through_its_entry_points(
     (site / "fading_mixers.py").write_text(MIXER.format(name="installed-fading", flipped=""))
     monkeypatch.syspath_prepend(site)
     assert "installed-fading" in registry.architectures.names()
-    recall_bench("check", "installed-fading").succeeded("16 of 16 properties hold")
+    recall_bench("check", "installed-fading").succeeded("17 of 17 properties hold")
     recall_bench("check", "installed-fadin").refused("Did you mean 'installed-fading'?")
     recall_bench("check", "gone-fading").refused("'gone-fading'", "does not import")
     swept = recall_bench("sweep", "--arch", "installed-fading", "--rate", "0.25", *SMOKE)

@@ -16,6 +16,11 @@ def test_the_table_of_architectures_is_current() -> None:
     assert renewed(readme) == readme, "architectures have changed: run `make docs`"
 
 
+def test_the_readme_quotes_the_wrapped_layer_as_it_is() -> None:
+    _, decorator, lines = (ROOT / "examples" / "fla_gla.py").read_text().partition("@register")
+    assert (decorator + lines).strip() in (ROOT / "README.md").read_text()
+
+
 def test_make_sweep_runs_the_command_of_the_readme() -> None:
     command = "recall-bench sweep --arch based --feature-dim 16 --window 64\n"
     assert command in (ROOT / "Makefile").read_text()

@@ -2,13 +2,17 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 from rich.console import Console
 
 from recall_bench import registry
+from recall_bench.architectures import Architecture
+from recall_bench.architectures.check_on import CheckOn, CheckPrecision
+from recall_bench.architectures.plugins import plugin_layers
 from recall_bench.cli.verbs.flags import Debug
+from recall_bench.config import RunConfig
 from recall_bench.errors import UserError, nearest
 
 if TYPE_CHECKING:
@@ -17,6 +21,12 @@ if TYPE_CHECKING:
 
 def check(
     subject: Annotated[str, typer.Argument(help="An architecture, a task, or a plugin file.")],
+    device: Annotated[
+        str | None, typer.Option("--device", help="cpu or cuda, not as the architecture declares.")
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option("--precision", help="fp64, fp32 or bf16, not as declared.")
+    ] = None,
     debug: Debug = False,
 ) -> None:
     """Verify the contract of a mixer or task, built in or in a plugin file."""
@@ -35,22 +45,59 @@ def check(
         components = [kind.get(subject)]
     broken = []
     for component in components:
-        result = check_component(component)
+        result = check_component(component, _where(component, device, precision))
         console.print(result)
         broken += [result] if not result.passed else []
     if broken:
         raise UserError(" ".join(failure_message(result) for result in broken))
 
 
-def check_plugins(plugins: Sequence[Path]) -> None:
-    """Raise `UserError` for a plugin that breaks the contract, before anything is trained."""
-    from recall_bench.testing import check_component
+def _where(component: type, device: str | None, precision: str | None) -> CheckOn | None:
+    """Where a component is checked if the user says so; a declared tolerance applies no more."""
+    if device is not None and device.partition(":")[0] not in ("cpu", "cuda"):
+        raise UserError(f"Unknown device {device!r}. Expected cpu, cuda or cuda:N.")
+    known = get_args(CheckPrecision)
+    if precision is not None and precision not in known:
+        raise UserError(f"Unknown precision {precision!r}. {nearest(precision, known)}")
+    if not issubclass(component, Architecture) or (device, precision) == (None, None):
+        return None
+    declared = component.check_on
+    return CheckOn(
+        device=device or declared.device,
+        precision=cast(CheckPrecision, precision or declared.precision),
+    )
 
-    for path in plugins:
-        for component in registry.registered_by(registry.load_plugin(path)):
-            result = check_component(component)
-            if not result.passed:
-                raise UserError(f"{failure_message(result)} See `recall-bench check {path}`.")
+
+def check_plugins(
+    plugins: Sequence[Path], configs: Sequence[RunConfig], store: Path, unchecked: bool
+) -> dict[str, str]:
+    """Refuse plugins that break the contract before any time is spent on them.
+
+    Returns what holds of each architecture with layers from a plugin, by its JSON: "unchecked"
+    where nothing is to be checked. Prints the report and raises `UserError` where a property fails.
+    """
+    loaded = [registry.registered_by(registry.load_plugin(path)) for path in plugins]
+    found = {config.architecture.model_dump_json(): config.architecture for config in configs}
+    foreign = {
+        text: architecture for text, architecture in found.items() if plugin_layers(architecture)
+    }
+    if unchecked:
+        return dict.fromkeys(foreign, "unchecked")
+    tasks = [cls for classes in loaded for cls in classes if not issubclass(cls, Architecture)]
+    if not (foreign or tasks):
+        return {}
+    from recall_bench.testing import ContractBroken, check_component, verify
+
+    try:
+        for task in tasks:
+            if not (report := check_component(task)).passed:
+                raise ContractBroken(report)
+        return {text: verify(architecture, store) for text, architecture in foreign.items()}
+    except ContractBroken as broken:
+        Console(highlight=False).print(broken.report)
+        raise UserError(
+            f"{failure_message(broken.report)} --unchecked trains it anyway."
+        ) from broken
 
 
 def failure_message(result: "Report") -> str:

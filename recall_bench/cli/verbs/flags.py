@@ -29,3 +29,7 @@ Processes = Annotated[
     int | None,
     typer.Option("--processes", min=1, help="Runs at a time; a few a GPU, or about one a core."),
 ]
+Unchecked = Annotated[
+    bool,
+    typer.Option("--unchecked", help="Leave out the contract check of plugins; records say so."),
+]

@@ -22,6 +22,7 @@ from recall_bench.cli.verbs.flags import (
     Store,
     SuiteName,
     TaskName,
+    Unchecked,
 )
 from recall_bench.cli.verbs.loading import print_skipped, suite_grid
 from recall_bench.config import RunConfig
@@ -39,6 +40,7 @@ def train(
     device: Device = "auto",
     keep_weights: KeepWeights = False,
     plugin: Plugins = None,
+    unchecked: Unchecked = False,
     debug: Debug = False,
     *,
     given: request.Given,
@@ -52,7 +54,16 @@ def train(
         raise UserError(
             f"`train` takes one value a knob, got {len(configs)} settings. Use `sweep` for several."
         )
-    _run(configs, store, device, 1, plugin, retry_failed=True, keep_weights=keep_weights)
+    _run(
+        configs,
+        store,
+        device,
+        1,
+        plugin,
+        retry_failed=True,
+        keep_weights=keep_weights,
+        unchecked=unchecked,
+    )
 
 
 def sweep(
@@ -81,6 +92,7 @@ def sweep(
         bool, typer.Option("--retry-failed", help="Run failed runs again.")
     ] = False,
     plugin: Plugins = None,
+    unchecked: Unchecked = False,
     debug: Debug = False,
     *,
     given: request.Given,
@@ -111,6 +123,7 @@ def sweep(
         suite,
         keep_weights,
         seeds_at_best_rate,
+        unchecked,
     )
 
 
@@ -185,6 +198,7 @@ def _run(
     suite: str | None = None,
     keep_weights: bool = False,
     seeds_at_best_rate: bool = False,
+    unchecked: bool = False,
 ) -> None:
     """Carry the runs out, then print the points they make, or the table of the suite."""
     from recall_bench.reports.terminal import points_tables
@@ -193,8 +207,7 @@ def _run(
     from recall_bench.sweeps.expand import at_best_rates, first_seed
     from recall_bench.sweeps.local import LocalExecutor
 
-    if plugins:
-        check_plugins(plugins)
+    verified = check_plugins(plugins or [], configs, store, unchecked)
     _print_data_reports(configs)
     results = ResultStore(store)
     results.finished()
@@ -202,7 +215,11 @@ def _run(
 
     def carry_out(configs: Sequence[RunConfig]) -> Summary:
         executor = LocalExecutor(
-            processes, device, plugins=plugins or [], keep_weights=keep_weights
+            processes,
+            device,
+            plugins=plugins or [],
+            keep_weights=keep_weights,
+            verified=verified,
         )
         return run_sweep(configs, results, executor, retry_failed=retry_failed)
 

@@ -136,6 +136,11 @@ def load_run(directory: Path, device: torch.device) -> KeptRun:
             f"The run {record.run_id} was trained on {record.config['task']['name']}, whose tokens "
             f"are no text. Expected a run of a task such as swde or squad."
         )
+    if not kept.model.recurrent:
+        raise UserError(
+            f"The run {record.run_id} has a layer without a recurrent form, which cannot continue "
+            f"a prompt. Expected a run whose layers all have one."
+        )
     return kept
 
 

@@ -13,7 +13,7 @@ from recall_bench import registry
 from recall_bench.config import build
 from recall_bench.errors import UserError
 from recall_bench.evals.harness.states import MeasuredState, measure_state
-from recall_bench.model.state_size import measure_layers
+from recall_bench.model.state_size import dtypes, measure_layers
 from recall_bench.store.runs import RECORD
 
 if TYPE_CHECKING:
@@ -97,7 +97,8 @@ def load_own_run(
     architecture = build(registry.architectures, record.config["architecture"])
 
     def measure(length: int) -> MeasuredState:
-        return MeasuredState(length, "float32", measure_layers(architecture, length))
+        layers = measure_layers(architecture, length, real=device)
+        return MeasuredState(length, dtypes(layers), layers)
 
     knobs = {k: v for k, v in record.config["architecture"].items() if k != "name"}
     knobs |= {"run": record.run_id, "max_length": max_length}

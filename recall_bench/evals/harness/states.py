@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from recall_bench.errors import UserError
+from recall_bench.model.state_size import total_bytes
 from recall_bench.store.record import LayerState
 
 NO_STATE = {"logits", "loss", "hidden_states", "attentions", "last_hidden_state", "router_logits"}
@@ -23,8 +24,8 @@ class MeasuredState:
     layers: list[LayerState]
 
     @property
-    def bytes(self) -> int:
-        return sum(layer.bytes for layer in self.layers)
+    def bytes(self) -> int | None:
+        return total_bytes(self.layers)
 
 
 @torch.no_grad()

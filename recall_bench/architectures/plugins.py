@@ -1,0 +1,14 @@
+"""Which layers of an architecture come from elsewhere; it imports no torch."""
+
+from recall_bench import registry
+from recall_bench.architectures.recipe import Architecture
+
+
+def plugin_layers(architecture: Architecture) -> set[str]:
+    """The names of the layers that plugins define, and not this package."""
+    names = {architecture.name if name == "self" else name for name in architecture.layer_names()}
+    return {
+        name
+        for name in names
+        if not registry.architectures.get(name).__module__.startswith("recall_bench.")
+    }

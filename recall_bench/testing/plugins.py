@@ -1,0 +1,57 @@
+"""Before a sweep spends time on a plugin's architecture: its contract, checked once and quickly."""
+
+import hashlib
+import inspect
+from pathlib import Path
+
+from recall_bench import __version__, registry
+from recall_bench.architectures import Architecture
+from recall_bench.architectures.plugins import plugin_layers
+from recall_bench.config import short_hash
+from recall_bench.store.files import explained, write_file
+from recall_bench.testing.mixers import check_mixer
+from recall_bench.testing.report import Report
+
+LENGTH, LENGTH_ON_GPU = 32, 96
+"""Tokens of a quick check; kernels on a GPU treat 64 and fewer in another way than more."""
+
+
+class ContractBroken(Exception):
+    """A plugin's layers fail their check; ``report`` says which properties."""
+
+    def __init__(self, report: Report):
+        super().__init__(str(report))
+        self.report = report
+
+
+def verify(architecture: Architecture, store: Path) -> str:
+    """What of the contract the plugin's layers keep, such as "17/17 float64 cpu".
+
+    What passed is remembered under ``store``, in ``.checks``, by the knobs and the digest of the
+    plugin's file. Raises `ContractBroken` where a property fails.
+    """
+    names, on = plugin_layers(architecture), architecture.check_on
+    key = short_hash(
+        {
+            "architecture": architecture.model_dump(mode="json"),
+            "sources": {name: _digest(name) for name in sorted(names)},
+            "on": [str(on), on.allowed],
+            "version": __version__,
+        }
+    )
+    remembered = store / ".checks" / key
+    if remembered.exists():
+        return remembered.read_text()
+    length = LENGTH if on.device == "cpu" else LENGTH_ON_GPU
+    report = check_mixer(architecture, length=length, batch=2, only=names)
+    if not report.passed:
+        raise ContractBroken(report)
+    with explained(remembered):
+        remembered.parent.mkdir(parents=True, exist_ok=True)
+    write_file(remembered, report.verified.encode())
+    return report.verified
+
+
+def _digest(name: str) -> str:
+    file = inspect.getsourcefile(registry.architectures.get(name))
+    return hashlib.sha256(Path(file).read_bytes() if file else b"").hexdigest()[:16]

@@ -1,0 +1,104 @@
+"""Four layers of flash-linear-attention 0.6.0 at the quick preset's width; they need a GPU."""
+
+import warnings
+from typing import Any, ClassVar
+
+from torch import nn
+
+from recall_bench import register_architecture
+from recall_bench.architectures import Architecture, CheckOn, Mixer
+from recall_bench.architectures.adapters import fla_layer, installed
+
+
+class FlaArchitecture(Architecture):
+    """A stack of one of fla's layers, each of which is built as if it were the first."""
+
+    bf16: ClassVar[bool] = False
+    """Whether the layer runs in bfloat16 whatever the precision of the run."""
+
+    check_on = CheckOn("cuda", "fp32")
+
+    d_model: int = 32
+
+    def mixer(self) -> Mixer:
+        with warnings.catch_warnings():  # RWKV7Attention and layers without convolutions warn
+            warnings.simplefilter("ignore")
+            layer = self.layer(installed("fla.layers", package="flash-linear-attention"))
+        return fla_layer(layer, bf16=self.bf16)
+
+    def layer(self, layers: Any) -> nn.Module:
+        """One of ``fla.layers``."""
+        raise NotImplementedError
+
+
+@register_architecture("fla-gla")
+class GLA(FlaArchitecture):
+    """Short convolution + gated linear attention (arXiv 2312.06635)."""
+
+    grids = {"quick": [{"expand_k": [0.5, 1.0]}]}
+    num_heads: int = 1
+    expand_k: float = 0.5
+
+    def layer(self, layers: Any) -> nn.Module:
+        gla: nn.Module = layers.GatedLinearAttention(
+            hidden_size=self.d_model,
+            num_heads=self.num_heads,
+            expand_k=self.expand_k,
+            layer_idx=0,
+        )
+        return gla
+
+
+@register_architecture("fla-deltanet")
+class DeltaNet(FlaArchitecture):
+    """Two layers of DeltaNet (arXiv 2406.06484), with short convolutions of their own."""
+
+    bf16 = True  # its chunked kernel refuses float32
+    check_on = CheckOn("cuda", "fp32", tolerance=5e-2)
+    grids = {"quick": [{"num_heads": [1, 2]}]}
+    layers: str = "self+self"
+    num_heads: int = 1
+
+    def layer(self, layers: Any) -> nn.Module:
+        deltanet: nn.Module = layers.DeltaNet(
+            hidden_size=self.d_model, num_heads=self.num_heads, layer_idx=0
+        )
+        return deltanet
+
+
+@register_architecture("fla-gated-deltanet")
+class GatedDeltaNet(FlaArchitecture):
+    """Two layers of Gated DeltaNet (arXiv 2412.06464), with short convolutions of their own."""
+
+    bf16 = True  # as it was published
+    check_on = CheckOn("cuda", "fp32", tolerance=5e-2)
+    grids = {"quick": [{"num_heads": [1, 2]}]}
+    layers: str = "self+self"
+    num_heads: int = 1
+    head_dim: int = 16
+    expand_v: float = 2.0
+
+    def layer(self, layers: Any) -> nn.Module:
+        deltanet: nn.Module = layers.GatedDeltaNet(
+            hidden_size=self.d_model,
+            num_heads=self.num_heads,
+            head_dim=self.head_dim,
+            expand_v=self.expand_v,
+            layer_idx=0,
+        )
+        return deltanet
+
+
+@register_architecture("fla-rwkv7")
+class RWKV7(FlaArchitecture):
+    """Two layers of RWKV-7's time mixing (arXiv 2503.14456), each initialised as the first."""
+
+    grids = {"quick": [{"head_dim": [16, 32]}]}
+    layers: str = "self+self"
+    head_dim: int = 32
+
+    def layer(self, layers: Any) -> nn.Module:
+        rwkv: nn.Module = layers.RWKV7Attention(
+            hidden_size=self.d_model, head_dim=self.head_dim, layer_idx=0, num_hidden_layers=2
+        )
+        return rwkv
