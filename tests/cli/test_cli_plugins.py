@@ -108,7 +108,7 @@ def test_a_mixer_that_breaks_the_contract_is_refused_before_it_is_trained(
 def test_the_example_is_checked_swept_and_drawn_beside_what_is_built_in(
     recall_bench: Command, tmp_path: Path
 ) -> None:
-    recall_bench("check", EXAMPLE).succeeded("decay-attention: 16 of 16 properties hold")
+    recall_bench("check", EXAMPLE).succeeded("decay-attention: 17 of 17 properties hold")
     words = ("sweep", "--plugin", EXAMPLE, "--arch", "decay-attention,short-conv")
     swept = recall_bench(*words, "--head-dim", "8,16", *SMOKE)
     swept.succeeded("decay-attention head_dim=8", "decay-attention head_dim=16", "short-conv")
@@ -137,7 +137,7 @@ def test_an_installed_package_is_found_through_its_entry_points(
     (site / "fading_mixers.py").write_text(MIXER.format(name="installed-fading", flipped=""))
     monkeypatch.syspath_prepend(site)
     assert "installed-fading" in registry.architectures.names()
-    recall_bench("check", "installed-fading").succeeded("16 of 16 properties hold")
+    recall_bench("check", "installed-fading").succeeded("17 of 17 properties hold")
     recall_bench("check", "installed-fadin").refused("Did you mean 'installed-fading'?")
     recall_bench("check", "gone-fading").refused("'gone-fading'", "does not import")
     swept = recall_bench("sweep", "--arch", "installed-fading", "--rate", "0.25", *SMOKE)
