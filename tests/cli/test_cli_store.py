@@ -5,6 +5,7 @@ import json
 import re
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command_line import SMOKE, Command, interrupt, start
@@ -17,6 +18,7 @@ SWEEP = ("sweep", "--arch", "short-conv", *SMOKE)
 FULL_DISK = '''
 import errno, os, sys
 from pathlib import Path
+from typing import Any
 
 from recall_bench.architectures.convolution.short_conv import ShortConv
 from recall_bench.registry import register_architecture
@@ -56,7 +58,11 @@ def test_a_store_that_is_a_file_is_refused(recall_bench: Command, tmp_path: Path
 def test_a_read_only_store_is_refused_before_anything_runs(
     recall_bench: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(**where: object) -> None:
+    elsewhere = stores.tempfile.TemporaryFile
+
+    def refuse(**where: Any) -> Any:
+        if "dir" not in where:
+            return elsewhere()
         raise PermissionError(errno.EROFS, "Read-only file system")
 
     monkeypatch.setattr(stores.tempfile, "TemporaryFile", refuse)
