@@ -3,7 +3,7 @@
 import io
 import pickle
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from recall_bench.store.files import write_file
 from recall_bench.store.record import CurvePoint
 from recall_bench.training.optimizer import AdamW
 
-FORMAT = 2
+FORMAT = 3
 """Version of what a checkpoint holds; a run does not continue from another version."""
 
 
@@ -47,8 +47,8 @@ class Restored(NamedTuple):
 
     position: Position
     curve: list[CurvePoint]
-    epoch_loss: float
-    """The sum of the losses of the current epoch so far."""
+    sums: dict[str, Tensor]
+    """The sums of the losses of the current epoch so far (`Steps.sums`)."""
 
 
 def save(
@@ -58,20 +58,19 @@ def save(
     optimizer: AdamW,
     position: Position,
     curve: Sequence[CurvePoint],
-    epoch_loss: Tensor,
+    sums: Mapping[str, Tensor],
 ) -> None:
     """Write a checkpoint, whole or not at all; raises `StoreError` where the disk is full.
 
-    ``epoch_loss``, a scalar on the device of the run, is the sum of the losses of the current
-    epoch so far.
+    ``sums`` are those of the losses of the current epoch so far (`Steps.sums`).
     """
-    device = epoch_loss.device
+    device = sums[""].device
     content = {
         "format": FORMAT,
         "run_id": run_id,
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
-        "epoch_loss": epoch_loss,
+        "sums": dict(sums),
         "position": asdict(position),
         "curve": [point.model_dump() for point in curve],
         "rng": torch.get_rng_state(),
@@ -106,4 +105,4 @@ def restore(file: Path, model: Model, optimizer: AdamW, device: torch.device) ->
     if content["cuda_rng"] is not None and device.type == "cuda":
         torch.cuda.set_rng_state(content["cuda_rng"].cpu(), device)
     curve = [CurvePoint(**point) for point in content["curve"]]
-    return Restored(position, curve, content["epoch_loss"].item())
+    return Restored(position, curve, content["sums"])

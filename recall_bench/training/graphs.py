@@ -97,6 +97,7 @@ class GraphSteps(Steps):
             raise CannotCapture(str(error).split("\n")[0]) from error
         finally:
             start.restore()
+            self.begin_epoch()
             optimizer.zero_grad()
 
     def take(self, index: int, start: int) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from recall_bench.config import RunConfig, TrainingConfig
 from recall_bench.kernels.plumbing import dispatch
@@ -125,14 +126,14 @@ class _Run:
         self.position = Position()
         self.curve: list[CurvePoint] = []
         self.validation: Evaluation | None = None
-        epoch_loss = 0.0
+        sums: dict[str, Tensor] = {}
         if self.checkpoint and (
             restored := restore(self.checkpoint, self.model, self.optimizer, device)
         ):
-            self.position, self.curve, epoch_loss = restored
+            self.position, self.curve, sums = restored
         self.saved_at = self.position.seconds
         self.steps = make_steps(self.model, self.optimizer, self.data["train"], self.recipe)
-        self.steps.loss += epoch_loss
+        self.steps.load_sums(sums)
         self.validate = make_scorer(
             self.model,
             self.data["validation"],
@@ -155,7 +156,7 @@ class _Run:
         """The rest of the current epoch; ends early once the loss is no longer finite."""
         self.optimizer.set_rate(learning_rate_at(self.position.epoch, self.recipe))
         if self.position.batch == 0:
-            self.steps.loss.zero_()
+            self.steps.begin_epoch()
         self.model.train()
         lap = time.perf_counter()
         while self.position.batch < len(self.batches):
@@ -213,6 +214,10 @@ class _Run:
                 validation_accuracy=validation.accuracy,
                 validation_loss=validation.loss,
                 seconds=self.position.train_seconds,
+                auxiliary={
+                    name: total.item() / self.position.batch
+                    for name, total in self.steps.auxiliary.items()
+                },
             )
         )
         self.position.epoch += 1
@@ -254,7 +259,7 @@ class _Run:
                 self.optimizer,
                 self.position,
                 self.curve,
-                self.steps.loss,
+                self.steps.sums(),
             )
 
     def _record(
