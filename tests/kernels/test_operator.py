@@ -153,6 +153,7 @@ def test_shapes_propagate_on_the_meta_device(problem: Problem) -> None:
     assert [x.shape for x in leaves((y, state))] == [x.shape for x in leaves(expected)]
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # of PyTorch's own modules
 @pytest.mark.parametrize("problem", ONE_EACH, ids=lambda problem: problem.name)
 def test_a_step_compiles_into_one_graph(problem: Problem) -> None:
     def step(*inputs: Any) -> Any:

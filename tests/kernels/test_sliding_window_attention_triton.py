@@ -64,6 +64,7 @@ def test_grouped_heads_match_the_reference(T):
     compare(inputs(2, T, 4, 2, 20, torch.float32), 16, torch.float32)
 
 
+@pytest.mark.filterwarnings("ignore:Memory Efficient attention:UserWarning")
 def test_a_token_with_gradients_matches_the_recurrence():
     state = naive.sliding_window_attention(*inputs(2, 5, 4, 2, 16, torch.float32), 8)[1]
 
