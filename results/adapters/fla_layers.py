@@ -3,7 +3,9 @@
 import warnings
 from typing import Any, ClassVar
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from recall_bench import register_architecture
 from recall_bench.architectures import Architecture, CheckOn, Mixer
@@ -79,6 +81,7 @@ class GatedDeltaNet(FlaArchitecture):
     expand_v: float = 2.0
 
     def layer(self, layers: Any) -> nn.Module:
+        with_gradients_in_pytorch(layers.gated_deltanet)
         deltanet: nn.Module = layers.GatedDeltaNet(
             hidden_size=self.d_model,
             num_heads=self.num_heads,
@@ -87,6 +90,61 @@ class GatedDeltaNet(FlaArchitecture):
             layer_idx=0,
         )
         return deltanet
+
+
+def with_gradients_in_pytorch(module: Any) -> None:
+    """Have GatedDeltaNet run fla's own chunked form in PyTorch wherever gradients are needed.
+
+    On Hopper GPUs fla refuses the backward pass of its kernel with Triton 3.4.0 to 3.7.0, which
+    compile it wrongly. Without gradients the kernel runs as always.
+    """
+    kernel = module.chunk_gated_delta_rule
+    if hasattr(kernel, "in_pytorch"):
+        return
+    naive = installed("fla.ops.gated_delta_rule.naive", package="flash-linear-attention")
+
+    def rule(
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        g: Tensor,
+        beta: Tensor,
+        *,
+        A_log: Tensor,
+        dt_bias: Tensor,
+        initial_state: Tensor | None = None,
+        output_final_state: bool = False,
+        **flags: Any,
+    ) -> tuple[Tensor, Tensor | None]:
+        if not torch.is_grad_enabled():
+            return kernel(
+                q=q,
+                k=k,
+                v=v,
+                g=g,
+                beta=beta,
+                A_log=A_log,
+                dt_bias=dt_bias,
+                initial_state=initial_state,
+                output_final_state=output_final_state,
+                **flags,
+            )
+        q, k = (x.float() * (x.float().square().sum(-1, True) + 1e-6).rsqrt() for x in (q, k))
+        log_decay = -A_log.float().exp() * F.softplus(g.float() + dt_bias.float())
+        y, state = naive.naive_chunk_gated_delta_rule(
+            q,
+            k,
+            v,
+            log_decay,
+            beta.float().sigmoid(),
+            chunk_size=16,
+            initial_state=None if initial_state is None else initial_state.mT,  # fla keeps (V, K)
+            output_final_state=output_final_state,
+        )
+        return y.to(v.dtype), None if state is None else state.mT
+
+    rule.in_pytorch = True  # type: ignore[attr-defined]
+    module.chunk_gated_delta_rule = rule
 
 
 @register_architecture("fla-rwkv7")

@@ -30,6 +30,7 @@ def _fresh(monkeypatch):
     """Our modules around the packages are imported anew in each test."""
     monkeypatch.delenv(dispatch.VARIABLE, raising=False)
     monkeypatch.setattr(dispatch, "_problems", {})
+    dispatch.reset()
     yield
     dispatch.reset()
     for name in BACKENDS:
