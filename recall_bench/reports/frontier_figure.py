@@ -35,7 +35,7 @@ from recall_bench.reports.unmeasured import EMPTY, SHARE, draw_unmeasured, widen
 __all__ = ["plot_frontier", "save"]
 
 HOLLOW: dict[str, Any] = {"markerfacecolor": "none", "markeredgewidth": 0.8}
-"""How published points look."""
+"""The look of published points."""
 
 
 def plot_frontier(
@@ -57,21 +57,22 @@ def plot_frontier(
     """Recall against the bytes that one sequence carries, with the frontier and its limits.
 
     Each point is the mean over seeds with its 95% bootstrap interval; each seed is a faint marker.
-    The shaded region lies above `bounds.mean_recall_ceiling` at 8 bits a byte, where no model can
-    be. It is drawn for MQAR, read from the runs, or for ``segments`` of (length, pairs) and
-    ``values``; ``ceiling=False`` leaves it out and spends its room on the points. A dash at a
-    sliding window is the ceiling of what the window can see, and a line the ceiling of the task,
-    where the records say so and it is below 1.
+    The shaded region lies above `bounds.mean_recall_ceiling` at 8 bits per byte: no model can reach
+    it. It is drawn for MQAR, whose segments are read from the runs, or for the given ``segments``
+    of (length, pairs) and ``values``; ``ceiling=False`` omits it and zooms in on the points. A dash
+    above a sliding window shows the best accuracy that its window allows; a horizontal line shows
+    the ceiling of the task, where the records have one below 1.
 
     ``data`` and ``highlight`` hold runs or points; ``highlight`` may also be a collection of run
-    ids. Highlighted points lie on top with a dark edge, named ``highlight_label`` in the legend.
+    ids. Highlighted points are drawn on top with a dark edge and named ``highlight_label`` in the
+    legend.
     ``annotate`` writes the knobs that vary beside the points. ``published`` are the points of a
     published figure (`frontier.published.points_of`), drawn hollow. ``efficiency`` writes the
     best `ceilings.with_ceiling` of each architecture into the legend. A point whose state was not
-    measured is hollow, in a band at the left edge. ``width`` is in inches: 3.4
-    for a column, 6.8 for a page. ``path``, one or several, says where to `save`.
+    measured is hollow, in a band at the left edge. ``width`` is in inches: 3.4 for a column, 6.8
+    for a page. The figure is saved to ``path``, one or several (`save`).
 
-    Raises `UserError` where nothing can be plotted or several experiments are mixed.
+    Raises `UserError` if nothing can be plotted or several experiments are mixed.
     """
     table = _with_highlight(as_points(data), highlight, experiment)
     setting = _setting(table, segments, values)
@@ -88,7 +89,7 @@ def plot_frontier(
         low, high = EMPTY
         if len(measured):
             low, high = measured["state_bytes"].min() / 1.7, measured["state_bytes"].max() * 1.7
-        if setting is not None and ceiling:  # as far as where the bound begins to bite
+        if setting is not None and ceiling:  # from where the ceiling is 0.6
             low = min(low, bounds.mean_required_bits(0.6, *setting, replacement=False) / 8)
         hidden = len(measured) < len(table)
         memory_axis(axes, widened(low, high) if hidden else low, high)
@@ -143,7 +144,7 @@ def _draw_frontier(axes: Axes, table: pd.DataFrame) -> None:
     if best.empty:
         return
     x, y = best["state_bytes"].tolist(), best["test_accuracy"].tolist()
-    # Beyond its last point the frontier stays level: more memory is no obstacle.
+    # The frontier stays level beyond its last point: a model may leave memory unused.
     axes.plot(
         [*x, 100 * x[-1]],
         [*y, y[-1]],
@@ -191,22 +192,22 @@ def _draw_window(axes: Axes, row: Mapping[Any, Any], segments: list[Any]) -> Non
 
 
 def _draw_task_ceiling(axes: Axes, table: pd.DataFrame) -> None:
-    """A line where the task itself leaves less than 1, whatever the memory."""
+    """A line at the accuracy that no model can beat with any memory, where it is below 1."""
     ceiling = mean_of_segments(table["segments"].iloc[0], "ceiling")
     if ceiling is not None and ceiling < 0.9995:
         axes.axhline(ceiling, color="0.6", linewidth=0.7, zorder=1, gid="task-ceiling")
 
 
 def _draw_ceiling(axes: Axes, segments: list[Any], values: int, wide: bool, left: float) -> None:
-    """The region where no model can be, named from ``left`` on, a share of the width."""
+    """Shade the region that no model can reach; ``left`` is where its label starts, 0 to 1."""
     x = np.geomspace(*axes.get_xlim(), 400)
     y = bounds.mean_recall_ceiling(8 * x, segments, values, replacement=False)
     axes.fill_between(x, y, 2, color="0.9", linewidth=0, zorder=0, gid="unreachable")
     axes.plot(x, y, color="0.6", linewidth=0.7, zorder=1)
-    said = "no model\ncan be here" if wide else "no model\ncan be\nhere"
+    label = "no model\ncan be here" if wide else "no model\ncan be\nhere"
     size = 6.5 if wide else 5.5
     axes.text(
-        left + 0.012, 0.985, said, transform=axes.transAxes, va="top", fontsize=size, color="0.25"
+        left + 0.012, 0.985, label, transform=axes.transAxes, va="top", fontsize=size, color="0.25"
     )
 
 
@@ -243,5 +244,5 @@ def _legend(
         look = {**HOLLOW, "marker": "o", "markersize": 6, "markeredgecolor": "0.4"}
         handles.append(Line2D([], [], linestyle="none", label="published", **look))
     if best:
-        handles.append(Line2D([], [], linestyle="none", label="%: bits recalled\na bit of state"))
+        handles.append(Line2D([], [], linestyle="none", label="%: bits recalled\nper bit of state"))
     return handles

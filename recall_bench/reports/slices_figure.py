@@ -27,13 +27,16 @@ from recall_bench.reports.style import (
 )
 
 Series: TypeAlias = dict[float, float]
-"""What is drawn, by the value on the horizontal axis."""
+"""Scores by their value on the horizontal axis."""
 
 AXES = {
     "length": "sequence length (tokens)",
     "pairs": "key-value pairs",
-    "gap": "distance back to what is asked for (tokens, up to a power of two)",
+    "gap": "distance back to the answer (tokens, rounded up to a power of two)",
 }
+
+THIN: dict[str, Any] = {"linewidth": 0.5, "alpha": 0.5}
+"""Points of an architecture other than its best."""
 
 
 def plot_slices(
@@ -47,10 +50,11 @@ def plot_slices(
 ) -> Figure:
     """Test accuracy against a field of the test segments or a slice: one line an architecture.
 
-    The line is the architecture's point with the best validation accuracy, whose state bytes are in
-    the legend; its other points are thin. Segments that share a value are averaged. Beyond what the
-    task was trained with the background is shaded: there a model must generalise. A grey line is
-    what no model can beat, where that is below 1; a dash is what a stack of windows can see.
+    A thick line is the architecture's point with the best validation accuracy, whose state bytes
+    are in the legend; thin lines are its other points. Segments that share a value are averaged.
+    The background is shaded beyond the values of training, where a model must generalise. A grey
+    line shows the accuracy that no model can beat, where it is below 1, and a dash what a stack of
+    windows can reach.
 
     ``data`` holds runs or points. Raises `UserError` where nothing can be plotted, several
     experiments are mixed, or the runs have no such field or slice.
@@ -67,7 +71,7 @@ def plot_slices(
                 series = _accuracy(row, by)
                 x, y = list(series), list(series.values())
                 if index != best:
-                    axes.plot(x, y, color=style.color, linewidth=0.5, alpha=0.5, zorder=2)
+                    axes.plot(x, y, color=style.color, gid="other-point", zorder=2, **THIN)
                     continue
                 label = f"{name} ({size_text(row['state_bytes'])})"
                 look = mean_marker(style, width)
@@ -75,6 +79,8 @@ def plot_slices(
                 if dashes := _segment_means(row["segments"], by, "window_ceiling"):
                     look = {**WINDOW_DASH, "color": style.color}
                     axes.plot(list(dashes), list(dashes.values()), gid="window-ceiling", **look)
+        if any(line.get_gid() == "other-point" for line in axes.lines):
+            handles.append(Line2D([], [], color="black", label="other knob settings", **THIN))
         handles += _limits(axes, table, by)
         _value_axis(axes, by)
         recall_axis(axes)
@@ -85,8 +91,8 @@ def plot_slices(
 
 def _accuracy(row: Mapping[Any, Any], by: str) -> Series:
     """Accuracy at every value of a segment field, or else of a slice, rising."""
-    if found := _segment_means(row["segments"], by, "accuracy"):
-        return found
+    if means := _segment_means(row["segments"], by, "accuracy"):
+        return means
     slices = row["slices"]
     if by in slices:
         return dict(sorted((float(value), y) for value, y in slices[by].items()))
@@ -95,14 +101,14 @@ def _accuracy(row: Mapping[Any, Any], by: str) -> Series:
     raise UserError(f"The test scores have no field or slice '{by}'. {nearest(by, known)}")
 
 
-def _segment_means(segments: Scores, by: str, what: str) -> Series:
+def _segment_means(segments: Scores, by: str, score: str) -> Series:
     """The mean of a score or limit at every value of a segment field; empty where unknown."""
-    found: dict[float, list[float]] = {}
+    scores: dict[float, list[float]] = {}
     for segment in on_test(segments):
-        value, fields = segment.get(what), _fields(segment)
+        value, fields = segment.get(score), _fields(segment)
         if by in fields and value is not None:
-            found.setdefault(fields[by], []).append(value)
-    return {value: float(np.mean(found[value])) for value in sorted(found)}
+            scores.setdefault(fields[by], []).append(value)
+    return {value: float(np.mean(scores[value])) for value in sorted(scores)}
 
 
 def _fields(segment: Mapping[str, Any]) -> dict[str, float]:
@@ -110,7 +116,7 @@ def _fields(segment: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _limits(axes: Axes, table: pd.DataFrame, by: str) -> list[Line2D]:
-    """Shade what lies beyond training, draw ceilings below 1; handles for the legend."""
+    """Shade the values beyond training and draw ceilings below 1; returns the legend's handles."""
     first, handles = table.iloc[0], []
     ceiling = _segment_means(first["segments"], by, "ceiling")
     if ceiling and min(ceiling.values()) < 0.9995:
@@ -133,9 +139,9 @@ def _limits(axes: Axes, table: pd.DataFrame, by: str) -> list[Line2D]:
         edge = _between(max(trained), min(x for x in scores if x > max(trained)))
         axes.axvspan(edge, 1e9, color="0.94", linewidth=0, zorder=0, gid="beyond-training")
         axes.set_xlim(*_span(scores))
-        said = {"length": "longer than in training"}.get(by, "beyond training")
+        label = {"length": "longer than in training"}.get(by, "beyond training")
         axes.text(
-            0.99, 0.985, said, transform=axes.transAxes, ha="right", va="top", fontsize=6.5,
+            1, 1.01, label, transform=axes.transAxes, ha="right", va="bottom", fontsize=6.5,
             color="0.35",
         )  # fmt: skip
     return handles
@@ -154,7 +160,7 @@ def _span(values: Series) -> tuple[float, float]:
 
 
 def _value_axis(axes: Axes, by: str) -> None:
-    """Logarithmic where all values are positive and wide apart."""
+    """Label the axis; it is logarithmic where all values are positive and span a factor of 4."""
     drawn = np.concatenate([np.asarray(line.get_xdata(), dtype=float) for line in axes.lines])
     if drawn.min() > 0 and drawn.max() >= 4 * drawn.min():
         axes.set_xscale("log", base=2)

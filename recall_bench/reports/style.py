@@ -1,7 +1,7 @@
-"""How our figures look, and how they are written to a file.
+"""The look of our figures, and how they are written to a file.
 
 A family of architectures has one colour, and its members differ by their markers. The eight colours
-are those of Okabe and Ito, which colour-blind readers tell apart. Greyscale leaves the markers.
+are Okabe and Ito's, which colour-blind readers can tell apart; in greyscale the markers remain.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ Paths: TypeAlias = str | Path | Iterable[str | Path]
 
 
 class Style(NamedTuple):
-    """How an architecture looks in every figure."""
+    """The look of an architecture in a figure."""
 
     color: str
     marker: str
@@ -42,7 +42,7 @@ FAMILY_COLORS = {
     "hybrids": "#CC79A7",
 }
 NEUTRAL = "#808080"
-"""For architectures without a family, and those that are not installed here."""
+"""The colour of architectures without a family, or not installed here."""
 WINDOW_DASH: dict[str, Any] = {
     "color": "0.25",
     "linestyle": "none",
@@ -50,11 +50,11 @@ WINDOW_DASH: dict[str, Any] = {
     "markersize": 10,
     "markeredgewidth": 1.0,
 }
-"""What a stack of windows can reach."""
+"""The look of the best accuracy that a stack of windows allows."""
 LETTERS = tuple(f"${letter}$" for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ")
-"""Markers where the others are taken."""
+"""Markers for when all others are taken."""
 FREE_MARKERS = ("h", "d", "<", ">", "p", "8")
-"""Of architectures that declare none; built-in ones rarely have these."""
+"""Markers for architectures that declare none; built-in ones rarely use these."""
 MARKER_SCALE = {"*": 1.5, "D": 0.85, "d": 1.15, "p": 1.15, "h": 1.15, "P": 1.1, "X": 1.1}
 
 RC: dict[str, Any] = {
@@ -84,10 +84,10 @@ METADATA: dict[str, dict[str, Any]] = {
 
 
 def styles_of(architectures: Iterable[str]) -> dict[str, Style]:
-    """A style for each architecture, no two alike: its family's colour, and its own marker.
+    """A different style for each architecture: its family's colour and its own marker.
 
-    The name of an architecture that declares no marker picks one. A marker that is taken within
-    the figure by the same colour, or by anything where it was picked, gives way to the next.
+    An architecture that declares no marker gets one by its name. The next free marker replaces a
+    declared one that another architecture of the same colour has, and a picked one that any has.
     """
     names = sorted(set(architectures))
     known = {name: registry.architectures.find(name) for name in names}
@@ -95,18 +95,18 @@ def styles_of(architectures: Iterable[str]) -> dict[str, Style]:
         name: FAMILY_COLORS.get(getattr(cls, "family", ""), NEUTRAL) for name, cls in known.items()
     }
     markers = {name: getattr(cls, "marker", "") for name, cls in known.items()}
-    found: dict[str, Style] = {}
+    styles: dict[str, Style] = {}
     for name in sorted(names, key=lambda name: (not markers[name], name)):
         style = Style(colors[name], markers[name])
-        if not style.marker or style in found.values():
-            taken = {other.marker for other in found.values()}
+        if not style.marker or style in styles.values():
+            taken = {other.marker for other in styles.values()}
             style = Style(colors[name], _free(name, taken))
-        found[name] = style
-    return {name: found[name] for name in names}
+        styles[name] = style
+    return {name: styles[name] for name in names}
 
 
 def _free(name: str, taken: Collection[str]) -> str:
-    """A marker that nothing in the figure has, the same one for a name wherever that is free."""
+    """A marker that nothing in the figure has; a name keeps its marker where it is free."""
     start = zlib.crc32(name.encode()) % len(FREE_MARKERS)
     ring = (*FREE_MARKERS[start:], *FREE_MARKERS[:start], *LETTERS)
     return next((marker for marker in ring if marker not in taken), ring[0])
@@ -127,7 +127,7 @@ def mean_marker(style: Style, width: float, highlighted: bool = False) -> dict[s
 
 @contextlib.contextmanager
 def print_style() -> Iterator[None]:
-    """Our settings on top of matplotlib's own, whatever the user's configuration says."""
+    """Our settings on top of matplotlib's defaults; the user's configuration has no effect."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         for name, value in RC.items():
@@ -146,7 +146,13 @@ def new_figure(width: float, height: float, title: str | None) -> tuple[Figure, 
 
 
 def memory_axis(axes: Axes, low: float, high: float) -> None:
-    """A logarithmic axis of bytes, labelled as people say them."""
+    """A logarithmic axis of state bytes."""
+    memory_ticks(axes, low, high)
+    axes.set_xlabel("memory carried per sequence (state bytes)")
+
+
+def memory_ticks(axes: Axes, low: float, high: float) -> None:
+    """A logarithmic horizontal axis with ticks such as "10 kB"."""
     axes.set_xscale("log")
     axes.set_xlim(low, high)
     labelled = (1, 2, 5) if high < 50 * low else (1,)
@@ -154,7 +160,6 @@ def memory_axis(axes: Axes, low: float, high: float) -> None:
     axes.xaxis.set_minor_locator(LogLocator(subs=range(2, 10), numticks=99))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: bytes_text(x)))
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_xlabel("memory carried per sequence (state bytes)")
 
 
 def recall_axis(axes: Axes) -> None:
@@ -174,7 +179,7 @@ def bytes_text(count: float) -> str:
 
 
 def size_text(count: float) -> str:
-    """`bytes_text` of a state, or that it was not measured."""
+    """`bytes_text` of a state, or "state not measured"."""
     return "state not measured" if count != count else bytes_text(count)
 
 
@@ -190,7 +195,7 @@ def legend_outside(figure: Figure, handles: list[Any]) -> None:
 
 
 def save(figure: Figure, path: Paths | None) -> None:
-    """Write a figure to one path or several, whole or not at all: PNG at 300 dpi, SVG, or PDF.
+    """Write a figure atomically to one path or several: PNG at 300 dpi, SVG, or PDF.
 
     SVG keeps text as text; the same figure gives the same bytes. Raises `UserError` for another
     suffix.

@@ -1,13 +1,13 @@
-"""What the runs of run.sh say: contains against state bytes, perplexity by slice, and whether a
-synthetic ordering predicts the real one.
+"""Prints and draws the results of run.sh: `contains` against state bytes, perplexity by slice, and
+whether the order of architectures on MQAR predicts their order on real pages.
 
     python results/swde-books/figures.py MQAR.jsonl
 
-reads swde.jsonl and text.jsonl beside this file, and writes contains.png and ordering.png there. A
-point is the seeds' mean at the learning rate that `recall_bench.frontier.points` chooses. For the
-ordering it is paired with the best point of MQAR of the same architecture and the same knobs of
-the state (USED below); width and depth differ. Rank correlations are Spearman's. MQAR.jsonl is an
-exported store.
+reads swde.jsonl and text.jsonl beside this file, and writes contains.png and ordering.png there.
+MQAR.jsonl is an exported store. A point is the mean over seeds at the learning rate that
+`recall_bench.frontier.points` chooses. For the comparison of orders each point is paired with the
+best point on MQAR that has the same architecture and the same state knobs (KNOBS below); width and
+depth differ. Rank correlations are Spearman's.
 """
 
 import json
@@ -15,16 +15,22 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from recall_bench import frontier, store
+from recall_bench.reports.style import (
+    legend_outside,
+    mean_marker,
+    memory_ticks,
+    print_style,
+    save,
+    styles_of,
+)
 
 HERE = Path(__file__).parent
-USED = {
+KNOBS = {
     "based": ("feature_dim", "window"),
     "sliding-window": ("window",),
     "mamba": ("d_state",),
@@ -36,35 +42,35 @@ SCORES = {
     "unseen": "held-out pages, new answers",
     "site": "site never trained on",
 }
-"""What `contains` is shown of; new answers are those that no training question has."""
+"""Test questions that `contains` is shown for; new answers occur in no training question."""
 
 
 def row(record: dict[str, Any]) -> dict[str, Any]:
-    """The numbers of a run that this page is about; None where its task has no such."""
+    """The scores and the state size of a run; None for scores that its task does not have."""
     architecture = record["config"]["architecture"]
     name = architecture["name"]
-    said = {part["options"].get("held_out"): part for part in record.get("generation", [])}
-    new = [part for part in said.get(0, {}).get("slices", []) if part["name"] == "seen"]
+    parts = {part["options"].get("held_out"): part for part in record.get("generation", [])}
+    seen = [part for part in parts.get(0, {}).get("slices", []) if part["name"] == "seen"]
     loss = {(part["name"], part["value"]): part.get("loss") for part in record["slices"]}
     return {
         "architecture": name,
-        "knobs": " ".join(f"{knob}={architecture[knob]}" for knob in USED.get(name, ())),
+        "knobs": " ".join(f"{knob}={architecture[knob]}" for knob in KNOBS.get(name, ())),
         "validation": record["validation_accuracy"],
         "accuracy": record["test_accuracy"],
         "loss": record["test_loss"],
         "loss_recall": loss.get(("recall", 1)),
         "loss_other": loss.get(("recall", 0)),
-        "pages": said.get(0, {}).get("contains"),
-        "unseen": next((part["contains"] for part in new if part["value"] == 0), None),
-        "site": said.get(1, {}).get("contains"),
+        "pages": parts.get(0, {}).get("contains"),
+        "unseen": next((part["contains"] for part in seen if part["value"] == 0), None),
+        "site": parts.get(1, {}).get("contains"),
         "bytes": record["memory"]["state_bytes"],
     }
 
 
 def points(file: Path) -> pd.DataFrame:
-    """One row a point of an exported store, the best width where there are several.
+    """One row for each point of an exported store, at the width that is best on validation.
 
-    Numbers are means over seeds, with the lowest and highest as ``…_low`` and ``…_high``.
+    Numbers are means over seeds; ``…_low`` and ``…_high`` are the lowest and highest seed.
     """
     runs, _ = store.load(file)
     runs = runs[runs["status"] == "finished"]
@@ -79,25 +85,29 @@ def points(file: Path) -> pd.DataFrame:
     return best.sort_values(["architecture", "bytes"])
 
 
-def draw(pairs: pd.DataFrame, x: str, label: str, logarithmic: bool, file: Path) -> None:
-    """The scores against a column, a colour an architecture; bars span the seeds."""
-    axes = plt.figure(figsize=(12, 4.2), layout="constrained").subplots(1, 3, sharey=True)
-    for axis, (score, title) in zip(axes, SCORES.items(), strict=True):
-        for name, mine in pairs.sort_values(x).groupby("architecture"):
-            spread = [mine[score] - mine[f"{score}_low"], mine[f"{score}_high"] - mine[score]]
-            axis.errorbar(
-                mine[x],
-                mine[score],
-                spread,
-                fmt="o-" if logarithmic else "o",
-                label=name,
-                capsize=2,
-            )
-        axis.set(title=title, xlabel=label, ylabel="contains", ylim=(0, 1))
-        if logarithmic:
-            axis.set_xscale("log")
-    axes[-1].legend(frameon=False)
-    plt.savefig(file, dpi=150)
+def draw(pairs: pd.DataFrame, x: str, label: str, bytes_axis: bool, file: Path) -> None:
+    """The scores against a column, a style for each architecture; bars span the seeds."""
+    styles = styles_of(pairs["architecture"])
+    with print_style():
+        figure = Figure(figsize=(9, 2.9), layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.subplots(1, 3, sharey=True)
+        for axis, (score, title) in zip(axes, SCORES.items(), strict=True):
+            for name, mine in pairs.sort_values(x).groupby("architecture"):
+                style = styles[str(name)]
+                line = "-" if bytes_axis else "none"
+                ends = mine[f"{score}_low"], mine[f"{score}_high"]
+                axis.vlines(mine[x], *ends, style.color, linewidth=1)
+                look = {"linestyle": line, "linewidth": 0.9, **mean_marker(style, width=6.8)}
+                axis.plot(mine[x], mine[score], label=name, **look)
+            axis.set(title=title, xlabel=label, ylim=(-0.02, 0.8))
+            if bytes_axis:
+                low, high = pairs[x].min() / 1.5, pairs[x].max() * 1.5
+                memory_ticks(axis, low, high)
+        axes[0].set_ylabel("contains")
+        handles, _ = axes[-1].get_legend_handles_labels()
+        legend_outside(figure, handles)
+        save(figure, file)
     print(f"Wrote {file}")
 
 
@@ -108,7 +118,7 @@ def main() -> None:
     real = points(HERE / "swde.jsonl")
     shown = ["architecture", "knobs", "bytes", "seeds", *SCORES, "accuracy"]
     print(real[shown].round(3).astype({"bytes": int}).to_string(index=False))
-    title = "state, bytes a sequence after 1,024 tokens"
+    title = "state bytes after 1,024 tokens"
     draw(real, "bytes", title, True, HERE / "contains.png")
 
     text = points(HERE / "text.jsonl")
@@ -119,7 +129,9 @@ def main() -> None:
 
     pairs = real.merge(points(Path(sys.argv[1])), on=["architecture", "knobs"], suffixes=("", "_m"))
     if len(pairs) < 3:
-        sys.exit(f"{len(pairs)} points have one of MQAR with the same architecture and knobs.")
+        sys.exit(
+            f"Only {len(pairs)} points have a point on MQAR with the same architecture and knobs."
+        )
     for score, title in SCORES.items():
         rank = pairs["accuracy_m"].rank().corr(pairs[score].rank())
         print(f"Rank correlation of MQAR and {title}: {rank:.2f} over {len(pairs)} pairs")

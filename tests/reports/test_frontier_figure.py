@@ -295,7 +295,12 @@ def test_bytes_are_written_as_people_say_them(count, text):
 
 def test_slices_draw_accuracy_against_pairs_and_name_the_state():
     figure = plot_slices(runs(), "pairs")
-    assert legend_of(figure) == ["based (40 kB)", "mamba (8 kB)", "sliding-window (16 kB)"]
+    assert legend_of(figure) == [
+        "based (40 kB)",
+        "mamba (8 kB)",
+        "sliding-window (16 kB)",
+        "other knob settings",
+    ]
     bold = [line for line in axes_of(figure).lines if line.get_marker() == MARKERS["based"]]
     assert list(bold[0].get_xdata()) == [4, 8, 16, 32, 64, 128, 256]
     np.testing.assert_allclose(bold[0].get_ydata(), 0.92)
