@@ -1,1 +1,1 @@
-"""Models that exist already, scored."""
+"""Evaluation of existing models."""

@@ -1,1 +1,1 @@
-"""What is run where nothing is said: presets, suites, and sizes for a CPU."""
+"""Defaults for sweeps: presets, suites, and sizes for a CPU."""

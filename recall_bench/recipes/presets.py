@@ -1,6 +1,6 @@
 """Named experiments: task options, recipe and learning rates that belong together.
 
-The knob grids that go with a preset are facts of each architecture, ``Architecture.grids``.
+Each architecture declares its knob grids for a preset in ``Architecture.grids``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,19 +15,19 @@ from recall_bench.errors import UserError, nearest
 
 
 class Preset(Config):
-    """What a sweep runs where the user says nothing."""
+    """Supplies everything of a sweep that the user does not set."""
 
     name: str
     description: str
     tasks: dict[str, dict[str, Any]] = Field(description="options by task name")
-    small: bool = Field(False, description="whether other tasks are at their size for a CPU")
+    small: bool = Field(False, description="whether other tasks have their size for a CPU")
     training: dict[str, Any] = {}
     model: dict[str, Any] = {}
     learning_rates: list[float]
     seeds: int = 1
 
     def options(self, task: str) -> dict[str, Any]:
-        """What the preset says of a task; nothing where the published options stand."""
+        """The options of a task under this preset; empty for the published ones."""
         if task in self.tasks or not self.small:
             return self.tasks.get(task, {})
         from recall_bench.recipes.quick_sizes import QUICK
@@ -37,9 +37,9 @@ class Preset(Config):
     def knob_settings(
         self, architecture: str, given: Mapping[str, Sequence[Any]], grid: bool = True
     ) -> list[dict[str, Any]]:
-        """Every knob setting of an architecture; what the user gave replaces the grid's values.
+        """Every knob setting of an architecture; the user's values replace those of the grid.
 
-        Without ``grid`` a knob that is not given has its default.
+        Without ``grid`` a knob that the user does not set has its default.
         """
         settings: list[dict[str, Any]] = []
         for known in self._grids(architecture) or [{}] if grid else [{}]:
@@ -52,12 +52,12 @@ class Preset(Config):
 
     def knobs(self, architecture: str) -> dict[str, list[Any]]:
         """Every value that a knob takes in the grids of an architecture."""
-        found: dict[str, list[Any]] = {}
+        values_of: dict[str, list[Any]] = {}
         for grid in self._grids(architecture):
             for knob, values in grid.items():
-                kept = found.setdefault(knob, [])
+                kept = values_of.setdefault(knob, [])
                 kept += [value for value in values if value not in kept]
-        return found
+        return values_of
 
     def _grids(self, architecture: str) -> Sequence[Mapping[str, Sequence[Any]]]:
         grids: Mapping[str, Any] = registry.architectures.get(architecture).grids
@@ -73,7 +73,7 @@ def _logspace(low: float, high: float, count: int) -> list[float]:
 _ALL = (
     Preset(
         name="quick",
-        description="separates good from bad architectures; about a minute a run on one core",
+        description="separates good from bad architectures; about a minute per run on one core",
         small=True,
         tasks={
             "mqar": {
@@ -113,7 +113,7 @@ PRESETS = {preset.name: preset for preset in _ALL}
 
 
 def get(name: str) -> Preset:
-    """The preset of a name; raises `UserError` with the nearest valid one."""
+    """The preset called ``name``; raises `UserError` with the nearest valid name."""
     if name not in PRESETS:
         raise UserError(f"Unknown preset '{name}'. {nearest(name, PRESETS)}")
     return PRESETS[name]

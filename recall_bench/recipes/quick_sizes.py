@@ -1,23 +1,23 @@
 """Options that make a task small enough for a first look on a CPU, by task name.
 
-At the recipe of the preset ``quick`` a run takes a minute or two on one core. The sizes were chosen
-so that attention solves most tasks and architectures part; ``results/tasks`` says where that fails.
-A short convolution below one layer of attention looks up once what three tokens in a row say, so
-that few items are copied out of noise and a phone book has few lines. What is not named here is as
-published.
+With the recipe of the preset ``quick`` a run takes a minute or two on one core. The sizes are chosen
+so that attention solves most tasks and architectures differ; ``results/tasks`` lists the exceptions.
+A model of one short convolution and one attention layer can look up three consecutive tokens once.
+Therefore few items are copied out of noise and a phone book has few lines. Options that are not
+named here are as published.
 """
 
 from typing import Any
 
 
 def _splits(form: str, examples: int, held_out: str = "") -> dict[str, str]:
-    """The splits of one segment, ``form`` without its examples; ``held_out`` where it differs."""
+    """The splits of one segment, ``form`` without its examples; ``held_out`` if validation and test differ."""
     test = f"{held_out or form}:400"
     return {"train": f"{form}:{examples}", "validation": test, "test": test}
 
 
 def _lengths(train: str, examples: int, test: str) -> dict[str, str]:
-    """Training and validation on ``train``, tests on ``test``: segments between blanks."""
+    """Training and validation on ``train``, tests on ``test``; blanks separate segments."""
 
     def segments(forms: str, examples: int) -> str:
         return ",".join(f"{form}:{examples}" for form in forms.split())

@@ -1,1 +1,1 @@
-"""What a person looks at: figures and tables."""
+"""Figures and tables of results."""

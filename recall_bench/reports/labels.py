@@ -1,4 +1,4 @@
-"""Labels beside points, placed where there is room."""
+"""Labels beside points, placed where they overlap nothing."""
 
 import itertools
 from collections.abc import Mapping
@@ -19,14 +19,14 @@ OFFSETS = [
     for distance in (1.0, 1.5, 2.2)
     for dx, dy in [(6, 0), (-6, 0), (0, 7), (0, -7), (5, 5), (5, -5), (-5, 5), (-5, -5)]
 ]
-"""Candidate places of a label in points, the nearest first."""
+"""Candidate offsets of a label, in points, nearest first."""
 
 
 def annotate(figure: Figure, axes: Axes, table: pd.DataFrame, styles: Mapping[str, Style]) -> None:
     """Write the values of an architecture's varying knobs beside its points, joined by ``/``.
 
-    A label is left out where it would overlap something, or lie closer to another point of its
-    architecture, wherever it is put.
+    A label is omitted if at every offset it would overlap something or lie closer to another point
+    of its architecture.
     """
     figure.draw_without_rendering()
     taken = _occupied(figure, axes)
@@ -42,7 +42,7 @@ def annotate(figure: Figure, axes: Axes, table: pd.DataFrame, styles: Mapping[st
 def _place(
     axes: Axes, text: str, points: np.ndarray, index: int, taken: list[Bbox], color: Any
 ) -> None:
-    """Put text beside ``points[index]`` at the first offset that is free, and take that place."""
+    """Put text beside ``points[index]`` at the first free offset, and add its box to ``taken``."""
     inside, pixels = axes.get_window_extent(), axes.transData.transform(points)
     for dx, dy in OFFSETS:
         label = axes.annotate(
@@ -82,5 +82,5 @@ def _occupied(figure: Figure, axes: Axes) -> list[Bbox]:
 
 
 def _box(one: np.ndarray, other: np.ndarray) -> Bbox:
-    """Around two corners, and a pixel more."""
+    """The box between two corners, a pixel larger on every side."""
     return Bbox([np.minimum(one, other) - 1, np.maximum(one, other) + 1])

@@ -11,17 +11,17 @@ CELL = (0.62, 0.27)
 """Width and height of a cell, inches."""
 
 
-def heat_map(found: Grid, path: Paths | None = None, *, title: str | None = None) -> Figure:
-    """Accuracy in every cell; its colour is the share of the way from guessing to the ceiling.
+def heat_map(grid: Grid, path: Paths | None = None, *, title: str | None = None) -> Figure:
+    """Accuracy in every cell; its colour shows how far it lies between guessing and the ceiling.
 
-    Models are sorted by their mean where all have one. Published models stand apart, in italics.
+    Models are sorted by their mean if all have one. Published models are set apart, in italics.
     """
-    ours = [model for model in found.models if not model.published]
-    papers = [model for model in found.models if model.published]
-    if all(model.mean(found.columns) is not None for model in ours):
-        ours.sort(key=lambda model: -(model.mean(found.columns) or 0.0))
+    ours = [model for model in grid.models if not model.published]
+    papers = [model for model in grid.models if model.published]
+    if all(model.mean(grid.columns) is not None for model in ours):
+        ours.sort(key=lambda model: -(model.mean(grid.columns) or 0.0))
     models: list[Model | None] = [*ours, *([None] if papers else []), *papers]
-    lines = [*found.columns, "mean"]
+    lines = [*grid.columns, "mean"]
     longest = max(len(line) for line in lines)
     width = 0.3 + 0.062 * longest + CELL[0] * len(models) + 0.9
     height = 1.25 + CELL[1] * len(lines)
@@ -32,13 +32,13 @@ def heat_map(found: Grid, path: Paths | None = None, *, title: str | None = None
             for y, line in enumerate(lines):
                 if model is None:
                     continue
-                colours[y, x], text = _cell(found, model, line)
+                colours[y, x], text = _cell(grid, model, line)
                 dark = colours[y, x] < 0.55
                 axes.text(
                     x, y, text, ha="center", va="center", fontsize=6.5, color="w" if dark else "k"
                 )
         image = axes.imshow(colours, cmap="cividis", vmin=0, vmax=1, aspect="auto")
-        axes.axhline(len(found.columns) - 0.5, color="white", linewidth=2)
+        axes.axhline(len(grid.columns) - 0.5, color="white", linewidth=2)
         _label(axes, models, lines)
         bar = figure.colorbar(image, ax=axes, fraction=0.04, pad=0.02, ticks=[0, 1])
         bar.ax.set_yticklabels(["guess", "ceiling"])
@@ -47,20 +47,20 @@ def heat_map(found: Grid, path: Paths | None = None, *, title: str | None = None
     return figure
 
 
-def _cell(found: Grid, model: Model, line: str) -> tuple[float, str]:
+def _cell(grid: Grid, model: Model, line: str) -> tuple[float, str]:
     """The colour, 0 to 1 or NaN, and the text of one cell."""
     if line == "mean":
-        mean = model.mean(found.columns)
-        shares = [_share(found, column, model.cells[column].accuracy) for column in model.cells]
+        mean = model.mean(grid.columns)
+        shares = [_share(grid, column, model.cells[column].accuracy) for column in model.cells]
         return (np.nan, "") if mean is None else (float(np.mean(shares)), f"{mean:.2f}")
     if line not in model.cells:
         return np.nan, ""
     cell = model.cells[line]
-    return _share(found, line, cell.accuracy), f"{cell.accuracy:.2f}" + str(cell)[5:]
+    return _share(grid, line, cell.accuracy), f"{cell.accuracy:.2f}" + str(cell)[5:]
 
 
-def _share(found: Grid, column: str, accuracy: float) -> float:
-    chance, ceiling = found.chance.get(column, 0.0), found.ceiling.get(column, 1.0)
+def _share(grid: Grid, column: str, accuracy: float) -> float:
+    chance, ceiling = grid.chance.get(column, 0.0), grid.ceiling.get(column, 1.0)
     return float(np.clip((accuracy - chance) / max(ceiling - chance, 1e-9), 0, 1))
 
 

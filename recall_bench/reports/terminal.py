@@ -1,4 +1,4 @@
-"""The points of a store as tables to read in a terminal."""
+"""The points of a store as tables for a terminal."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -20,29 +20,29 @@ EXACT = "exact: answers of several tokens with every token right"
 
 
 def points_tables(data: pd.DataFrame) -> Group:
-    """Runs or points -> a table for every experiment, since only its points compare."""
+    """One table per experiment, since only points of one experiment are comparable."""
     points = with_ceiling(as_points(data))
     experiments = [group for _, group in points.groupby("experiment")]
-    told = distinctions(points) if len(experiments) > 1 else {}
+    differences = distinctions(points) if len(experiments) > 1 else {}
     parts: list[Table | Text] = []
     for group in experiments:
         name, task = group.iloc[0][["experiment", "task"]]
-        if told:
-            parts.append(Text(f"Experiment {name}: {task} {told[name]}".strip(), "italic"))
+        if differences:
+            parts.append(Text(f"Experiment {name}: {task} {differences[name]}".strip(), "italic"))
         parts += [_table(group), Text()]
-    said = [LEGEND, *[EXACT] * any(_tells_exact(group) for group in experiments)]
-    return Group(*parts, *map(Text, said))
+    legend = [LEGEND, *[EXACT] * any(_exact_differs(group) for group in experiments)]
+    return Group(*parts, *map(Text, legend))
 
 
 def _table(points: pd.DataFrame) -> Table:
-    """One row a point, by state size; a star marks those on the frontier."""
+    """One row per point, by state size; a star marks those on the frontier."""
     points = points.sort_values(["state_bytes", "architecture", "knobs_key"])
     best = {run for runs in frontier(points)["run_ids"] for run in runs}
     table = Table(box=None, pad_edge=False)
     table.add_column("")
     table.add_column("point", overflow="fold")
     limited = bool((points["recall_ceiling"] < 0.9995).any())
-    spans = _tells_exact(points)
+    spans = _exact_differs(points)
     headings = ["bytes", "recall", *["exact"] * spans, "95% interval", "seeds", "rate"]
     for heading in (*headings, *["limit"] * limited):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -64,12 +64,12 @@ def _table(points: pd.DataFrame) -> Table:
 
 
 def _name(row: Mapping[Any, Any], names: Collection[str]) -> str:
-    """The architecture, and its knobs of these names: those that vary between its points."""
-    told = [f"{name}={value}" for name, value in row["knobs"].items() if name in names]
-    return " ".join([row["architecture"], *told])
+    """The architecture and those of its knobs that are in ``names``."""
+    shown = [f"{name}={value}" for name, value in row["knobs"].items() if name in names]
+    return " ".join([row["architecture"], *shown])
 
 
-def _tells_exact(points: pd.DataFrame) -> bool:
+def _exact_differs(points: pd.DataFrame) -> bool:
     """Whether exact match differs from recall anywhere."""
     exact = [mean_of_segments(segments, "exact_match") for segments in points["segments"]]
     recall = points["test_accuracy"]

@@ -1,4 +1,4 @@
-"""Points whose state was not measured: hollow markers in a band of their own, left of the axis."""
+"""Points whose state was not measured: hollow markers in a band at the left edge of the axes."""
 
 from collections.abc import Mapping
 
@@ -9,9 +9,9 @@ from matplotlib.ticker import FuncFormatter
 from recall_bench.reports.style import Style, bytes_text, mean_marker
 
 SHARE = 0.09
-"""Of the width of the axes, for the band."""
+"""The width of the band, as a share of the axes."""
 EMPTY = (1e3, 1e5)
-"""Limits of the axis of bytes where no point has any."""
+"""Limits of the axis of bytes if no point has a measured state."""
 
 
 def widened(low: float, high: float) -> float:
@@ -22,7 +22,7 @@ def widened(low: float, high: float) -> float:
 def draw_unmeasured(
     axes: Axes, points: pd.DataFrame, styles: Mapping[str, Style], width: float, edge: float
 ) -> None:
-    """Draw points at their recall in the band left of ``edge`` bytes, and say what it is."""
+    """Draw points at their recall in the band left of ``edge`` bytes, and label the band."""
     low = axes.get_xlim()[0]
     middle = (low * edge) ** 0.5
     axes.axvspan(low, edge, color="white", linewidth=0, zorder=1.5, gid="unmeasured-band")

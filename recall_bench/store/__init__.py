@@ -1,4 +1,4 @@
-"""What runs leave behind: one directory a run, whose record is written last."""
+"""The result store: one directory per run, whose record is written last."""
 
 from recall_bench.store.export import export, load, restore
 from recall_bench.store.record import EvaluationRecord, Record, TimingRecord, TrainingRecord

@@ -1,9 +1,9 @@
-"""Who works on a run: exclusive claims with a heartbeat, for many processes and machines, no locks.
+"""Exclusive claims on runs, with a heartbeat, for many processes and machines; without locks.
 
 A claim is a file ``claim.<n>.json`` in the run's directory, created with O_EXCL; the highest n is
-the current one. It is live while its modification time is fresh, and dead at once when its process
-is known to be gone. A dead claim is taken over by creating ``claim.<n+1>.json``: one process wins.
-Giving a claim up sets its modification time to zero, which needs no space on the disk.
+the current one. It is live while its modification time is fresh, and dead as soon as its process is
+known to be gone. A dead claim is taken over by creating ``claim.<n+1>.json``: one process wins.
+Releasing a claim sets its modification time to zero, which needs no disk space.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ class Claim:
         self.path = path
         self.number = number
         self.lost = False
-        """True once another process took over, as it may after this one was suspended."""
+        """True once another process has taken over, for example after this one was suspended."""
         self._heartbeat = heartbeat
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat, name=path.name, daemon=True)
@@ -66,20 +66,20 @@ class Claim:
             os.utime(self.path, (0, 0))
 
     def release(self) -> None:
-        """Give the run up; where it has no record yet, anyone may continue it at once."""
+        """Give up the run; if it has no record yet, any process may continue it immediately."""
         if not self._ended.is_set():
             self._ended.set()
             self._thread.join()
             self._expire()
 
     def withdraw(self) -> None:
-        """Release, and leave no trace."""
+        """Release the claim and delete its file."""
         self.release()
         self.path.unlink(missing_ok=True)
 
 
 def take(directory: Path, timeout: float = TIMEOUT, heartbeat: float = HEARTBEAT) -> Claim | None:
-    """Claim the run of ``directory``; None where another process holds it. Raises `OSError`."""
+    """Claim the run in ``directory``; None if another process holds it. Raises `OSError`."""
     newest = max(numbers(directory), default=0)
     if newest and _live(_path(directory, newest), timeout):
         return None
@@ -96,7 +96,7 @@ def take(directory: Path, timeout: float = TIMEOUT, heartbeat: float = HEARTBEAT
         raise
     finally:
         os.close(file)
-    # Claims vanish once a record is written; what was numbered before that may be taken twice.
+    # A finished run removes its claims, so that two processes may take different numbers.
     others = [_path(directory, other) for other in numbers(directory) if other != number]
     if any(_live(other, timeout) for other in others):
         path.unlink(missing_ok=True)
@@ -105,13 +105,13 @@ def take(directory: Path, timeout: float = TIMEOUT, heartbeat: float = HEARTBEAT
 
 
 def held(directory: Path, timeout: float = TIMEOUT) -> bool:
-    """Whether some process works on the run of ``directory``."""
+    """Whether a process is working on the run in ``directory``."""
     newest = max(numbers(directory), default=0)
     return bool(newest) and _live(_path(directory, newest), timeout)
 
 
 def numbers(directory: Path) -> list[int]:
-    """The numbers of all claims in ``directory``; none where it does not exist."""
+    """The numbers of all claims in ``directory``; none if it does not exist."""
     try:
         names = os.listdir(directory)
     except FileNotFoundError:
@@ -137,7 +137,7 @@ def _holder() -> dict[str, str | int | None]:
 
 def _live(path: Path, timeout: float) -> bool:
     try:
-        with open(path, "rb") as file:  # opening makes network file systems fetch fresh times
+        with open(path, "rb") as file:  # opening makes network file systems fetch current times
             beat = os.fstat(file.fileno()).st_mtime
             holder = json.loads(file.read() or b"{}")
     except FileNotFoundError:
@@ -150,13 +150,13 @@ def _live(path: Path, timeout: float) -> bool:
 
 
 def _now(directory: Path) -> float:
-    """The file system's own clock: the machines that share it may disagree on the time."""
+    """The file system's clock, since the machines that share it may disagree on the time."""
     with tempfile.TemporaryFile(dir=directory) as probe:
         return os.fstat(probe.fileno()).st_mtime
 
 
 def _host() -> str:
-    """This machine, this boot and this container: process ids mean the same within one."""
+    """This machine, boot and container, within which a process id is unambiguous."""
     parts = [socket.gethostname()]
     with contextlib.suppress(OSError):
         parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
@@ -165,7 +165,7 @@ def _host() -> str:
 
 
 def _process(pid: int) -> str | None:
-    """When process ``pid`` started, which tells it from a later one; None where it is gone."""
+    """When process ``pid`` started, which distinguishes reused ids; None if it is gone."""
     if os.path.exists("/proc/self/stat"):
         try:
             state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

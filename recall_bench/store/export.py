@@ -1,4 +1,4 @@
-"""Records in one file: packed from a store, read as a table, and put back into a store."""
+"""Records in one file: export from a store, read as a table, restore into a store."""
 
 import io
 from collections.abc import Iterator
@@ -18,9 +18,9 @@ FORMATS = (".jsonl", ".parquet")
 
 
 def load(path: str | Path) -> tuple["pd.DataFrame", Skipped]:
-    """The rows of a store directory or of an exported file, and what could not be read.
+    """The rows of a store directory or an exported file, and a list of what could not be read.
 
-    Raises `UserError` where ``path`` does not exist, or is no file that `export` writes.
+    Raises `UserError` if ``path`` does not exist or is not a file that `export` writes.
     """
     path = Path(path)
     if path.is_dir():
@@ -33,10 +33,10 @@ def load(path: str | Path) -> tuple["pd.DataFrame", Skipped]:
 
 
 def export(source: "ResultStore | pd.DataFrame", file: str | Path) -> None:
-    """Pack records into one file: ``.jsonl``, a record per line, or ``.parquet``, the flat rows.
+    """Write records to one file: ``.jsonl``, one record per line, or ``.parquet``, the flat rows.
 
-    Both keep the records whole, ordered by run id, and are written atomically. Raises `UserError`
-    for another suffix and where the file cannot be written.
+    Both contain the complete records, ordered by run id, and are written atomically. Raises
+    `UserError` for another suffix and if the file cannot be written.
     """
     file = Path(file)
     _check_suffix(file)
@@ -54,36 +54,36 @@ def export(source: "ResultStore | pd.DataFrame", file: str | Path) -> None:
 
 
 def restore(file: str | Path, store: ResultStore) -> tuple[int, int]:
-    """Put the records of an exported file back into a store, where a sweep goes on from them.
+    """Put the records of an exported file into a store, so that a sweep can continue from them.
 
-    A run that the store has already keeps its record. Returns how many records were written and how
-    many the store had. Raises `UserError` for a file that `export` does not write.
+    A run that is already in the store keeps its record. Returns how many records were written and
+    how many the store had already. Raises `UserError` for a file that `export` does not write.
     """
     skipped: Skipped = []
-    found = list(_records(Path(file), skipped))
+    records = list(_records(Path(file), skipped))
     if skipped:
         raise UserError(f"{file} cannot be restored: {skipped[0][1]}.")
     store.prepare()
-    new = [one for one in found if store.find(one.record.run_id) is None]
+    new = [one for one in records if store.find(one.record.run_id) is None]
     for one in new:
         store.keep(one)
-    return len(new), len(found) - len(new)
+    return len(new), len(records) - len(new)
 
 
 def _records(path: Path, skipped: Skipped) -> Iterator[Stored]:
-    """The records of an exported file, each once; ``skipped`` takes what could not be read."""
+    """The records of an exported file, each once; adds what could not be read to ``skipped``."""
     _check_suffix(path)
     seen: set[str] = set()
     for number, text in enumerate(_exported(path), start=1):
         try:
-            found = parse(text)
-            if found.record.run_id in seen:
-                raise Unreadable(f"it repeats run {found.record.run_id}")
+            one = parse(text)
+            if one.record.run_id in seen:
+                raise Unreadable(f"it repeats run {one.record.run_id}")
         except Unreadable as error:
             skipped.append((path, f"record {number}: {error}"))
             continue
-        seen.add(found.record.run_id)
-        yield found
+        seen.add(one.record.run_id)
+        yield one
 
 
 def _exported(path: Path) -> Iterator[str | bytes]:

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are written completely or not at all."""
 
 import contextlib
 import errno
@@ -11,11 +11,11 @@ from recall_bench.errors import UserError
 
 
 class StoreError(UserError):
-    """A file cannot be written, whatever the run: no further run is worth starting."""
+    """A file cannot be written whichever run it belongs to, so no further run should start."""
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write a file atomically and durably; raises `StoreError`, and then leaves nothing behind."""
+    """Write a file atomically and durably. Raises `StoreError` and then leaves nothing behind."""
     partial = path.with_name(f".{path.name}-{secrets.token_hex(4)}.tmp")
     with explained(path):
         try:
@@ -37,7 +37,7 @@ def write_file(path: Path, content: bytes) -> None:
 
 @contextlib.contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Turns an `OSError` from writing ``path`` into a `StoreError` that says what to do."""
+    """Turn an `OSError` from writing ``path`` into a `StoreError` that says what to do."""
     try:
         yield
     except OSError as error:

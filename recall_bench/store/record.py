@@ -1,7 +1,6 @@
-"""What computations leave behind: records of three kinds, in JSON, each self-contained.
+"""Records of trainings, of evaluations of existing models, and of timings; self-contained JSON.
 
-A training, an evaluation of a model that exists already, and the times of a benchmark share an
-envelope (`Record`) and have beside it what each of them really has.
+The three kinds share an envelope (`Record`); each adds fields of its own.
 """
 
 from datetime import UTC, datetime
@@ -12,7 +11,7 @@ from pydantic import ConfigDict, Field
 from recall_bench.config import Config, short_hash
 
 SCHEMA = 2
-"""Version of the record's layout; readers skip what is newer (see `recall_bench.store.schemas`)."""
+"""Version of the record's layout; readers skip newer ones (see `recall_bench.store.schemas`)."""
 
 Status = Literal["finished", "diverged", "failed"]
 Kind = Literal["training", "evaluation", "timing"]
@@ -27,12 +26,12 @@ class SegmentScore(Config):
         description="the other fields of the segment, e.g. pairs"
     )
     examples: int
-    accuracy: float = Field(description="mean over queries, each example weighing the same")
+    accuracy: float = Field(description="mean over queries; all examples have the same weight")
     loss: float = Field(description="mean cross-entropy per query, nats")
     exact_match: float | None = Field(
-        None, description="answers with every token right, each example weighing the same"
+        None, description="share of answers with every token right; all examples weigh the same"
     )
-    chance: float | None = Field(None, description="accuracy of a guess without the context")
+    chance: float | None = Field(None, description="accuracy of the best guess without the context")
     ceiling: float | None = Field(None, description="accuracy that no model can beat")
     window_ceiling: float | None = Field(
         None, description="accuracy that no stack of these windows can beat, where it is known"
@@ -66,13 +65,15 @@ class GeneratedText(Config):
 
 
 class GenerationScore(Config):
-    """Test prompts continued greedily through the recurrent step, one segment."""
+    """Scores of one segment's test prompts, continued greedily through the recurrent step."""
 
     length: int
     options: dict[str, int | float]
     prompts: int
-    contains: float = Field(description="continuations that hold the answer, in any case")
-    exact: float = Field(description="continuations that are the answer, in any case")
+    contains: float = Field(
+        description="share of continuations that contain the answer, ignoring case"
+    )
+    exact: float = Field(description="share of continuations that equal the answer, ignoring case")
     slices: list[GenerationSlice] = Field(default_factory=list)
     samples: list[GeneratedText] = Field(default_factory=list)
 
@@ -96,16 +97,16 @@ class LayerState(Config):
     """Bytes that one layer carries from token to token."""
 
     layer: str = Field(description="position and architecture, such as '1.taylor-attention'")
-    bytes: int | None = Field(description="None where neither measured nor stated")
-    measured: bool = Field(True, description="whether from tensors, not as the author states them")
+    bytes: int | None = Field(description="None if neither measured nor stated")
+    measured: bool = Field(True, description="True: from tensors; False: as the author states")
     dtype: str | None = Field(None, description="floating-point types of the tensors")
 
 
 class Memory(Config):
-    """Sizes, for one sequence; those of the state are None where it was not measured."""
+    """Sizes for one sequence; those of the state are None if it was not measured."""
 
     state_bytes: int | None = Field(None, description="bytes kept between two tokens")
-    read_bytes: int | None = Field(None, description="of those, the bytes that one step reads")
+    read_bytes: int | None = Field(None, description="the part of them that one step reads")
     state_length: int | None = Field(
         None, description="tokens decoded before the state was measured"
     )
@@ -113,7 +114,7 @@ class Memory(Config):
     layers: list[LayerState] = Field(default_factory=list)
     parameters: int
     peak_bytes: int | None = Field(
-        None, description="peak device memory while training, or peak resident"
+        None, description="peak device memory while training; on a CPU, peak resident memory"
     )
 
 
@@ -129,7 +130,7 @@ class Timing(Config):
     capture_seconds: float | None = Field(None, description="capturing CUDA graphs")
     steps: int
     tokens_per_second: float
-    resumed: int = Field(description="how often the run was cut off and continued")
+    resumed: int = Field(description="times the run was interrupted and continued")
 
 
 class EvaluationTiming(Config):
@@ -142,7 +143,7 @@ class EvaluationTiming(Config):
 
 
 class Record(Config):
-    """The envelope of every record; one that diverged or failed gives its reason."""
+    """The envelope of every record; ``reason`` says why a run diverged or failed."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -160,7 +161,7 @@ class Record(Config):
 
 
 class ScoredRecord(Record):
-    """A training or an evaluation: a run of the table that points are made of."""
+    """A training or an evaluation; the points of a frontier are made of these."""
 
     data_hash: dict[str, str] = Field(default_factory=dict, description="by split")
     test_accuracy: float | None = Field(None, description="mean over the test segments")
@@ -172,7 +173,7 @@ class ScoredRecord(Record):
 
     @property
     def shared(self) -> dict[str, Any]:
-        """What points must share to be compared: ``task``, ``version``, ``model``, ``training``."""
+        """What comparable points have in common: ``task``, ``version``, ``model``, ``training``."""
         raise NotImplementedError
 
     @property
@@ -194,7 +195,7 @@ class TrainingRecord(ScoredRecord):
     segments: list[SegmentScore] = Field(default_factory=list)
     generation: list[GenerationScore] = Field(default_factory=list)
     data: dict[str, Any] = Field(
-        default_factory=dict, description="what the task found in the data that it reads"
+        default_factory=dict, description="counts and warnings from loading the task's data"
     )
     curve: list[CurvePoint] = Field(default_factory=list)
     timing: Timing | None = None
@@ -211,16 +212,18 @@ class TrainingRecord(ScoredRecord):
 
 
 class EvaluationRecord(ScoredRecord):
-    """The score of a model that exists already on one task."""
+    """The score of an existing model on one task."""
 
     kind: Literal["evaluation"] = "evaluation"
     task: dict[str, Any] = Field(description="name and options")
-    model: dict[str, Any] = Field(description="name, and what tells it from others of that name")
+    model: dict[str, Any] = Field(
+        description="name, and settings that distinguish models of that name"
+    )
     timing: EvaluationTiming | None = None
 
     @property
     def shared(self) -> dict[str, Any]:
-        # No backbone and no recipe: all models on one task compare.
+        # There is no backbone and no recipe: all models are comparable on one task.
         return {"task": self.task, "version": self.versions["task"], "model": {}, "training": {}}
 
 
@@ -228,13 +231,13 @@ class TimingRecord(Record):
     """The times that a benchmark measured."""
 
     kind: Literal["timing"] = "timing"
-    bench: str = Field(description="which benchmark, as `recall-bench bench` names it")
+    bench: str = Field(description="name of the benchmark in `recall-bench bench`")
     command: str = Field(description="the command line that measured it")
     machine: dict[str, Any] = Field(
-        default_factory=dict, description="speeds of this machine that floors rest on"
+        default_factory=dict, description="measured speeds of this machine, for the floors"
     )
     rows: list[dict[str, Any]] = Field(
-        default_factory=list, description="what was measured, as the benchmark says"
+        default_factory=list, description="the measurements; columns depend on the benchmark"
     )
 
 

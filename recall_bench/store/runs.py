@@ -1,11 +1,11 @@
-"""Where runs are kept: one directory a run, whose record is written last and atomically.
+"""The result store: one directory per run, whose record is written last and atomically.
 
-    <store>/<run_id>/config.json      what the run is
-                     checkpoint.pt    where training stands; gone once the run is finished
-                     claim.<n>.json   who works on it (see `recall_bench.store.claims`)
+    <store>/<run_id>/config.json      the configuration
+                     checkpoint.pt    the state of training; removed once the run is finished
+                     claim.<n>.json   the process that works on it (see `recall_bench.store.claims`)
                      record.json      the outcome; its existence means finished
 
-Readers skip and name what they cannot read, and never delete.
+Readers skip what they cannot read, list it, and never delete.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # workers need no tables
 RECORD, CONFIG, CHECKPOINT = "record.json", "config.json", "checkpoint.pt"
 
 Skipped: TypeAlias = list[tuple[Path, str]]
-"""What a reader could not read, and why."""
+"""Paths that a reader could not read, and the reasons."""
 
 
 class ResultStore:
@@ -54,7 +54,7 @@ class ResultStore:
             raise UserError(f"The store {self.path} is a file; expected a directory.")
 
     def prepare(self) -> None:
-        """Create the directory, and try it; raises `StoreError` where it cannot be written."""
+        """Create the directory and test that it is writable; raises `StoreError` if it is not."""
         with explained(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=self.path).close()
@@ -64,23 +64,23 @@ class ResultStore:
         return self.path / run_id
 
     def find(self, run_id: str) -> Record | None:
-        """The record of one run; None where there is none that can be read."""
+        """The record of one run; None if there is none or it cannot be read."""
         try:
             return _read(self.directory(run_id)).record
         except (Unreadable, OSError):
             return None
 
     def trained(self, run_id: str) -> TrainingRecord | None:
-        """The record of one training; None where there is none that can be read."""
+        """The record of one training; None if there is none or it cannot be read."""
         record = self.find(run_id)
         return record if isinstance(record, TrainingRecord) else None
 
     def finished(self) -> dict[str, Status]:
-        """How every run that has a readable record ended, by run id."""
+        """The status of every run that has a readable record, by run id."""
         return {record.run_id: record.status for record, _ in self._scan()}
 
     def read(self, run_id: str) -> Record:
-        """The record of one run; raises `UserError` where there is none that can be read."""
+        """The record of one run; raises `UserError` if there is none or it cannot be read."""
         try:
             return _read(self.directory(run_id)).record
         except FileNotFoundError:
@@ -89,18 +89,18 @@ class ResultStore:
             raise UserError(f"{self.directory(run_id) / RECORD}: {error}.") from error
 
     def records(self) -> list[Record]:
-        """All records that can be read, by run id; `skipped` names the others."""
+        """All records that can be read, by run id; `skipped` lists the others."""
         return [record for record, _ in self._scan()]
 
     def frame(self) -> "pd.DataFrame":
-        """One row (`store.table`) per record, by run id; `skipped` names what was not readable."""
+        """One row (`store.table`) per record, by run id; `skipped` lists what could not be read."""
         return table_of(self._scan())
 
     def claim(self, config: RunConfig, retry_failed: bool = False) -> Claim | None:
-        """The exclusive right to do a run; None where it is finished or somebody else has it.
+        """Claim a run exclusively; None if it is finished or another process holds it.
 
-        A failed run counts as finished unless ``retry_failed``. What was recorded before and does
-        not count is set aside as ``aside.<n>.json``. Raises `StoreError`.
+        A failed run counts as finished unless ``retry_failed``. An earlier record that does not
+        count is renamed to ``aside.<n>.json``. Raises `StoreError`.
         """
         directory = self.directory(config.run_id)
         if self._settled(config.run_id, retry_failed):
@@ -124,22 +124,22 @@ class ResultStore:
             return claim
 
     def held(self, run_id: str) -> bool:
-        """Whether some process works on a run at this moment."""
+        """Whether a process is working on a run now."""
         return claims.held(self.directory(run_id), self._timeout)
 
     def write(self, record: Record) -> None:
-        """Finish a run: its record is on the disk when this returns. Raises `StoreError`.
+        """Finish a run: its record is on disk when this returns. Raises `StoreError`.
 
-        Afterwards the checkpoint, the claims and the remains of interrupted writes are removed.
+        Then remove the checkpoint, the claims and the remains of interrupted writes.
         """
         self.keep(stored(record))
 
-    def keep(self, found: Stored) -> None:
-        """Finish a run as `write` does, with a record whose JSON is at hand and stays as it is."""
-        directory = self.directory(found.record.run_id)
+    def keep(self, finished: Stored) -> None:
+        """Finish a run as `write` does, with a record whose stored JSON is kept unchanged."""
+        directory = self.directory(finished.record.run_id)
         with explained(directory):
             directory.mkdir(parents=True, exist_ok=True)
-            write_file(directory / RECORD, pretty(found.text))
+            write_file(directory / RECORD, pretty(finished.text))
             (directory / CHECKPOINT).unlink(missing_ok=True)
             for remains in directory.glob("*.tmp"):
                 remains.unlink(missing_ok=True)
@@ -175,14 +175,14 @@ class ResultStore:
 
 def _read(directory: Path) -> Stored:
     """The record in a run's directory; raises `OSError`, or `Unreadable` with the reason."""
-    found = parse((directory / RECORD).read_bytes())
-    if found.record.run_id != directory.name:
-        raise Unreadable(f"it is the record of run '{found.record.run_id}', not of its directory")
-    return found
+    content = parse((directory / RECORD).read_bytes())
+    if content.record.run_id != directory.name:
+        raise Unreadable(f"it is the record of run '{content.record.run_id}', not of its directory")
+    return content
 
 
 def _set_aside(directory: Path) -> None:
-    """Make room for a new record; there is none, or one that is not to count."""
+    """Rename a record that does not count, if there is one, to make room for a new one."""
     number = 1 + len(list(directory.glob("aside.*.json")))
     with contextlib.suppress(FileNotFoundError):
         os.rename(directory / RECORD, directory / f"aside.{number}.json")

@@ -1,8 +1,7 @@
-"""Records as JSON: written in the newest layout, read in every layout that there was.
+"""Records as JSON: written in the newest layout, read in every layout so far.
 
-Schema 1 knew trainings alone. An evaluation pretended to be one, at a learning rate of zero, and is
-told by that. What is read keeps the JSON that it was stored as, so that a record of schema 1 stays
-one when it is exported or imported.
+Schema 1 has only trainings; it stores an evaluation as a training with a learning rate of zero. A
+record keeps the JSON that it was read from, so that exports and imports leave its schema as it is.
 """
 
 from typing import Any, NamedTuple
@@ -33,14 +32,14 @@ class Unreadable(ValueError):
 
 
 class Stored(NamedTuple):
-    """A record, and the JSON that it is or was stored as, on one line."""
+    """A record and its stored JSON, on one line."""
 
     record: Record
     text: str
 
 
 class _Head(Config):
-    """What every schema from 2 on begins with; schema 1 had no kinds."""
+    """The first fields of every schema from 2 on; schema 1 has no kinds."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -49,20 +48,20 @@ class _Head(Config):
 
 
 def stored(record: Record) -> Stored:
-    """A record with its JSON, which leaves out fields that have their default."""
+    """A record with its JSON, which omits fields that equal their default."""
     head = {"schema_version": record.schema_version, "kind": record.kind}
     content = head | record.model_dump(mode="json", exclude_defaults=True)
     return Stored(record, to_json(content, inf_nan_mode="constants").decode())
 
 
 def parse(text: str | bytes) -> Stored:
-    """The record in JSON of any schema so far; raises `Unreadable` with the reason."""
+    """Read a record from JSON of any schema so far; raises `Unreadable` with the reason."""
     try:
         content = from_json(text)
     except ValueError as error:
         raise Unreadable(f"Invalid JSON: {error}") from error
     try:
-        # Before the kind, which a newer schema may name as it likes.
+        # Check this before the kind, since a newer schema may have other kinds.
         version = content.get("schema_version") if isinstance(content, dict) else None
         if isinstance(version, int) and version > SCHEMA:
             raise Unreadable(
@@ -80,23 +79,23 @@ def parse(text: str | bytes) -> Stored:
 
 
 def pretty(text: str) -> bytes:
-    """JSON of a record as a file of its own, one value per line."""
+    """The content of a record's own file: its JSON with one value per line."""
     return to_json(from_json(text), indent=1, inf_nan_mode="constants") + b"\n"
 
 
 def _one_line(text: str | bytes, content: Any) -> str:
     line = text if isinstance(text, str) else text.decode()
-    if "\n" in line:  # never within a value, where JSON writes it as \n
+    if "\n" in line:  # not within a value, where JSON escapes it
         return to_json(content, inf_nan_mode="constants").decode()
     return line
 
 
 def _from_schema_1(content: dict[str, Any]) -> dict[str, Any]:
-    """The same record in the newest layout. Raises `Unreadable` where its name is not its own."""
+    """The record in the newest layout. Raises `Unreadable` if its name does not fit its content."""
     config, versions = content.get("config"), content.get("versions")
     current = content | {"schema_version": SCHEMA, "kind": "training"}
     if not isinstance(config, dict) or not isinstance(versions, dict):
-        return current  # refused by the layout
+        return current  # validation refuses it
     expected = short_hash({"config": config, "versions": versions})
     if str(content.get("run_id")).rpartition("-")[2] != expected:
         raise Unreadable(

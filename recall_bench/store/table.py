@@ -1,7 +1,7 @@
-"""Records as a table: one row a record, one typed column a fact.
+"""Records as a table: one row per record, one typed column per field.
 
-`NESTED` columns hold dictionaries and lists. They are read once, here, and shared by the rows that
-have the same; files hold them as JSON text (`flat`, `nested`).
+`NESTED` columns hold dictionaries and lists. They are parsed once, and rows with equal values share
+them; files hold them as JSON text (`flat`, `nested`).
 """
 
 import json
@@ -25,7 +25,7 @@ NUMBERS = (
     "wall_seconds",
     "tokens_per_second",
 )
-"""Columns that are float64, NaN where a record has no such number."""
+"""Columns of type float64, NaN if a record has no such number."""
 
 BLANK: dict[str, Any] = {
     "run_id": "",
@@ -57,10 +57,10 @@ BLANK: dict[str, Any] = {
     "training": {},
     "record": "",
 }
-"""The columns of the table, with what a record has that knows nothing of them.
+"""The columns of the table, and their values for a record that lacks them.
 
-``knobs_key`` is `canonical_json` of the knobs: what tables are grouped and sorted by. ``training``
-is the recipe without the learning rate, ``record`` the whole record as JSON.
+``knobs_key`` is `canonical_json` of the knobs, for grouping and sorting. ``training`` is the recipe
+without the learning rate, ``record`` the whole record as JSON.
 """
 
 NESTED = ("knobs", "segments", "slices", "task_options", "model", "training", "settings")
@@ -68,8 +68,8 @@ NESTED = ("knobs", "segments", "slices", "task_options", "model", "training", "s
 
 
 def row(record: Record, text: str | None = None) -> dict[str, Any]:
-    """One row of the table; ``text`` is the record's JSON where it is at hand."""
-    found = BLANK | {
+    """One row of the table; ``text`` is the record's JSON, if it is known."""
+    values = BLANK | {
         "run_id": record.run_id,
         "kind": record.kind,
         "status": record.status,
@@ -77,9 +77,9 @@ def row(record: Record, text: str | None = None) -> dict[str, Any]:
         "record": stored(record).text if text is None else text,
     }
     if not isinstance(record, ScoredRecord):
-        return found
+        return values
     shared, memory = record.shared, record.memory
-    found |= {
+    values |= {
         "experiment": record.experiment,
         "task": shared["task"]["name"],
         "task_version": shared["version"],
@@ -89,12 +89,12 @@ def row(record: Record, text: str | None = None) -> dict[str, Any]:
         "training": shared["training"],
         "verified": record.verified,
     }
-    found |= record.model_dump(include={"segments", "slices"})
+    values |= record.model_dump(include={"segments", "slices"})
     if memory:
-        found["state_bytes"], found["state_dtype"] = memory.state_bytes, memory.state_dtype
-        found["parameters"] = memory.parameters
+        values["state_bytes"], values["state_dtype"] = memory.state_bytes, memory.state_dtype
+        values["parameters"] = memory.parameters
     if isinstance(record, TrainingRecord):
-        found |= _of_architecture(record.config["architecture"]) | {
+        values |= _of_architecture(record.config["architecture"]) | {
             "architecture_version": record.versions.get("architecture", 1),
             "learning_rate": record.config["training"]["learning_rate"],
             "seed": record.config["seed"],
@@ -102,11 +102,11 @@ def row(record: Record, text: str | None = None) -> dict[str, Any]:
             "test_loss": record.test_loss,
         }
     elif isinstance(record, EvaluationRecord):
-        found |= _of_architecture(record.model) | {"architecture_version": 1}
+        values |= _of_architecture(record.model) | {"architecture_version": 1}
     if isinstance(record, TrainingRecord | EvaluationRecord) and record.timing:
-        found["wall_seconds"] = record.timing.wall_seconds
-        found["tokens_per_second"] = record.timing.tokens_per_second
-    return found
+        values["wall_seconds"] = record.timing.wall_seconds
+        values["tokens_per_second"] = record.timing.tokens_per_second
+    return values
 
 
 def _of_architecture(architecture: dict[str, Any]) -> dict[str, Any]:
@@ -119,20 +119,20 @@ def _of_architecture(architecture: dict[str, Any]) -> dict[str, Any]:
 
 
 def frame(records: Iterable[Record]) -> "pd.DataFrame":
-    """One row a record, ordered by run id, with the same columns and types for any records."""
+    """One row per record, ordered by run id; columns and types are always the same."""
     return table_of(stored(record) for record in records)
 
 
-def table_of(found: Iterable[Stored]) -> "pd.DataFrame":
-    """`frame` of records whose JSON is at hand."""
+def table_of(records: Iterable[Stored]) -> "pd.DataFrame":
+    """`frame` of records with their stored JSON."""
     import pandas as pd
 
     kept: dict[str, Any] = {}
     rows = []
-    for record, text in found:
+    for record, text in records:
         made = row(record, text)
         made["knobs"] = kept.setdefault(made["knobs_key"], made["knobs"])
-        for name in ("task_options", "model", "training"):  # the same within an experiment
+        for name in ("task_options", "model", "training"):  # equal within an experiment
             made[name] = kept.setdefault(name + made["experiment"], made[name])
         rows.append(made)
     rows.sort(key=lambda made: made["run_id"])
@@ -142,16 +142,16 @@ def table_of(found: Iterable[Stored]) -> "pd.DataFrame":
 
 
 def flat(table: "pd.DataFrame") -> "pd.DataFrame":
-    """Runs or points with nested columns as JSON text, for a file of any format (see `nested`)."""
+    """Runs or points with nested columns as JSON text, for any file format (see `nested`)."""
     texts = {name: [_text(value) for value in table[name]] for name in NESTED if name in table}
     return table.assign(**texts)
 
 
 def nested(table: "pd.DataFrame") -> "pd.DataFrame":
-    """Runs or points read from a file, nested again; a table that is nested passes through.
+    """Undo `flat` on runs or points read from a file; a nested table is returned unchanged.
 
-    Takes what `flat` made and what older versions wrote, whose rows have fewer columns. Raises
-    `Unreadable` for a record of a newer version.
+    Also reads files of older versions, whose rows have fewer columns. Raises `Unreadable` for a
+    record of a newer version.
     """
     if "knobs" not in table or not all(isinstance(value, str) for value in table["knobs"]):
         return table

@@ -1,7 +1,7 @@
 """Our own trained runs as models of the harness: greedy decoding through the recurrent step.
 
-After an import of this module the harness knows the model ``recall-bench`` with the argument
-``run``, a directory of the store that holds a record and weights.
+Importing this module registers the model ``recall-bench`` with the harness. Its argument ``run`` is a
+directory of the store that has a record and weights.
 """
 
 from collections.abc import Sequence
@@ -28,10 +28,10 @@ NEWLINE = "\n"
 
 @register_model("recall-bench")
 class CheckpointLM(TemplateLM):
-    """A run of a task of text. Prompts of one length share a batch, so that nothing is padded.
+    """A run that was trained on text. Only prompts of equal length share a batch: no padding.
 
-    ``max_length`` is in tokens, answer included; longer prompts lose their beginning, as they do
-    with the harness's own models. None takes any length.
+    ``max_length`` is in tokens and includes the answer; longer prompts lose their beginning, as with
+    the harness's own models. None allows any length.
     """
 
     def __init__(
@@ -66,26 +66,26 @@ class CheckpointLM(TemplateLM):
         return self.codec.decode(tokens)
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
-        """Greedy continuations up to the first of each request's stops."""
-        said: dict[int, str] = {}
+        """Greedy continuations, each up to the first stop string of its request."""
+        generated: dict[int, str] = {}
         prompts: list[list[int]] = []
         keys: list[tuple[int, int, str]] = []
-        asked = [dict(request.args[1]) for request in requests]
+        settings = [dict(request.args[1]) for request in requests]
         for number, request in enumerate(requests):
-            _check_greedy(asked[number])
-            most = int(asked[number].get("max_gen_toks", 256))
+            _check_greedy(settings[number])
+            most = int(settings[number].get("max_gen_toks", 256))
             prompt = self.tok_encode(request.args[0]) or [self.eot_token_id]
             if self.max_length is not None:
                 prompt = prompt[-(self.max_length - most) :]
-            stops = repr(asked[number].get("until"))
+            stops = repr(settings[number].get("until"))
             prompts.append(prompt)
             keys.append((len(prompt), most, stops))
         for numbers in alike(keys, self.batch_size):
             _, most, _ = keys[numbers[0]]
-            until = _listed(asked[numbers[0]].get("until"))
+            until = _listed(settings[numbers[0]].get("until"))
             texts = self._continue([prompts[number] for number in numbers], most, until)
-            said.update(zip(numbers, texts, strict=True))
-        return [said[number] for number in range(len(requests))]
+            generated.update(zip(numbers, texts, strict=True))
+        return [generated[number] for number in range(len(requests))]
 
     def _continue(self, prompts: list[list[int]], most: int, until: list[str]) -> list[str]:
         """Continue prompts of one length."""
@@ -102,7 +102,7 @@ class CheckpointLM(TemplateLM):
     def _loglikelihood_tokens(
         self, requests: list[tuple[Any, list[int], list[int]]], **_: Any
     ) -> list[tuple[float, bool]]:
-        """Log-probability of continuations in nats, and whether greedy decoding gives them."""
+        """Log-probability of continuations in nats, and whether greedy decoding generates them."""
         scores = []
         for _, context, continuation in requests:
             tokens = torch.tensor([[*context, *continuation]], device=self.place)
@@ -123,7 +123,7 @@ class CheckpointLM(TemplateLM):
 
 
 def load_run(directory: Path, device: torch.device) -> KeptRun:
-    """A run of text from its directory; raises `UserError` where it is none."""
+    """Load a run that was trained on text; raises `UserError` for anything else."""
     record = ResultStore(directory.parent).read(directory.name)
     if not isinstance(record, TrainingRecord):
         raise UserError(
@@ -134,7 +134,7 @@ def load_run(directory: Path, device: torch.device) -> KeptRun:
     if kept.codec is None:
         raise UserError(
             f"The run {record.run_id} was trained on {record.config['task']['name']}, whose tokens "
-            f"are no text. Expected a run of a task such as swde or squad."
+            f"are not text. Expected a run of a task such as swde or squad."
         )
     if not kept.model.recurrent:
         raise UserError(

@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".jsonl", ".json", ".parquet")
 READ = ("text", "value", "key", "context", "question")
-"""The columns that any task reads; `documents_hash` knows no others."""
+"""The columns that tasks read; `documents_hash` ignores all others."""
 
 
 def local_documents(task: str, dataset: str, columns: Sequence[str], where: Path) -> "Dataset":
     """The documents of ``task`` under the directory ``where``; ``dataset`` is its name on the hub.
 
-    Raises `UserError` that lists the places looked at, or says what a file lacks.
+    Raises `UserError` that lists the places that were searched, or names what a file lacks.
     """
     from datasets import Dataset
 
-    files, looked = _find(task, dataset, where)
+    files, places = _find(task, dataset, where)
     if not files:
         raise UserError(
             f"No documents of {task} (the data set {dataset}) in {where}. Expected one of: "
-            f"{', '.join(looked)}; with the columns {', '.join(columns)}."
+            f"{', '.join(places)}; with the columns {', '.join(columns)}."
         )
     rows = [row for file in files for row in _read(file)]
     for number, row in enumerate(rows, start=1):
@@ -47,9 +47,9 @@ def local_documents(task: str, dataset: str, columns: Sequence[str], where: Path
 
 
 def hub_documents(task: str, dataset: str, config: str) -> "Dataset":
-    """The documents of ``task`` as the harness itself gets them: from the hub or its cache.
+    """The documents of ``task`` from the hub or its cache, as the harness itself loads them.
 
-    Raises `UserError` that says how to use a local copy.
+    Raises `UserError` that explains how to use a local copy.
     """
     import datasets
 
@@ -59,14 +59,14 @@ def hub_documents(task: str, dataset: str, config: str) -> "Dataset":
         cache = datasets.config.HF_DATASETS_CACHE
         raise UserError(
             f"Cannot get the documents of {task}: the data set {dataset} is neither in the cache "
-            f"{cache} nor to be had from the hub ({_line(error)}). Download it where there is a "
+            f"{cache} nor available from the hub ({_line(error)}). Download it on a machine with a "
             f"network (`hf download {dataset} --repo-type dataset --local-dir "
             f"DIR/{dataset.partition('/')[2]}`), then pass --data DIR."
         ) from error
 
 
 def documents_hash(rows: Iterable[dict[str, Any]]) -> str:
-    """SHA-256, 16 digits, of what the tasks read of documents, in their order."""
+    """SHA-256, 16 digits, of the columns of documents that tasks read, in order."""
     digest = hashlib.sha256()
     for row in rows:
         read = {name: row[name] for name in READ if name in row}
@@ -75,29 +75,31 @@ def documents_hash(rows: Iterable[dict[str, Any]]) -> str:
 
 
 def _find(task: str, dataset: str, where: Path) -> tuple[list[Path], list[str]]:
-    """The files of the first place that has any, and the places in words.
+    """The files of the first place that has any, and a description of all places.
 
     A place is a file named after the task or data set, or a directory of that name with
-    ``validation*`` files in it or in its ``data``, as a download of the hub's repository has.
+    ``validation*`` files in it or in its ``data``, as in a download of the hub's repository.
     """
     names = (task, dataset.partition("/")[2], dataset)
-    looked = [str(where / f"{name}.jsonl") for name in names[:2]]
-    looked.append(str(where / names[1] / "data" / "validation-*.parquet"))
+    places = [str(where / f"{name}.jsonl") for name in names[:2]]
+    places.append(str(where / names[1] / "data" / "validation-*.parquet"))
     if not where.is_dir():
-        raise UserError(f"--data {where} is no directory. Expected one with {' or '.join(looked)}.")
+        raise UserError(
+            f"--data {where} is not a directory. Expected one with {' or '.join(places)}."
+        )
     for name in names:
         for suffix in SUFFIXES:
             if (file := where / f"{name}{suffix}").is_file():
-                return [file], looked
+                return [file], places
         for folder in (where / name, where / name / "data"):
             files = sorted(f for f in folder.glob("validation*") if f.suffix in SUFFIXES)
             if files:
-                return files, looked
-    return [], looked
+                return files, places
+    return [], places
 
 
 def _read(file: Path) -> list[dict[str, Any]]:
-    """The rows of a file; raises `UserError` where it is not what its suffix says."""
+    """The rows of a file; raises `UserError` if its content does not fit its suffix."""
     try:
         if file.suffix == ".parquet":
             rows = pyarrow.parquet.read_table(file).to_pylist()
@@ -107,9 +109,9 @@ def _read(file: Path) -> list[dict[str, Any]]:
         else:
             rows = json.loads(file.read_text("utf-8-sig"))
     except (OSError, ValueError, pyarrow.ArrowException) as error:
-        raise UserError(f"{file} is no {file.suffix[1:]} file: {_line(error)}.") from error
+        raise UserError(f"{file} is not a {file.suffix[1:]} file: {_line(error)}.") from error
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise UserError(f"{file}: expected one object a document, with named columns.")
+        raise UserError(f"{file}: expected one object per document, with named columns.")
     return rows
 
 

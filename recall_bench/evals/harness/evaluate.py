@@ -1,4 +1,4 @@
-"""One model on the harness's recall tasks, and the records of it."""
+"""Evaluates one model on the harness's recall tasks and records the scores."""
 
 import importlib.metadata
 import json
@@ -36,36 +36,40 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 EXAMPLES = "examples.jsonl"
-"""Beside a record: a line an example, with its prompt, what the model said, and the score."""
+"""A file beside a record: one line per example, with its prompt, output and score."""
 GENERATED = 48
-"""Tokens that the tasks let a model say."""
+"""Tokens that a model generates at most, as the tasks define it."""
 PACKAGES = ("lm_eval", "transformers", "datasets", "tokenizers", "accelerate")
 
 Tell = Callable[[str], None]
 
 
 class Request(Config):
-    """What to evaluate, and how."""
+    """The model and tasks to evaluate, and the settings."""
 
     model: str = Field(description="a directory, a run of the store, or a name on the hub")
     tasks: tuple[str, ...] = Field(min_length=1)
-    data: Path | None = Field(None, description="where local copies lie; None: take the hub's")
-    limit: int | None = Field(None, ge=1, description="the first so many examples of a task")
+    data: Path | None = Field(None, description="directory of local copies; None: use the hub")
+    limit: int | None = Field(None, ge=1, description="evaluate only the first examples of a task")
     context_length: int | None = Field(
-        None, gt=ANSWER_TOKENS, description="tokens that documents are cut to; None: whole"
+        None, gt=ANSWER_TOKENS, description="tokens that documents are cut to; None: not cut"
     )
     twice: bool = Field(False, description="show each document twice")
     batch_size: int = Field(1, ge=1)
     max_length: int | None = Field(
-        None, gt=GENERATED, description="tokens a model takes; None: what its configuration says"
+        None,
+        gt=GENERATED,
+        description="tokens that a model accepts; None: as its configuration says",
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     device: str = "auto"
-    trust_remote_code: str | None = Field(None, description="the model whose own code may run")
+    trust_remote_code: str | None = Field(
+        None, description="name of the model that may run code of its own"
+    )
 
     @classmethod
     def of(cls, **fields: Any) -> "Request":
-        """A request; raises `UserError` where a field is refused."""
+        """A request; raises `UserError` for an invalid field."""
         try:
             return cls(**fields)
         except ValidationError as error:
@@ -79,22 +83,22 @@ class _Job:
     task: RecallTask
     documents: "Dataset"
     options: dict[str, Any]
-    """The task in the record: with the model, all that a score depends on."""
+    """The task in the record; scores depend on these options and the model only."""
 
 
 def evaluate(
     request: Request, store: ResultStore, tell: Tell = lambda _: None
 ) -> list[EvaluationRecord]:
-    """Evaluate a model on tasks; each (model, task) is a record in ``store``, kept once finished.
+    """Evaluate a model on tasks; each finished (model, task) becomes a record in ``store``.
 
-    The documents of all tasks are found before the model is loaded. ``tell`` hears what the user
-    should know. Raises `UserError` for a package, model or data set that is not there.
+    The documents of all tasks are loaded before the model. ``tell`` receives messages for the user.
+    Raises `UserError` for a missing package, model or data set.
     """
     extra.require()
     if request.trust_remote_code not in (None, request.model):
         raise UserError(
             f"--trust-remote-code {request.trust_remote_code}: expected the name of the model "
-            f"whose code may run, as --model has it: {request.model}."
+            f"whose code may run, the same as for --model: {request.model}."
         )
     tasks = [get_task(name) for name in dict.fromkeys(request.tasks)]
     extra.keep_to_installed_code()
@@ -122,7 +126,7 @@ def evaluate(
         run_id = _run_id(job, subject)
         record = store.find(run_id)
         if isinstance(record, EvaluationRecord):
-            tell(f"{run_id} is finished; its record stands.")
+            tell(f"{run_id} is finished already; its record is kept.")
         else:
             record, lines = _evaluate(job, subject, request, peak, run_id, tell)
             _keep(store, record, lines)
@@ -145,7 +149,7 @@ def _job(task: RecallTask, request: Request) -> _Job:
 
 
 def _own_run(request: Request, store: ResultStore) -> Path | None:
-    """The directory of one of our runs, where the model is one: by path, or by id in the store."""
+    """The directory of the model, by path or by id in the store, if it is one of our runs."""
     places = (Path(request.model), store.directory(request.model))
     return next((place.resolve() for place in places if is_run(place)), None)
 
@@ -155,7 +159,7 @@ def _task_version(job: _Job) -> int:
 
 
 def _run_id(job: _Job, subject: Subject) -> str:
-    """A hash of the task and the model, in the shape that names of runs have always had."""
+    """The name of a run, whose hash covers the task and the model; the same in all versions."""
     config = {
         "task": job.options,
         "architecture": {"name": subject.name, **subject.knobs},
@@ -172,7 +176,7 @@ def _run_id(job: _Job, subject: Subject) -> str:
 def _evaluate(
     job: _Job, subject: Subject, request: Request, peak: PeakMemory, run_id: str, tell: Tell
 ) -> tuple[EvaluationRecord, list[dict[str, Any]]]:
-    """The record of one task, and a line an example."""
+    """The record of one task, and a line for each example."""
     import lm_eval
 
     started, began = now(), time.perf_counter()
@@ -191,7 +195,7 @@ def _evaluate(
     if cut:
         tell(
             f"{job.task.name}: {cut} of {len(lines)} prompts are longer than the {_room(subject)} "
-            f"tokens that {subject.name} takes and lost their beginning; --context-length cuts "
+            f"tokens that {subject.name} accepts and lost their beginning; --context-length cuts "
             f"around the answer instead."
         )
     longest = max(line["prompt_tokens"] for line in lines)
@@ -248,12 +252,12 @@ def _line(sample: Mapping[str, Any], subject: Subject) -> dict[str, Any]:
 
 
 def _room(subject: Subject) -> float:
-    """Tokens of a prompt that leave room for the answer."""
+    """The longest prompt, in tokens, that leaves room for the answer."""
     return math.inf if subject.max_length is None else subject.max_length - GENERATED
 
 
 def _by_length(lines: list[dict[str, Any]]) -> list[SliceScore]:
-    """The score by tokens of the prompt, up to powers of two."""
+    """Scores by prompt length, rounded up to a power of two."""
     scores: dict[int, list[int]] = {}
     for line in lines:
         limit = 1 << (line["prompt_tokens"] - 1).bit_length()
@@ -262,10 +266,10 @@ def _by_length(lines: list[dict[str, Any]]) -> list[SliceScore]:
         SliceScore(
             name="prompt_tokens_up_to",
             value=limit,
-            queries=len(found),
-            accuracy=sum(found) / len(found),
+            queries=len(group),
+            accuracy=sum(group) / len(group),
         )
-        for limit, found in sorted(scores.items())
+        for limit, group in sorted(scores.items())
     ]
 
 

@@ -1,4 +1,4 @@
-"""The optional packages, and what they may do before they are first imported."""
+"""Checks and settings for the optional packages, made before they are first imported."""
 
 import importlib.util
 import os
@@ -15,7 +15,7 @@ CONNECT_SECONDS = 5.0
 
 
 def require() -> None:
-    """Raises `UserError` that names the extra where one of its packages is missing."""
+    """Raises `UserError` that names the extra if one of its packages is missing."""
     missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         raise UserError(
@@ -26,18 +26,18 @@ def require() -> None:
 
 
 def keep_to_installed_code() -> None:
-    """Let transformers take no compiled kernels from the hub unless the user's environment does.
+    """Keep transformers from loading compiled kernels from the hub, unless the user enables it.
 
-    With the package `kernels` installed it would download and run them without a question.
+    With the package `kernels` installed it would download and run them without asking.
     """
     os.environ.setdefault("USE_HUB_KERNELS", "NO")
 
 
 def go_offline_without_a_hub() -> bool:
-    """Whether the hub can be reached; where not, its clients are told to read their cache alone.
+    """Whether the hub is reachable; if it is not, its clients are set to use only their cache.
 
-    They would try again for 23 seconds a file otherwise. Behind a proxy nothing can be told from
-    here, and they try.
+    Otherwise they would retry for 23 seconds per file. Behind a proxy this function cannot test the
+    connection, and leaves the clients as they are.
     """
     if os.environ.get(OFFLINE, "").upper() in ("1", "ON", "YES", "TRUE"):
         return False
@@ -50,7 +50,7 @@ def go_offline_without_a_hub() -> bool:
     except OSError:
         os.environ[OFFLINE] = "1"
         for name in ("huggingface_hub.constants", "datasets.config"):
-            if name in sys.modules:  # has read the environment already
+            if name in sys.modules:  # it has read the environment already
                 setattr(sys.modules[name], OFFLINE, True)
         return False
     return True

@@ -1,4 +1,4 @@
-"""Hugging Face models as the harness loads them, and who they are."""
+"""Models to evaluate: Hugging Face models and our own runs, with their names and sizes."""
 
 import hashlib
 from collections.abc import Callable
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from lm_eval.models.huggingface import HFLM
 
 DECIDING = ("*.safetensors", "*.bin", "*.pt", "*.pth", "*.json", "*.model", "*.txt")
-"""Files of a model that may change what it says: weights, configurations, the tokeniser."""
+"""Files of a model that may change its output: weights, configurations, the tokeniser."""
 PADDING_TOLERANCE = 0.05
-"""How far padding may move a logit, relative to the largest: half precision rounds that much."""
+"""The change of a logit by padding, relative to the largest, that half precision may cause."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,12 @@ class Subject:
     lm: "TemplateLM"
     name: str
     knobs: dict[str, Any]
-    """What tells it from others of its name; part of the run id."""
+    """Settings that distinguish models of the same name; part of the run id."""
     parameters: int
     max_length: int | None
-    """Tokens, answer included; longer prompts lose their beginning. None: any length."""
+    """Tokens, including the answer; longer prompts lose their beginning. None: any length."""
     measure: Callable[[int], MeasuredState]
-    """What one sequence carries after so many tokens."""
+    """The state of one sequence after a number of tokens."""
 
 
 def load_hugging_face(
@@ -82,7 +82,7 @@ def load_hugging_face(
 
 
 def is_run(directory: Path) -> bool:
-    """Whether a directory is a run of a store, as far as its files tell."""
+    """Whether a directory has the files of a run of a store."""
     return (directory / RECORD).exists()
 
 
@@ -107,7 +107,7 @@ def load_own_run(
 
 
 def content_hash(directory: Path) -> str:
-    """SHA-256, 16 digits, of the files in a directory that decide what its model says."""
+    """SHA-256, 16 digits, of the files in a directory that determine its model's output."""
     digest = hashlib.sha256()
     for file in sorted({file for pattern in DECIDING for file in directory.glob(pattern)}):
         with file.open("rb") as stream:
@@ -116,30 +116,30 @@ def content_hash(directory: Path) -> str:
 
 
 def _cannot_load(model: str, error: Exception) -> str:
-    said = " ".join(str(error).split()).rstrip(".") or "no reason given"
-    if "trust_remote_code" in said:
+    reason = " ".join(str(error).split()).rstrip(".") or "no reason given"
+    if "trust_remote_code" in reason:
         return (
             f"The model {model} brings code of its own, which is not run unless you ask for it. "
             f"Read that code; if you trust it, add --trust-remote-code {model}."
         )
     if isinstance(error, OSError) and not Path(model).exists():
         return (
-            f"Cannot find the model {model}: it is no directory here, and neither in the cache of "
-            f"transformers nor to be had from the hub ({said}). "
+            f"Cannot find the model {model}: it is not a local directory, and neither in the cache "
+            f"of transformers nor available from the hub ({reason}). "
             f"Expected a directory that save_pretrained wrote, a run of the store that kept its "
             f"weights, or a name on the hub such as EleutherAI/pythia-160m."
         )
-    return f"Cannot load the model {model}: {type(error).__name__}: {said}."
+    return f"Cannot load the model {model}: {type(error).__name__}: {reason}."
 
 
 @torch.no_grad()
 def _check_padding(lm: "HFLM", batch_size: int) -> None:
-    """Raises `UserError` where padding on the left changes what a model says, as RWKV's does."""
+    """Raises `UserError` if padding on the left changes the model's output, as with RWKV."""
     prompt = torch.tensor([lm.tok_encode("The capital of France is")], device=lm.device)
     pad = torch.full((1, 7), lm.tokenizer.pad_token_id, device=lm.device)
 
     def logits(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        said = lm.model.generate(
+        generated = lm.model.generate(
             input_ids=ids,
             attention_mask=mask,
             max_new_tokens=1,
@@ -148,7 +148,7 @@ def _check_padding(lm: "HFLM", batch_size: int) -> None:
             return_dict_in_generate=True,
             pad_token_id=lm.tokenizer.pad_token_id,
         )
-        return said.logits[0].float()
+        return generated.logits[0].float()
 
     alone = logits(prompt, torch.ones_like(prompt))
     mask = torch.cat([torch.zeros_like(pad), torch.ones_like(prompt)], 1)
@@ -156,7 +156,7 @@ def _check_padding(lm: "HFLM", batch_size: int) -> None:
     moved = ((padded - alone).abs().max() / alone.abs().max()).item()
     if not moved < PADDING_TOLERANCE:
         raise UserError(
-            f"--batch-size {batch_size}: {type(lm.model).__name__} takes padding for text (it "
-            f"moves the logits by {moved:.0%}), so answers would depend on what else is in the "
-            f"batch. Use --batch-size 1."
+            f"--batch-size {batch_size}: {type(lm.model).__name__} reads padding as text (it "
+            f"changes the logits by {moved:.0%}), so answers would depend on the other prompts of "
+            f"the batch. Use --batch-size 1."
         )

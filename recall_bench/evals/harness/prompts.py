@@ -3,8 +3,8 @@
 The harness itself shows every document whole and once. JRT's fork of it (the repository
 HazyResearch/prefix-linear-attention, `Task.truncate_context` and the tasks ``based_*`` and
 ``based_*_twice``) cuts documents to 1,000 tokens (Table 1), or 512, 1,024 and 2,048 (Table 2), 50
-of them kept for the answer, and may show them twice. What follows keeps to it, but for two things:
-the question is never cut away, and no example is left out for a short answer.
+of them reserved for the answer, and may show them twice. We differ from it in two points: the
+question is never cut off, and examples with short answers are kept.
 """
 
 import re
@@ -16,14 +16,14 @@ Document = Mapping[str, Any]
 Prompt = Callable[[Document], str]
 
 ANSWER_TOKENS = 50
-"""Room that JRT keeps for the answer."""
+"""Tokens that JRT reserves for the answer."""
 SENTENCE_END = re.compile(r"[.!?][\"')\]]*\s+(?=\W*[A-Z0-9])|\n+")
 SUMMARY = "Summary of information above..."
-"""What SWDE's texts put between the page and the question; JRT's prompts leave it out."""
+"""Text between page and question in SWDE; JRT's prompts omit it."""
 
 
 class Tokenizer(Protocol):
-    """As much of a harness's model as truncation needs."""
+    """The methods of a harness model that truncation needs."""
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None) -> list[int]: ...
     def tok_decode(self, tokens: list[int]) -> str: ...
@@ -33,8 +33,8 @@ class Tokenizer(Protocol):
 class JustReadTwice:
     """The prompt of a document under JRT's protocol.
 
-    ``keyed`` documents are followed by their key, the others break off before the answer.
-    ``context_length`` is in tokens of ``tokenizer``, `ANSWER_TOKENS` included; None cuts nothing.
+    ``keyed`` documents are followed by their key, others end just before the answer.
+    ``context_length`` is in tokens of ``tokenizer``, including `ANSWER_TOKENS`; None disables truncation.
     """
 
     tokenizer: Tokenizer
@@ -57,7 +57,7 @@ class JustReadTwice:
         return f"{page}. {asked}:"
 
     def _cloze(self, doc: Document) -> str:
-        """SQuAD: a passage whose last sentence breaks off where the answer comes."""
+        """SQuAD: a passage whose last sentence ends just before the answer."""
         value = doc["value"].strip()
         text = doc["text"].strip()
         begin = max((end.end() for end in SENTENCE_END.finditer(text)), default=0)
@@ -69,16 +69,17 @@ class JustReadTwice:
         return f"{doc['question'].strip()} {context.strip()}\n{text}"
 
     def _cut(self, text: str, *needles: str) -> str:
-        """The window of tokens around where the first needle begins, half of it before.
+        """The window of tokens whose middle is the start of the first needle.
 
-        As published, the window is centred even where it then reaches beyond the end; without a
-        needle it is half a window at the end.
+        As published, the window stays centred even if it then reaches beyond the end of the text;
+        without a needle only its last half window is kept.
         """
         if self.context_length is None:
             return text
         size = self.context_length - ANSWER_TOKENS
-        found = [at for needle in needles if (at := text.lower().find(needle.lower())) >= 0]
-        before = text[: min(found)] if found else text
+        starts = [text.lower().find(needle.lower()) for needle in needles]
+        starts = [start for start in starts if start >= 0]
+        before = text[: min(starts)] if starts else text
         middle = len(self.tokenizer.tok_encode(before, add_special_tokens=False))
         tokens = self.tokenizer.tok_encode(text, add_special_tokens=False)
         first = max(0, middle - size // 2)

@@ -1,4 +1,4 @@
-"""What the packages of the extra print while they work, kept to what a person can use."""
+"""Limits what the packages of the extra print."""
 
 import contextlib
 import io
@@ -11,8 +11,11 @@ TALKERS = ("lm_eval", "transformers", "datasets", "accelerate", "huggingface_hub
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Progress bars and warnings in a terminal alone; of the harness, whose warnings repeat what
-    our records say, errors alone. The loggers are left as they were found."""
+    """Within the block, show progress bars and warnings in a terminal only.
+
+    The harness shows errors only, since our records contain what it warns about. Log levels are
+    restored at the end.
+    """
     import transformers  # noqa: F401 - sets its logger's level when it is first imported
 
     terminal = sys.stderr.isatty()

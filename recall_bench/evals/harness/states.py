@@ -1,4 +1,4 @@
-"""Bytes that a transformers model really carries from token to token, read off its cache."""
+"""Measures the bytes that a transformers model carries from token to token, in its cache."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from recall_bench.model.state_size import total_bytes
 from recall_bench.store.record import LayerState
 
 NO_STATE = {"logits", "loss", "hidden_states", "attentions", "last_hidden_state", "router_logits"}
-"""What a forward pass returns beside the cache, whatever the cache is called."""
+"""Outputs of a forward pass that are not part of the cache."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class MeasuredState:
 
 @torch.no_grad()
 def measure_state(model: Any, length: int) -> MeasuredState:
-    """The cache of a transformers model that prefilled ``length`` - 1 tokens and took one step.
+    """The cache of a transformers model after a prefill of ``length`` - 1 tokens and one step.
 
-    The step matters: a window's cache may be trimmed only then. Raises `UserError` for a model
+    The step is needed because some models trim a window's cache only then. Raises `UserError` for a model
     that returns no cache.
     """
     returned: list[Mapping[str, Any]] = []
@@ -49,28 +49,28 @@ def measure_state(model: Any, length: int) -> MeasuredState:
         )
     finally:
         hook.remove()
-    found: dict[str, int] = {}
+    sizes: dict[str, int] = {}
     dtypes: dict[str, int] = {}
     for name, value in returned[-1].items():
         for path, tensor in [] if name in NO_STATE else cache_tensors(value):
             size = tensor.numel() * tensor.element_size()
             layer = ".".join((name, *path[:1]) if path[:1] != ("layers",) else path[:2])
-            found[layer] = found.get(layer, 0) + size
+            sizes[layer] = sizes.get(layer, 0) + size
             dtype = str(tensor.dtype).removeprefix("torch.")
             dtypes[dtype] = dtypes.get(dtype, 0) + size
-    if not found:
+    if not sizes:
         raise UserError(
             f"{type(model).__name__} returns no cache: its state cannot be measured. Expected a "
             f"causal model that decodes with use_cache=True."
         )
-    layers = [LayerState(layer=layer, bytes=size) for layer, size in found.items()]
+    layers = [LayerState(layer=layer, bytes=size) for layer, size in sizes.items()]
     return MeasuredState(max(length, 2), max(dtypes, key=lambda name: dtypes[name]), layers)
 
 
 def cache_tensors(
     value: Any, path: tuple[str, ...] = ()
 ) -> Iterator[tuple[tuple[str, ...], Tensor]]:
-    """Every tensor in a nest of containers and objects, with where it lies; none twice."""
+    """Every tensor in nested containers and objects, once, with its path."""
     seen: set[int] = set()
 
     def walk(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Tensor]]:

@@ -1,4 +1,4 @@
-"""The harness's own tasks, given their documents and, where asked for, another prompt."""
+"""The harness's own tasks, with given documents and optionally another prompt."""
 
 import importlib
 from dataclasses import dataclass
@@ -18,23 +18,23 @@ METRIC = "contains"
 
 @dataclass(frozen=True)
 class RecallTask:
-    """One of the harness's recall tasks; ``columns`` are those of its data set that it reads."""
+    """One of the harness's recall tasks; it reads ``columns`` of its data set."""
 
     name: str
     class_name: str
     columns: tuple[str, ...]
     twice_columns: tuple[str, ...] = ()
-    """What the twice-prompt reads as well."""
+    """Columns that the twice-prompt reads in addition."""
 
     @property
     def harness_class(self) -> "type[ConfigurableTask]":
         """The harness's class: its data set, its version, its prompt and its score."""
         module = importlib.import_module(f"lm_eval.tasks.{self.name}.task")
-        found: type[ConfigurableTask] = getattr(module, self.class_name)
-        return found
+        cls: type[ConfigurableTask] = getattr(module, self.class_name)
+        return cls
 
     def documents(self, where: Path | None, twice: bool) -> "Dataset":
-        """All of its documents, from files under ``where`` or from the hub. Raises `UserError`."""
+        """All documents of the task, from files under ``where`` or the hub. Raises `UserError`."""
         dataset = self.harness_class.DATASET_PATH
         if where is None:
             return hub_documents(self.name, dataset, self.harness_class.DATASET_NAME)
@@ -42,7 +42,7 @@ class RecallTask:
         return local_documents(self.name, dataset, columns, where)
 
     def build(self, documents: "Dataset", prompt: Prompt | None = None) -> "ConfigurableTask":
-        """The harness's task over ``documents``; with a ``prompt``, in place of the harness's."""
+        """The harness's task on ``documents``; ``prompt`` replaces the harness's own prompt."""
 
         def download(task: Any, *_: Any, **__: Any) -> None:
             task.dataset = {"validation": documents}
@@ -69,7 +69,7 @@ TASKS = {
 
 
 def get_task(name: str) -> RecallTask:
-    """The task of a name; raises `UserError` with the nearest one."""
+    """The task called ``name``; raises `UserError` with the nearest valid name."""
     if name not in TASKS:
         raise UserError(f"Unknown evaluation task '{name}'. {nearest(name, TASKS)}")
     return TASKS[name]

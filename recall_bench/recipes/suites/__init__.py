@@ -13,13 +13,13 @@ SUITES = {
     "mad-baseline": "the six tasks of MAD without their changes",
     "quick": "every task, small enough for a CPU",
 }
-"""What suites there are, and a line about each."""
+"""The suites, with a line about each."""
 
 
 def get(name: str) -> Suite:
-    """The suite of a name; raises `UserError` with the nearest valid one."""
+    """The suite called ``name``; raises `UserError` with the nearest valid name."""
     if name not in SUITES:
         raise UserError(f"Unknown suite '{name}'. {nearest(name, SUITES)}")
     module = importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
-    made: Suite = module.suite()
-    return made
+    suite: Suite = module.suite()
+    return suite

@@ -1,4 +1,4 @@
-"""What a suite is: columns of settings, one recipe, and a size for every architecture."""
+"""A suite: columns of settings, one recipe, and a size for every architecture."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,13 +14,15 @@ class Setting(Config):
 
     task: str
     options: dict[str, Any] = {}
-    change: str = Field("", description="what differs from the column's first setting")
+    change: str = Field("", description="the difference from the column's first setting")
 
     @staticmethod
     def changed(task: str, options: Mapping[str, Any], change: Mapping[str, Any]) -> "Setting":
         """The task with one change to its options, named after it."""
-        said = {name: value for name, value in change.items() if name not in ("validation", "test")}
-        text = ", ".join(f"{name}={value}" for name, value in (said or change).items())
+        named = {
+            name: value for name, value in change.items() if name not in ("validation", "test")
+        }
+        text = ", ".join(f"{name}={value}" for name, value in (named or change).items())
         return Setting(task=task, options={**options, **change}, change=text)
 
 
@@ -28,14 +30,14 @@ class Column(Config):
     """A task as a suite scores it: the mean over settings."""
 
     settings: tuple[Setting, ...] = Field(min_length=1)
-    probes: str = Field("", description="why a model may fail here, in a few words")
+    probes: str = Field("", description="in a few words, why a model may fail here")
 
 
 class Suite(Config):
-    """Tasks, the recipe they are trained with, and the size of every architecture.
+    """Tasks, their training recipe, and the size of every architecture.
 
-    What differs between architectures, sizes and published counterparts, is read from their facts,
-    ``Architecture.suites`` and ``Architecture.counterparts``.
+    Each architecture declares its sizes in ``Architecture.suites`` and its published counterparts in
+    ``Architecture.counterparts``.
 
     The score of a column is the mean over its settings, each at the learning rate and weight decay
     that are best on validation; the score of an architecture is the mean over columns.
@@ -47,12 +49,10 @@ class Suite(Config):
     training: dict[str, Any] = {}
     model: dict[str, Any] = {}
     learning_rates: list[float]
-    weight_decays: list[float] = Field([], description="none: the recipe's own")
+    weight_decays: list[float] = Field([], description="empty: the recipe's own")
     seeds: int = 1
     shared: dict[str, Any] = Field({}, description="knobs of every architecture")
-    sizes: str = Field(
-        "", description="the suite whose sizes of architectures are taken; none: this one's"
-    )
+    sizes: str = Field("", description="the suite whose sizes architectures use; empty: this one")
     published: dict[str, dict[str, float]] = Field(
         {}, description="accuracy by model and column, as published"
     )
@@ -63,13 +63,13 @@ class Suite(Config):
         return {**self.shared, **own.get(self.sizes or self.name, {})}
 
     def counterpart(self, architecture: str) -> str | None:
-        """The published model that is the same architecture; None where there is none."""
+        """The published model of the same architecture; None if there is none."""
         cls = registry.architectures.find(architecture)
         name = cls and cls.counterparts.get(self.sizes or self.name)
         return name if name in self.published else None
 
     def settings(self) -> list[Setting]:
-        """All settings, the first of every column before any second."""
+        """All settings: the first of every column, then every second, and so on."""
         deepest = max(len(column.settings) for column in self.columns.values())
         return [
             column.settings[index]

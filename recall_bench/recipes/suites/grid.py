@@ -1,4 +1,4 @@
-"""A suite's summary as a grid: a row for every task and one for the mean, a column a model."""
+"""A suite's summary as a grid: one row per task and one for the mean, one column per model."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,12 +9,12 @@ from recall_bench.frontier.experiments import varying
 from recall_bench.recipes.suites.base import Suite
 
 SEPARATION = 0.1
-"""A difference in accuracy that counts: several standard errors of the test sets in use."""
+"""A significant difference in accuracy: several standard errors of the suites' test sets."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A mean accuracy, over how many of the settings it should have."""
+    """A mean accuracy over ``settings`` of the column's ``of`` settings."""
 
     accuracy: float
     settings: int = 1
@@ -26,14 +26,14 @@ class Cell:
 
 @dataclass(frozen=True)
 class Model:
-    """A column: a point of ours, or a published model."""
+    """A column: one of our points, or a published model."""
 
     name: str
     cells: dict[str, Cell]
     published: bool = False
 
     def mean(self, columns: list[str]) -> float | None:
-        """The mean over all columns; None where one is missing or not complete."""
+        """The mean over all columns; None if one is missing or incomplete."""
         cells = [self.cells.get(column) for column in columns]
         whole = [cell.accuracy for cell in cells if cell and cell.settings == cell.of]
         return sum(whole) / len(whole) if len(whole) == len(columns) else None
@@ -41,7 +41,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Grid:
-    """Everything that a table or a heat map of a suite shows."""
+    """The content of a suite's table or heat map."""
 
     suite: Suite
     models: list[Model]
@@ -54,20 +54,20 @@ class Grid:
         return [name for name in self.suite.columns if any(name in m.cells for m in self.models)]
 
     def spread(self, column: str) -> float | None:
-        """How far the best and the worst of our models are apart; None of fewer than two."""
+        """The best minus the worst accuracy of our models; None for fewer than two models."""
         ours = [
             m.cells[column].accuracy for m in self.models if not m.published and column in m.cells
         ]
         return max(ours) - min(ours) if len(ours) > 1 else None
 
     def flat(self, column: str) -> bool:
-        """Whether the task separates none of our models."""
+        """Whether the task fails to separate our models."""
         spread = self.spread(column)
         return spread is not None and spread < SEPARATION
 
 
 def grid(summary: pd.DataFrame, suite: Suite) -> Grid:
-    """The grid of `suites.scores.summary`; published counterparts follow their models."""
+    """The grid of a `suites.scores.summary`; published counterparts follow their models."""
     models: list[Model] = []
     for name, family in summary.groupby("architecture", sort=False):
         names = varying(family["knobs"])
@@ -97,37 +97,37 @@ def _published(name: str, suite: Suite) -> Model:
     return Model(name, cells, published=True)
 
 
-def rows(found: Grid) -> tuple[list[str], list[list[str]]]:
+def rows(grid: Grid) -> tuple[list[str], list[list[str]]]:
     """Headings and rows of text: the tasks, then the mean."""
-    headings = ["task", *(f"{m.name} (paper)" if m.published else m.name for m in found.models)]
-    limited = any(value < 0.9995 for value in found.ceiling.values())
-    spreads = sum(not model.published for model in found.models) > 1
+    headings = ["task", *(f"{m.name} (paper)" if m.published else m.name for m in grid.models)]
+    limited = any(value < 0.9995 for value in grid.ceiling.values())
+    spreads = sum(not model.published for model in grid.models) > 1
     headings += ["chance", *["ceiling"] * limited, *["spread"] * spreads]
     lines = []
-    for column in found.columns:
-        cells: list[Any] = [model.cells.get(column, "-") for model in found.models]
-        cells.append(_number(found.chance.get(column)))
-        cells += [_number(found.ceiling.get(column))] * limited
-        spread, mark = found.spread(column), "!" * found.flat(column)
+    for column in grid.columns:
+        cells: list[Any] = [model.cells.get(column, "-") for model in grid.models]
+        cells.append(_number(grid.chance.get(column)))
+        cells += [_number(grid.ceiling.get(column))] * limited
+        spread, mark = grid.spread(column), "!" * grid.flat(column)
         cells += ["-" if spread is None else f"{spread:.2f}{mark}"] * spreads
         lines.append([column, *map(str, cells)])
-    means = [_number(model.mean(found.columns)) for model in found.models]
+    means = [_number(model.mean(grid.columns)) for model in grid.models]
     lines.append(["mean", *means, *[""] * (len(headings) - len(means) - 1)])
     return headings, lines
 
 
-def legend(found: Grid) -> list[str]:
-    """What the marks in `rows` mean, where they occur."""
+def legend(grid: Grid) -> list[str]:
+    """Explanations of the marks that occur in `rows`."""
     incomplete = any(
-        cell.settings < cell.of for model in found.models for cell in model.cells.values()
+        cell.settings < cell.of for model in grid.models for cell in model.cells.values()
     )
-    flat = [name for name in found.columns if found.flat(name)]
-    said = ["Accuracy on test at the learning rate and weight decay best on validation."]
+    flat = [name for name in grid.columns if grid.flat(name)]
+    lines = ["Accuracy on test at the learning rate and weight decay best on validation."]
     if incomplete:
-        said.append("* not all settings have run yet; no mean is given.")
+        lines.append("* not all settings have run yet; no mean is given.")
     if flat:
-        said.append(f"! less than {SEPARATION} between best and worst: {', '.join(flat)}.")
-    return said
+        lines.append(f"! less than {SEPARATION} between best and worst: {', '.join(flat)}.")
+    return lines
 
 
 def _number(value: float | None) -> str:

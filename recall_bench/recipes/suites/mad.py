@@ -1,26 +1,26 @@
 """MAD's six tasks with its baseline and its one-at-a-time changes (2403.17844).
 
 The score of a task is the mean over the baseline and every change, each at the best of three
-learning rates and two weight decays: 66 settings, 396 trainings an architecture.
+learning rates and two weight decays: 66 settings, 396 trainings per architecture.
 
-What we took, from the paper and from the layer configurations of its released code (mad-lab):
+Taken from the paper and from the layer configurations of its released code (mad-lab):
 
 - four layers of width 128: mixer, SwiGLU, mixer, SwiGLU, each behind an RMSNorm. Their SwiGLU is
   352 wide, 8/3 of the width rounded up to a multiple of 16, hence our MLP ratio of 2.75;
 - attention with 16 heads and rotary embeddings, Mamba with a state of 4, RWKV-5 with heads of 16
   (its time mixing, followed by the SwiGLU like all others);
-- H3 and Based are not in the released code. H3 gets Mamba's state of 4 a channel and no heads;
+- H3 and Based are not in the released code. H3 has Mamba's state of 4 per channel and no heads;
   Based is its linear attention in both mixer layers, feature dimension 16, with neither window nor
   short convolution;
-- no embedding dropout, cosine once an epoch, 200 epochs of batches of 128, or fewer: training ends
-  once an accuracy of 0.999 is reached. It is that of validation here, of the test set there.
+- no embedding dropout, cosine schedule per epoch, 200 epochs with batches of 128. Training ends
+  early at an accuracy of 0.999, on validation data here and on the test set there.
 
 Our backbone ties the head to the embedding and draws linear maps from Normal(0, 0.02); theirs does
-neither. Training is fp32 where theirs is bf16, unless ``--precision bf16`` is given. Differences in
-data, loss and score are told in `recall_bench.tasks.mad.setup`.
+neither. They train in bf16; we train in fp32 unless ``--precision bf16`` is given.
+`recall_bench.tasks.mad.setup` lists differences in data, loss and score.
 
-The published scores are percentages of MAD's table as collected there and in later papers for the
-models that came after it; independent re-runs disagree strongly, on fuzzy recall most of all.
+The published scores are the percentages of MAD's table, and for newer models those of later papers.
+Independent re-runs disagree strongly with them, most of all on fuzzy recall.
 """
 
 from typing import Any

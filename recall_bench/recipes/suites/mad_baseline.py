@@ -1,7 +1,7 @@
-"""MAD's six tasks at their baselines alone: a tenth of the runs, for a first look.
+"""MAD's six tasks at their baselines only: a tenth of the runs, for a first look.
 
-The published scores beside them are means over the changes too, which make tasks harder: they are
-no reference for a baseline, but say which model should be good at what.
+The published scores also average over the changes, which make tasks harder. They are no reference
+for a baseline, but show which model should be good at which task.
 """
 
 from recall_bench.recipes.suites import mad

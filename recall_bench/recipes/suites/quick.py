@@ -1,8 +1,8 @@
-"""Every built-in task at a size for the CPU: a first look, and the test that each task separates.
+"""Every built-in task at a size for a CPU, for a first look at which tasks separate architectures.
 
-A run takes a minute or two on one core. Scores say which architecture can do a task at all with
-few steps and a small state; they are no match for the published sizes. Attention comes with and
-without rotary embeddings: where order matters they decide whether it can do the task at all.
+A run takes a minute or two on one core. A score shows whether an architecture can do a task with few
+steps and a small state; it says nothing about the published sizes. Attention runs with and without
+rotary embeddings, because on tasks about order they decide whether it succeeds.
 """
 
 from recall_bench.recipes import presets
@@ -11,7 +11,7 @@ from recall_bench.recipes.suites.base import Column, Setting, Suite
 
 
 def suite() -> Suite:
-    """The tasks that have a quick size, at the options and the recipe of the preset ``quick``."""
+    """The tasks that have a quick size, with the options and the recipe of the preset ``quick``."""
     preset = presets.get("quick")
     columns = {
         name: Column(settings=(Setting(task=name, options=preset.options(name)),))

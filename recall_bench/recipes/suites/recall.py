@@ -1,27 +1,27 @@
-"""Our own set: six reasons to forget, one task each, all with the same weight.
+"""Our own set: six reasons to forget, one task each, with equal weights.
 
-A comparison of architectures holds when it holds across tasks that fail for different reasons. Each
-column has one reason, and a model that is blind to it stays near the bottom of that column:
+A comparison of architectures is sound if it holds across tasks that fail for different reasons. Each
+column tests one reason, and a model that cannot deal with it scores low there:
 
-- capacity: `mqar` with up to 128 pairs. A state of fixed size fills up; nothing else is hard here.
-- noise: `mad-noisy-recall` with up to four fifths noise. A state that takes in all tokens alike
-  drowns.
+- capacity: `mqar` with up to 128 pairs. A state of fixed size fills up; nothing else is difficult.
+- noise: `mad-noisy-recall` with up to four fifths noise. A state that stores all tokens alike
+  overflows.
 - overwriting: `forgetting-mqar`, in which every key gets a new value. A state that only adds
-  answers with a mixture of the old value and the new.
-- composition: `compositional-mqar`, whose keys are two tokens that mean nothing alone. Who looks up
-  one part is right once in several times.
-- length: `induction`, trained at 256 tokens and tested up to sixteen times as far. What holds at
-  the training length and breaks beyond it was position, and not recall.
-- copying: `copying`, strings without keys to find them by, tested up to four times as long as in
-  training. It asks for order, and for as many bits as a string has.
+  answers with a mixture of the old and the new value.
+- composition: `compositional-mqar`, whose keys are two tokens that mean nothing alone. A model that
+  looks up one of them is rarely right.
+- length: `induction`, trained at 256 tokens and tested up to sixteen times as far. A model
+  that succeeds only at the training length has learned positions, not recall.
+- copying: `copying`, strings without keys, tested up to four times as long as in training. It
+  requires order, and as many bits as a string has.
 
-What is left out repeats a reason: needles are recall among noise, n-gram lookup is induction with a
+Other tasks would repeat a reason: needles are recall among noise, n-gram lookup is induction with a
 longer key, a phone book is recall with longer values, selective copying is copying among noise.
 
-The first test segments of a column are meant to be easy, the last ones to be beyond a state of a
-few kilobytes. The recipe is that of Figure 2 of Based (learning rates, weight decay, two mixers, no
-MLP) with batches of 128 from segments in turn, for 16 epochs. A point is 24 trainings a seed; the
-largest ones see 164 million tokens each.
+The first test segments of a column should be easy, the last ones too much for a state of a few
+kilobytes. The recipe is that of Figure 2 of Based (learning rates, weight decay, two mixers, no
+MLP) with batches of 128 from segments in turn, for 16 epochs. A point takes 24 trainings per seed;
+the largest ones see 164 million tokens each.
 """
 
 from typing import Any
@@ -30,11 +30,11 @@ from recall_bench.recipes import presets
 from recall_bench.recipes.suites.base import Column, Setting, Suite
 
 TRAIN, TEST = 20_000, 1_000
-"""Examples a segment."""
+"""Examples per segment."""
 
 
 def suite() -> Suite:
-    """The six columns, and the sizes that we would compare at first."""
+    """The six columns, with suitable sizes for a first comparison."""
     figure2 = presets.get("figure2")
     return Suite(
         name="recall",
@@ -92,7 +92,7 @@ def suite() -> Suite:
 def _column(
     probes: str, task: str, *, train: str, test: str, validation: str = "", **options: Any
 ) -> Column:
-    """A task with segments said without their examples, between blanks."""
+    """A task; ``train``, ``test`` and ``validation`` are segments without examples, with blanks."""
     splits = {
         "train": _segments(train, TRAIN),
         "validation": _segments(validation or test, TEST),
