@@ -1,4 +1,4 @@
-"""The cache of prepared data: one directory, whose entries are named by all they depend on.
+"""The cache of prepared data: one directory; an entry's name is a hash of all its inputs.
 
 The directory is ``$RECALL_BENCH_CACHE``, else ``recall-bench`` under the system's usual place for
 caches (``$XDG_CACHE_HOME`` or ``~/.cache``). Deleting it costs time only.
@@ -22,10 +22,10 @@ def cache_directory() -> Path:
 
 
 def cached(kind: str, key: str, suffix: str, make: Callable[[], bytes]) -> bytes:
-    """The content of an entry, made and written where there is none yet.
+    """The content of an entry; if there is none yet, it is made and written.
 
-    ``key`` says everything that the content depends on. Raises `StoreError` where the cache cannot
-    be written.
+    ``key`` describes everything that the content depends on. Raises `StoreError` if the cache
+    cannot be written.
     """
     path = cache_directory() / kind / f"{short_digest(key)}{suffix}"
     try:
@@ -38,7 +38,7 @@ def cached(kind: str, key: str, suffix: str, make: Callable[[], bytes]) -> bytes
 
 
 def put(path: Path, content: bytes) -> None:
-    """Write a file of the cache, whole or not at all."""
+    """Write a file of the cache atomically."""
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     write_file(path, content)

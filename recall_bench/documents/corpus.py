@@ -1,4 +1,4 @@
-"""Documents and the questions asked about them: what every loader returns."""
+"""Documents and questions about them, as every loader returns them."""
 
 import gzip
 import json
@@ -21,10 +21,10 @@ class Document:
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked about a document, and where the document says the answer.
+    """A question about a document, and the places of its answer there.
 
-    The prompt is the document, as far as it fits, followed by ``ending``; what comes next is a
-    space and the answer. ``ranges`` are the places of the answer in the document, in order.
+    The prompt is the document, as far as it fits, and ``ending``; a space and the answer follow.
+    ``ranges`` are the places of the answer in the document, in order.
     """
 
     document: int
@@ -36,7 +36,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Corpus:
-    """What a loader made of its files."""
+    """The documents and questions of a data set."""
 
     documents: list[Document]
     questions: list[Question]

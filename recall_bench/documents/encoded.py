@@ -1,4 +1,4 @@
-"""A corpus in tokens: documents, endings, answers and where the documents say them."""
+"""A corpus in tokens: documents, endings, answers, and the places of answers in documents."""
 
 import io
 from collections.abc import Callable, Iterable, Sequence
@@ -38,16 +38,16 @@ class Ragged:
 
 @dataclass(frozen=True)
 class Encoded:
-    """The tokens of a corpus: one document each, and one of the others a question."""
+    """The tokens of a corpus: ``documents`` has an entry per document, all else per question."""
 
     documents: Ragged
     endings: Ragged
     answers: Ragged
     ranges: Ragged
-    """Of each question: first token and the one after the last, place after place."""
+    """For each question, the (start, stop) of every place of its answer, flattened."""
 
     def places(self, question: int) -> list[Range]:
-        """Where the document of a question says the answer, in tokens."""
+        """The places of a question's answer in its document, in tokens."""
         return [(int(a), int(b)) for a, b in self.ranges[question].reshape(-1, 2)]
 
 
@@ -76,7 +76,7 @@ def encode(corpus: Corpus, codec: Codec) -> Encoded:
 
 
 def encode_cached(key: str, make: Callable[[], Encoded]) -> Encoded:
-    """The tokens that ``key`` identifies, from the cache where it has them."""
+    """The tokens that ``key`` identifies, from the cache if it has them."""
     packed = cached("tokens", key, ".npz", lambda: _pack(make()))
     with np.load(io.BytesIO(packed)) as arrays:
         return Encoded(*(Ragged(arrays[f.name], arrays[f"{f.name}_ends"]) for f in fields(Encoded)))

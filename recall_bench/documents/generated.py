@@ -1,9 +1,9 @@
 """Documents that need no download, in the style of SWDE, FDA and a phonebook, with their facts.
 
 Three kinds: product pages, filings about medical devices, and directories of people. Each document
-draws its own facts, their order and labels, one of several layouts, and what stands around them:
-menus, reviews, other products with prices of their own, boilerplate, other people. A label stands
-for one fact in its document, so that the document alone decides every answer.
+draws its own facts, their order and labels, one of several layouts, and the text around them:
+menus, reviews, other products with prices of their own, boilerplate, other people. A label has one
+fact in its document, so that the document alone determines every answer.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ KINDS: tuple[Kind, ...] = ("product", "filing", "directory")
 
 @dataclass(frozen=True)
 class Fact:
-    """A value, what it is called in this document, and what kind of thing it is anywhere."""
+    """A value, its label in this document, and the attribute that it is a value of."""
 
     attribute: str
     label: str
@@ -44,10 +44,10 @@ LAYOUTS: tuple[tuple[str, str], ...] = (
     ("{}: ", "; "),
     ("The {} is ", ". "),
 )
-"""What stands before a value, with its label, and after it."""
+"""The text before a value, which contains its label, and after it."""
 
 Attribute: TypeAlias = tuple[tuple[str, ...], Draw]
-"""The labels that an attribute may have, the first of which names it, and how a value is drawn."""
+"""The possible labels of an attribute, its name first, and a function that draws a value."""
 
 PRODUCT: tuple[Attribute, ...] = (
     (("manufacturer", "producer", "vendor"), words.company),
@@ -95,7 +95,7 @@ PERSON: tuple[Attribute, ...] = (
 
 @dataclass(frozen=True)
 class Generated:
-    """A document and one question for each of its facts; ``attributes`` name what they ask for."""
+    """A document and one question for each of its facts; ``attributes`` has one for each."""
 
     kind: Kind
     text: str

@@ -1,4 +1,4 @@
-"""Web pages to text: what a reader sees, one line a block, white space collapsed.
+"""Web pages to text: the visible text, one line per block, with white space collapsed.
 
 The parser is lexbor, which follows HTML5's rules for broken pages, by way of selectolax.
 """
@@ -25,7 +25,7 @@ INVISIBLE = re.compile("[\u00ad\u200b\u200c\u200d\u2060\ufeff\0]")
 """Soft hyphens, characters without width, and NUL."""
 
 WINDOWS = "windows-1252"
-"""What a page is read as where nothing else fits: it has a character for nearly every byte."""
+"""The encoding of last resort: it has a character for nearly every byte."""
 
 _BREAK = "\x1e"  # the record separator, which no page contains for a purpose
 _DECLARED = re.compile(rb"""<meta[^>]{0,200}?charset\s*=\s*["']?\s*([-\w:.]{1,40})""", re.I)
@@ -37,7 +37,7 @@ _MARKS = (
 
 
 def decode(raw: bytes) -> tuple[str, str | None]:
-    """The characters of a page, and a warning where its encoding is not as it says or UTF-8.
+    """The characters of a page, and a warning if its encoding is not the declared one or UTF-8.
 
     A byte-order mark decides; then UTF-8, which text in another encoding practically never is by
     accident; then what the page declares; then windows-1252.
@@ -64,9 +64,9 @@ def decode(raw: bytes) -> tuple[str, str | None]:
 
 
 def to_text(html: str) -> str:
-    """The text of a page, the title first: one line a block, white space collapsed to a space.
+    """The text of a page, the title first: one line per block, with white space collapsed.
 
-    Raises `UserError` where selectolax is not installed.
+    Raises `UserError` if selectolax is not installed.
     """
     tree = _parser()(html)
     tree.strip_tags(UNSEEN, recursive=True)

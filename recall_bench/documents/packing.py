@@ -15,15 +15,15 @@ Tokens: TypeAlias = NDArray[np.int32]
 TokenList: TypeAlias = Sequence[int] | Tokens
 
 Truncation: TypeAlias = Literal["centred", "random"]
-"""Where the answer lies in what is kept of a document that is too long."""
+"""The position of the answer in the kept part of a document that is too long."""
 
 
 def window(size: int, room: int, answer: Range, share: float) -> Range:
-    """Which ``room`` of ``size`` tokens to keep so that the answer is among them.
+    """The (start, stop) of ``room`` of ``size`` tokens that include the answer.
 
-    ``share`` of the tokens that are kept beside the answer come before it: 0.5 puts it into the
-    middle. At an end of the document the window holds ``room`` tokens all the same. Raises
-    `ValueError` where the answer alone is longer than the room.
+    ``share`` of the other tokens come before the answer: 0.5 puts it in the middle. The window has
+    ``room`` tokens at the ends of the document too. Raises `ValueError` if the answer alone is
+    longer.
     """
     first, after = answer
     spare = room - (after - first)
@@ -42,7 +42,7 @@ def prompt_row(
 ) -> tuple[Tokens, int]:
     """Padding, document, ending and answer, of ``length`` + 1 tokens, and where the answer begins.
 
-    The first ``length`` tokens are inputs, the last ``length`` what comes next. The padding comes
+    The first ``length`` tokens are inputs, the last ``length`` the next tokens. The padding comes
     first, so that every row ends with its answer.
     """
     used = len(document) + len(ending) + len(answer)
@@ -58,8 +58,8 @@ def prompt_row(
 def windows(tokens: Tokens, length: int) -> Tokens:
     """Running text as (N, L + 1) windows, each beginning with the last token of the one before.
 
-    The first L of a window are inputs, the last L what comes next, so that every token but the
-    first is asked exactly once; what is left at the end, fewer than L, is not asked.
+    The first L of a window are inputs, the last L the next tokens, so that every token but the
+    first is predicted exactly once; fewer than L tokens at the end are left out.
     """
     count = max(len(tokens) - 1, 0) // length
     starts = np.arange(count)[:, None] * length

@@ -1,10 +1,10 @@
-"""Running text from plain files, and which part of it trains, validates and tests.
+"""Running text from plain files, split into training, validation and test text.
 
 A file whose name has ``train``, ``valid``, ``val``, ``dev`` or ``test`` in it is that split, as in
 WikiText. A split without a file of its own is cut from another, at the end of a line: training
 text from the beginning of the validation file, else validation and test text from the end of the
 training text, a tenth each. Where no file is named after a split, all are joined in the order of
-their names. The report says what was cut from what.
+their names. The report lists these cuts.
 """
 
 import json
@@ -21,7 +21,7 @@ LOADER = 1
 """Increase it when the same files give other text."""
 
 SHARE = 0.1
-"""Share of a text that becomes the split which is cut from it."""
+"""The share of a text that is cut off as another split."""
 
 _NAMES: dict[str, Part] = {
     "train": "train",

@@ -1,16 +1,16 @@
-"""What a loader found: counts of what there is, and counted warnings with the first places."""
+"""A loader's report: counts of items, and counted warnings with the first places."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 PLACES = 3
-"""Places of a warning that are named; the others are only counted."""
+"""Places that a warning names; others are only counted."""
 
 
 @dataclass
 class LoadReport:
-    """Counts in the order in which they were first made; nothing is dropped without one."""
+    """Counts, in order of first use; a loader drops nothing without counting it."""
 
     counts: dict[str, int] = field(default_factory=dict)
     warnings: dict[str, int] = field(default_factory=dict)
@@ -19,11 +19,11 @@ class LoadReport:
     """What the values 0, 1, … of a slice stand for, by its name."""
 
     def count(self, what: str, number: int = 1) -> None:
-        """Count something that is as expected."""
+        """Count something expected."""
         self.counts[what] = self.counts.get(what, 0) + number
 
     def warn(self, what: str, where: str, number: int = 1) -> None:
-        """Count something that the user should know about, and note where it happened."""
+        """Count something that the user should know about, and note its place."""
         self.warnings[what] = self.warnings.get(what, 0) + number
         places = self.places.setdefault(what, [])
         if len(places) < PLACES:

@@ -15,7 +15,7 @@ from recall_bench.documents.cache import cache_directory, cached, put, short_dig
 from recall_bench.errors import UserError
 
 Files: TypeAlias = dict[str, Path]
-"""The files that a loader reads, by a name that does not depend on where the data lie."""
+"""The files that a loader reads, by names that do not depend on the data's location."""
 
 FINGERPRINT = re.compile(r"content:[0-9a-f]{16}")
 

@@ -25,7 +25,7 @@ LOADER = 1
 Form: TypeAlias = Literal["cloze", "question"]
 
 FEWEST_WORDS = 3
-"""Fewest words of a sentence before its answer: fewer do not tell what is asked."""
+"""Words that must precede the answer in its sentence, so that they identify the question."""
 
 _SENTENCE_END = re.compile(r"[.!?][\"')\]]*\s+(?=[\"'(\[]*[A-Z0-9])|\n+")
 
@@ -40,7 +40,7 @@ def find(path: Path) -> Files:
 
 
 def load(path: Path, form: Form = "cloze") -> Corpus:
-    """Every paragraph that has a question, and the report of everything that was not usable.
+    """Every paragraph that has a question, and a report of everything unusable.
 
     Raises `UserError` for a file that is neither SQuAD's JSON nor rows of ``text`` and ``value``.
     """
@@ -60,7 +60,7 @@ def load(path: Path, form: Form = "cloze") -> Corpus:
 def cloze(context: str, start: int) -> str | None:
     """The sentence of a context that holds an answer, as far as the answer at ``start``.
 
-    None where too little of the sentence comes before it.
+    None if too little of the sentence comes before it.
     """
     begin = max((m.end() for m in _SENTENCE_END.finditer(context) if m.end() <= start), default=0)
     beginning = " ".join(context[begin:start].split())
@@ -110,7 +110,7 @@ def _read_squad(content: dict[str, Any], name: str, form: Form, corpus: Corpus) 
 def _ask(
     entry: dict[str, Any], context: str, form: Form, where: str, seen: set[str], corpus: Corpus
 ) -> Question | None:
-    """One question about a paragraph, None with a warning or count where it cannot be asked."""
+    """One question about a paragraph, None with a warning or count if it cannot be asked."""
     report = corpus.report
     identity = str(entry.get("id", f"{where} {entry.get('question')}"))
     if identity in seen:

@@ -53,7 +53,7 @@ def find(path: Path) -> Files:
 
 
 def load(path: Path) -> Corpus:
-    """Every page that has a question, and the report of everything that was not usable."""
+    """Every page that has a question, and a report of everything unusable."""
     files = find(path)
     report = LoadReport()
     documents: list[Document] = []
@@ -101,7 +101,7 @@ def load(path: Path) -> Corpus:
 
 
 def read_truth(file: Path, report: LoadReport) -> dict[str, list[str]]:
-    """Values by page of one ground-truth file, none where the page lacks the attribute."""
+    """Values by page of one ground-truth file, empty if the page lacks the attribute."""
     text, warning = decode(file.read_bytes())
     if warning:
         report.warn(f"ground truth: {warning}", file.name)
@@ -137,7 +137,7 @@ def _sites(files: Files) -> Iterator[tuple[str, str, dict[str, Path]]]:
 
 
 def _read_page(file: Path, where: str, report: LoadReport) -> str | None:
-    """The text of a page, None where there is none."""
+    """The text of a page; None if it has none."""
     report.count("pages")
     raw = file.read_bytes()
     if not raw.strip():
@@ -162,7 +162,7 @@ def _ask(
     where: str,
     report: LoadReport,
 ) -> Iterator[Question]:
-    """The questions about a page: of several values the first one found in the text is asked."""
+    """The questions about a page; of several values, the first that occurs in the text counts."""
     for attribute, values in truth.items():
         if page not in values:
             report.warn(f"page missing in the ground truth of {site} {attribute}", where)

@@ -19,7 +19,7 @@ TRAINER = 1
 
 
 class Codec(Protocol):
-    """Text to tokens and back; ``pad`` fills up rows, ``stops`` are the tokens with a line end."""
+    """Text to tokens and back; ``pad`` fills rows, ``stops`` are the tokens that end a line."""
 
     @property
     def pad(self) -> int: ...
@@ -32,11 +32,11 @@ class Codec(Protocol):
         ...
 
     def encode_with(self, text: str, ranges: Sequence[Range]) -> tuple[list[int], list[Range]]:
-        """The tokens of a text, and which of them hold characters start to stop: (first, after)."""
+        """The tokens of a text, and the token range (first, after) of each character range."""
         ...
 
     def decode(self, tokens: Iterable[int]) -> str:
-        """The text of tokens; padding and cut characters are left out or replaced."""
+        """The text of tokens; padding is omitted, incomplete characters are replaced."""
         ...
 
     def serialise(self) -> str:
@@ -124,7 +124,7 @@ def make_codec(
 
 
 def restore_codec(serialised: str) -> Codec:
-    """The codec that `Codec.serialise` made text of."""
+    """The inverse of `Codec.serialise`."""
     return Bytes() if serialised == "bytes" else _byte_pairs(serialised)
 
 

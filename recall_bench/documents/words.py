@@ -1,4 +1,4 @@
-"""What generated documents are made of: words, and values that nobody can guess."""
+"""The vocabulary of generated documents: words, and values that nobody can guess."""
 
 from collections.abc import Callable
 from random import Random
@@ -134,7 +134,7 @@ def company(draw: Random) -> str:
 
 
 def code(pattern: str) -> Draw:
-    """A code in which # is a digit and @ a letter, all others stand for themselves."""
+    """A code: # becomes a digit, @ a letter, other characters stay."""
     letters = "ABCDEFGHJKLMNPQRSTUVWXYZ"
 
     def make(draw: Random) -> str:

@@ -1,17 +1,17 @@
 """Options that make a task small enough for a first look on a CPU, by task name.
 
-With the recipe of the preset ``quick`` a run takes a minute or two on one core. The sizes are chosen
-so that attention solves most tasks and architectures differ; ``results/tasks`` lists the exceptions.
-A model of one short convolution and one attention layer can look up three consecutive tokens once.
-Therefore few items are copied out of noise and a phone book has few lines. Options that are not
-named here are as published.
+With the recipe of the preset ``quick`` a run takes a minute or two on one core. The sizes are
+chosen so that attention solves most tasks and architectures differ; ``results/tasks`` lists the
+exceptions. A short convolution below one attention layer allows a single look-up, by up to three
+consecutive tokens. Therefore few items are copied out of noise and a phone book has few lines.
+Options that are not named here are as published.
 """
 
 from typing import Any
 
 
 def _splits(form: str, examples: int, held_out: str = "") -> dict[str, str]:
-    """The splits of one segment, ``form`` without its examples; ``held_out`` if validation and test differ."""
+    """The splits of one segment, ``form`` without its examples; ``held_out``: other tests."""
     test = f"{held_out or form}:400"
     return {"train": f"{form}:{examples}", "validation": test, "test": test}
 

@@ -155,7 +155,7 @@ class Task(Component):
         return None
 
     def report(self) -> LoadReport | None:
-        """What the loader found in the task's data; None for a task that reads none."""
+        """The loader's report on the task's data; None for a task that reads none."""
         return None
 
     def chance(self, segment: Segment) -> float:

@@ -1,7 +1,7 @@
 """Our own trained runs as models of the harness: greedy decoding through the recurrent step.
 
-Importing this module registers the model ``recall-bench`` with the harness. Its argument ``run`` is a
-directory of the store that has a record and weights.
+Importing this module registers the model ``recall-bench`` with the harness. Its argument ``run`` is
+a directory of the store that has a record and weights.
 """
 
 from collections.abc import Sequence
@@ -30,8 +30,8 @@ NEWLINE = "\n"
 class CheckpointLM(TemplateLM):
     """A run that was trained on text. Only prompts of equal length share a batch: no padding.
 
-    ``max_length`` is in tokens and includes the answer; longer prompts lose their beginning, as with
-    the harness's own models. None allows any length.
+    ``max_length`` is in tokens and includes the answer; longer prompts lose their beginning, as
+    with the harness's own models. None allows any length.
     """
 
     def __init__(

@@ -34,7 +34,8 @@ class JustReadTwice:
     """The prompt of a document under JRT's protocol.
 
     ``keyed`` documents are followed by their key, others end just before the answer.
-    ``context_length`` is in tokens of ``tokenizer``, including `ANSWER_TOKENS`; None disables truncation.
+    ``context_length`` is in tokens of ``tokenizer``, including `ANSWER_TOKENS`; None disables
+    truncation.
     """
 
     tokenizer: Tokenizer

@@ -32,8 +32,8 @@ class MeasuredState:
 def measure_state(model: Any, length: int) -> MeasuredState:
     """The cache of a transformers model after a prefill of ``length`` - 1 tokens and one step.
 
-    The step is needed because some models trim a window's cache only then. Raises `UserError` for a model
-    that returns no cache.
+    The step is needed because some models trim a window's cache only then. Raises `UserError` for a
+    model that returns no cache.
     """
     returned: list[Mapping[str, Any]] = []
     hook = model.register_forward_hook(lambda _module, _arguments, output: returned.append(output))

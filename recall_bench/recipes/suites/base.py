@@ -36,8 +36,8 @@ class Column(Config):
 class Suite(Config):
     """Tasks, their training recipe, and the size of every architecture.
 
-    Each architecture declares its sizes in ``Architecture.suites`` and its published counterparts in
-    ``Architecture.counterparts``.
+    Each architecture declares its sizes in ``Architecture.suites`` and its published counterparts
+    in ``Architecture.counterparts``.
 
     The score of a column is the mean over its settings, each at the learning rate and weight decay
     that are best on validation; the score of an architecture is the mean over columns.

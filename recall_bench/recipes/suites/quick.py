@@ -1,8 +1,8 @@
 """Every built-in task at a size for a CPU, for a first look at which tasks separate architectures.
 
-A run takes a minute or two on one core. A score shows whether an architecture can do a task with few
-steps and a small state; it says nothing about the published sizes. Attention runs with and without
-rotary embeddings, because on tasks about order they decide whether it succeeds.
+A run takes a minute or two on one core. A score shows whether an architecture can do a task with
+few steps and a small state; it says nothing about the published sizes. Attention runs with and
+without rotary embeddings, because on tasks about order they decide whether it succeeds.
 """
 
 from recall_bench.recipes import presets

@@ -1,7 +1,7 @@
 """Our own set: six reasons to forget, one task each, with equal weights.
 
-A comparison of architectures is sound if it holds across tasks that fail for different reasons. Each
-column tests one reason, and a model that cannot deal with it scores low there:
+A comparison of architectures is sound if it holds across tasks that fail for different reasons.
+Each column tests one reason, and a model that cannot deal with it scores low there:
 
 - capacity: `mqar` with up to 128 pairs. A state of fixed size fills up; nothing else is difficult.
 - noise: `mad-noisy-recall` with up to four fifths noise. A state that stores all tokens alike
@@ -9,7 +9,7 @@ column tests one reason, and a model that cannot deal with it scores low there:
 - overwriting: `forgetting-mqar`, in which every key gets a new value. A state that only adds
   answers with a mixture of the old and the new value.
 - composition: `compositional-mqar`, whose keys are two tokens that mean nothing alone. A model that
-  looks up one of them is rarely right.
+  looks up one of them is right once in several times.
 - length: `induction`, trained at 256 tokens and tested up to sixteen times as far. A model
   that succeeds only at the training length has learned positions, not recall.
 - copying: `copying`, strings without keys, tested up to four times as long as in training. It

@@ -130,7 +130,7 @@ def test_runs_without_text_or_weights_are_refused_with_what_to_do(
     write_rows(tmp_path / "squad_completion.jsonl", passages(2))
     asked = {"tasks": ["squad_completion"], "data": tmp_path, "device": "cpu"}
     (tokens,) = (path.name for path in store.path.iterdir() if path.name.startswith("mqar"))
-    with pytest.raises(UserError, match="trained on mqar, whose tokens are no text"):
+    with pytest.raises(UserError, match="trained on mqar, whose tokens are not text"):
         evaluate(Request(model=tokens, **asked), store)
     (run / WEIGHTS).rename(tmp_path / WEIGHTS)
     try:

@@ -67,7 +67,7 @@ def test_missing_documents_are_named_with_the_places_looked_at(tmp_path: Path) -
         load(tmp_path)
     for said in ("swde", NAME, "swde.jsonl", "validation-*.parquet", "text, value, key"):
         assert said in str(error.value)
-    with pytest.raises(UserError, match="is no directory"):
+    with pytest.raises(UserError, match="is not a directory"):
         load(tmp_path / "nowhere")
 
 
@@ -76,8 +76,8 @@ def test_missing_documents_are_named_with_the_places_looked_at(tmp_path: Path) -
     [
         ('{"text": "a", "value": "b"}\n', "row 1 lacks text in the column key.*got text, value"),
         ('{"text": "a", "value": 3, "key": "k"}\n', "lacks text in the column value"),
-        ("no json\n", "is no jsonl file"),
-        ("[1, 2]\n", "expected one object a document"),
+        ("no json\n", "is not a jsonl file"),
+        ("[1, 2]\n", "expected one object per document"),
         ("\n", "holds no documents"),
     ],
 )
@@ -91,7 +91,7 @@ def test_a_broken_file_is_refused_with_what_is_wrong(
 
 def test_a_broken_parquet_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "swde.parquet").write_bytes(b"PAR1 no")
-    with pytest.raises(UserError, match="is no parquet file"):
+    with pytest.raises(UserError, match="is not a parquet file"):
         load(tmp_path)
 
 

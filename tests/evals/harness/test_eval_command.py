@@ -35,7 +35,7 @@ def test_the_command_evaluates_reports_plots_and_exports(
     recall_bench(*words, "--model", rwkv).succeeded("tiny-rwkv", "1,280", "runs")
     recall_bench(*words, "--model", llama, "--limit", 3).succeeded("tiny-llama")
     again = recall_bench(*words, "--model", llama)
-    assert "is finished; its record stands" in again.err
+    assert "is finished already; its record is kept" in again.err
     recall_bench("report").succeeded("tiny-rwkv", "tiny-llama")
     recall_bench("plot", "--output", "frontier.svg").succeeded("Wrote frontier.svg")
     assert "tiny-llama" in (tmp_path / "frontier.svg").read_text()
@@ -86,7 +86,7 @@ def test_what_is_wrong_is_said_in_one_message(
     refused("--tasks fda", "hazyresearch/based-fda", "fda.jsonl")
     refused("--tasks swde --context-length 50", "context_length", "greater than 50")
     refused("--tasks swde --dtype int8", "dtype", "bfloat16")
-    refused("--tasks squad_completion --batch-size 2", "takes padding for text", "--batch-size 1")
+    refused("--tasks squad_completion --batch-size 2", "reads padding as text", "--batch-size 1")
     refused("--tasks swde --trust-remote-code other/model", rwkv)
     write_rows(data / "swde.jsonl", [{"text": "a", "value": "b"}])
     refused("--tasks swde", "row 1 lacks text in the column key")

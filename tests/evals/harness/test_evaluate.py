@@ -197,4 +197,4 @@ def test_a_finished_evaluation_is_not_repeated(store: ResultStore, models: dict[
     )
     (record,) = evaluate(request, store, told.append)
     assert record == store.read(record.run_id)
-    assert told == [f"{record.run_id} is finished; its record stands."]
+    assert told == [f"{record.run_id} is finished already; its record is kept."]
