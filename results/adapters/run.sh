@@ -1,7 +1,7 @@
 #!/bin/sh
 # Check and train four of fla's layers, then export and draw them beside results/quick. It needs a
 # GPU and `pip install --no-deps fla-core==0.6.0 flash-linear-attention==0.6.0`, which use PyTorch,
-# Triton, einops and transformers 5. A second call continues the first. Words after the store go to
+# Triton, einops and transformers 5. A second call continues the first. Options after the store go to
 # every sweep, such as `--seeds 3` or `--unchecked`.
 set -eu
 store="${1:-runs/results-adapters}"

@@ -1,12 +1,12 @@
 #!/bin/sh
-# The fast path beside a plain float32 loop: the same runs, three seeds, on a GPU. One store holds
-# all; `report` shows an experiment for each precision and length of training: fp32 is the plain
-# loop, without our kernels and without CUDA graphs, tf32 and bf16 are the fast path.
+# Compares the fast path with a plain float32 loop: the same runs, three seeds, on a GPU, in one store.
+# `report` shows an experiment for each precision and length of training: fp32 is the plain loop, without
+# our kernels and without CUDA graphs, tf32 and bf16 are the fast path.
 #
-# In the preset's six epochs Mamba does not learn the task, so it trains for 24 as well, at two widths.
-# Its plain loop launches a dozen kernels for every token, and had not ended six epochs on an H200 after
-# six minutes: those runs are the CPU's of results/quick, and the 24 epochs take the reference's kernels
-# from CUDA graphs. A second call goes on from the records that are here.
+# In the preset's six epochs Mamba does not learn the task, so it also trains for 24, at two widths. Its
+# plain loop launches a dozen kernels for every token; six epochs take more than six minutes on an H200.
+# Therefore the plain runs of six epochs are those of results/quick, on a CPU, and the plain runs of 24
+# epochs replay the reference from CUDA graphs. A second call continues from the committed records.
 # sh results/agreement/run.sh [STORE]
 set -eu
 store="${1:-runs/results-agreement}"

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Figure 2 of the Based paper: one seed of everything at every learning rate, then two more of what
-# varies most, at the rate that the first chose on validation. A second call, on this machine or
-# another, goes on from the records that are here. Needs a GPU, better several.
+# Figure 2 of the Based paper: one seed of all points at every learning rate, then two more seeds of
+# the architectures that vary most, at the rate that is best on validation for the first. A second
+# call, on this or another machine, continues from the committed records. Needs a GPU, better several.
 # sh results/figure2/run.sh [STORE]
 set -eu
 here=results/figure2

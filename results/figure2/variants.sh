@@ -1,7 +1,8 @@
 #!/bin/sh
-# What the published code does otherwise than the recipe, tried at Figure 2's size: its block, its
-# start of Mamba, no dropout before Mamba, its H3. A second call goes on from the records that are
-# here. Needs a GPU, but for the last three sweeps, which take two CPU cores an hour and a half.
+# Trains Figure 2's models with the differences between the published code and the published recipe:
+# its block, its initialisation of Mamba, no dropout before Mamba, its H3. A second call continues from
+# the committed records. Needs a GPU, except for the last three sweeps, which take two CPU cores an hour
+# and a half.
 # sh results/figure2/variants.sh [STORE]
 set -eu
 here=results/figure2

@@ -1,8 +1,8 @@
-"""The block of the published code: a second norm follows each mixer, and joins the stream as well.
+"""The block of the published code, which adds the normed stream to the stream after each mixer.
 
-zoology puts an identity where its blocks could have an MLP, behind a norm and before a sum. That is
-a layer of our backbone whose mixer hands on what it gets, `--layers self+identity+self+identity`.
-`variants.sh` trains Based and H3 so.
+zoology has an identity in the place of its blocks' MLP, between a norm and a sum. In our backbone
+that is a layer whose mixer returns its input: `--layers self+identity+self+identity`. `variants.sh`
+trains Based and H3 with it.
 """
 
 from recall_bench import register_architecture
@@ -24,7 +24,7 @@ class Identity(Mixer):
 
 @register_architecture("identity")
 class IdentityArchitecture(Architecture):
-    """A name for `layers`."""
+    """Makes `identity` available in `--layers`."""
 
     def mixer(self):
         return Identity()

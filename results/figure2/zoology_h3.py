@@ -1,7 +1,7 @@
-"""H3 as the published code has it: the shift learns its B as well as its C, and everything decays.
+"""H3 as in the published code: the shift also learns its B, and weight decay applies to everything.
 
-With B the shift's kernel is sum_m B_m C_{m+n}; B begins as e_1, which is our layer. `variants.sh`
-trains it in the published block.
+With B the shift's kernel is sum_m B_m C_{m+n}; B is initialised as e_1, which gives our layer.
+`variants.sh` trains it in the published block.
 """
 
 import torch
@@ -14,7 +14,7 @@ from recall_bench.architectures.state_space.h3_layer import H3Mixer
 
 
 class ZoologyMixer(H3Mixer):
-    """The same layer with the shift's B, and weight decay on all parameters."""
+    """Our layer with the shift's B, and weight decay on all parameters."""
 
     def __init__(self, *sizes):
         super().__init__(*sizes)
@@ -33,7 +33,7 @@ class ZoologyMixer(H3Mixer):
 
 @register_architecture("h3-zoology")
 class ZoologyH3(H3):
-    """H3 with a learned B of the shift, all of it decayed."""
+    """H3 with a learned B of the shift and weight decay on all parameters."""
 
     def mixer(self):
         return ZoologyMixer(self.d_model, self.d_state, self.head_dim)

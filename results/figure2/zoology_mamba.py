@@ -1,9 +1,9 @@
-"""Mamba as the published code begins and decays it.
+"""Mamba with the initialisation and the weight decay of the published code.
 
 zoology draws the linear maps of every model from a normal of 0.02, those that end a branch from a
-half of that, and sets their biases to zero: of Mamba, whose own start has a meaning, too. All its
-parameters decay. Its Mamba blocks have RMSNorm and, unlike its others, drop no embeddings: `--norm
-rmsnorm --embedding-dropout 0`, as `variants.sh` has it.
+normal of 0.01, and sets their biases to zero. It also does so for Mamba, which has an initialisation
+of its own. Weight decay applies to all parameters. Its Mamba blocks have RMSNorm and, unlike its
+others, no dropout on embeddings: `variants.sh` passes `--norm rmsnorm --embedding-dropout 0`.
 """
 
 import torch
@@ -15,7 +15,7 @@ from recall_bench.architectures.state_space.mamba_layer import MambaMixer
 
 
 class ZoologyMixer(MambaMixer):
-    """The same layer from another start, with A and D decayed."""
+    """Our layer with another initialisation, and weight decay on A and D."""
 
     def __init__(self, *sizes):
         super().__init__(*sizes)
@@ -28,7 +28,7 @@ class ZoologyMixer(MambaMixer):
 
 @register_architecture("mamba-zoology")
 class ZoologyMamba(Mamba):
-    """Mamba, begun otherwise."""
+    """Mamba with the initialisation of the published code."""
 
     def mixer(self):
         return ZoologyMixer(self.d_model, self.d_state, self.d_conv, self.expand)

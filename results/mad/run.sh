@@ -1,7 +1,7 @@
 #!/bin/sh
-# MAD's table: the baselines, then, with CHANGES=1, one change at a time, ten times as many runs. A
-# second call, on this machine or another, goes on from the records that are here. MAD trains in bf16.
-# sh results/mad/run.sh [STORE] [more words for the sweep]
+# MAD's table: the baselines and, with CHANGES=1, also one change at a time, ten times as many runs. A
+# second call, on this or another machine, continues from the committed records. MAD trains in bf16.
+# sh results/mad/run.sh [STORE] [more options for the sweep]
 set -eu
 here=results/mad
 store="${1:-runs/results-mad}"

@@ -1,22 +1,21 @@
 #!/bin/sh
-# Small language models trained from scratch on real pages: SWDE (books, 2 sites), then WikiText-2.
+# Trains small language models from scratch on real pages: SWDE (books, 2 sites), then WikiText-2.
 #
 #     results/swde-books/run.sh DATA [STORE]
 #
 # DATA holds swde/ (testset/ and groundtruth/, unpacked) and wikitext-2/ (valid.txt, test.txt).
-# Every stage is a sweep: a second call skips what is finished and continues what was cut off, and
-# stages come in order of what they tell, so that a run that is cut short has told the most.
-# SEEDS, EPOCHS, RATES, LEARN and DEVICE may be set from outside; with other values runs are others,
-# and want another STORE. A machine without the files takes along the cache of one that has prepared
-# them, and SWDE=content:… WIKITEXT=content:… as that one's records say.
+# Every stage is a sweep: a second call skips finished runs and continues interrupted ones. The most
+# informative stages come first. The environment may set SEEDS, EPOCHS, RATES, LEARN and DEVICE; other
+# values give other runs, which need another STORE. A machine without the files can use a copy of the
+# cache of one that has prepared them, with SWDE=content:… WIKITEXT=content:… as in that one's records.
 #
 # Cost: 40 runs on pages, each of 8 passes over 8.3 million tokens: 3.6 s a pass with attention on an
-# H200, and 15 s each to begin and to be tested; 28 runs on text of a hundredth of that. A row asks for
-# every attribute that it shows. Preparing the pages takes a minute of CPU, once.
+# H200, and 15 s each for set-up and tests; 28 runs on a hundredth as much text. A row asks for every
+# attribute that it contains. Preparing the pages takes a minute of CPU, once.
 #
 # All models are 384 wide with SwiGLU MLPs, 10 to 15 million parameters, in stacks of eight mixers,
 # nine for Based. They train on four fifths of the pages of Books-A-Million, validate and test on a
-# tenth each, and test on Christianbook, no page of which they have seen.
+# tenth each, and also test on Christianbook, which they never train on.
 set -eu
 data="${1:?usage: results/swde-books/run.sh DATA [STORE]}"
 store="${2:-runs/swde-books}"
@@ -29,10 +28,10 @@ eight="self+self+self+self+self+self+self+self"
 based="short-conv+self+sliding-window"
 based="$based+$based+$based"
 
-# swde SEEDS WORDS…: a sweep over the pages. The loss is on the answers unless LEARN=everything: then
-# recall must come out of language modelling, for which this is little text. A vocabulary of 1,024 spells
-# names in pieces that all occur often: from 8,192, most of which 1,600 pages show a few times, models
-# learn the answers of training by heart instead of copying.
+# swde SEEDS OPTIONS…: a sweep over the pages. The loss is on answers unless LEARN=everything; then
+# recall must be learned by language modelling, for which this is little text. A vocabulary of 1,024
+# splits names into pieces that all occur often. With 8,192, most of which occur a few times in 1,600
+# pages, models memorise the answers of training instead of copying.
 swde() {
     count="$1"
     shift
@@ -45,8 +44,8 @@ swde() {
         --device "${DEVICE:-auto}" "$@"
 }
 
-# text WORDS…: the same models on running text. There is no training file of WikiText-2 here: nine
-# tenths of its validation file train, the last tenth validates, its test file tests.
+# text OPTIONS…: the same models on running text. Without WikiText-2's training file, nine tenths of its
+# validation file are for training, the last tenth for validation, and its test file for tests.
 text() {
     recall-bench sweep --task text --data "${WIKITEXT:-$data/wikitext-2}" --store "$store/text" \
         --length 256 --vocab-size 4096 --rare 2 \
@@ -55,7 +54,7 @@ text() {
         --learning-rates "$rates" --seeds 1 --device "${DEVICE:-auto}" "$@"
 }
 
-# main COMMAND…: the points that the figure is about, one a model.
+# main COMMAND…: one point per model.
 main() {
     "$@" --arch attention --layers "$four" --num-heads 6 --rotary true
     "$@" --arch sliding-window --layers "$four" --num-heads 6 --rotary true --window 64

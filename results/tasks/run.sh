@@ -1,6 +1,6 @@
 #!/bin/sh
 # Every run of results/tasks, then its export, table and figures. A second call continues the first.
-# sh results/tasks/run.sh [STORE] [more words for `recall-bench sweep`, such as --processes 16]
+# sh results/tasks/run.sh [STORE] [more options for `recall-bench sweep`, such as --processes 16]
 set -eu
 here=results/tasks
 store="${1:-runs/results-tasks}"

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Based's 36 runs of Figure 2 (nine shapes, four learning rates) on one GPU, from the start of the
-# process to the last record. sh results/training/based.sh [STORE], which should not be there yet.
+# Based's 36 runs of Figure 2 (nine shapes, four learning rates) on one GPU, timed from the start
+# of the process to the last record. sh results/training/based.sh [STORE]; STORE must not exist yet.
 set -eu
 store="${1:-runs/results-based}"
 export CUDA_VISIBLE_DEVICES="${CUDA_VISIBLE_DEVICES:-0}"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Training speed on a GPU: steps by segment, whole runs, and a profile, in both fast precisions.
+# Training speed on a GPU: steps by segment and a profile in TF32 and bf16, and whole runs in bf16.
 set -eu
 recall-bench bench training --precision tf32 --output results/training/tf32 --no-run
 recall-bench bench training --precision bf16 --output results/training/bf16
