@@ -1,9 +1,10 @@
 """Mamba with the initialisation and the weight decay of the published code.
 
 zoology draws the linear maps of every model from a normal of 0.02, those that end a branch from a
-normal of 0.01, and sets their biases to zero. It also does so for Mamba, which has an initialisation
-of its own. Weight decay applies to all parameters. Its Mamba blocks have RMSNorm and, unlike its
-others, no dropout on embeddings: `variants.sh` passes `--norm rmsnorm --embedding-dropout 0`.
+normal of 0.01, and sets their biases to zero. It also does so for Mamba, which has an
+initialisation of its own. Weight decay applies to all parameters. Its Mamba blocks have RMSNorm
+and, unlike its others, no dropout on embeddings: `variants.sh` passes `--norm rmsnorm
+--embedding-dropout 0`.
 """
 
 import torch
