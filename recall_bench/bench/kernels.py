@@ -5,6 +5,8 @@ that fails is never timed. The floor is the larger of the bytes that must move o
 copy bandwidth, and the operations over the measured bf16 matrix rate.
 """
 
+import importlib
+import importlib.util
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,9 +17,11 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from recall_bench import kernels
 from recall_bench.bench import record as records
-from recall_bench.bench.problems import DEVICE, OURS, Ceilings, Contender, Problem, problems
 from recall_bench.errors import UserError
+from recall_bench.kernels.plumbing import dispatch
+from recall_bench.kernels.plumbing.problem import OURS, Ceilings, Contender, Problem
 from recall_bench.store.files import write_file
 from recall_bench.store.record import TimingRecord
 from recall_bench.training import environment
@@ -34,12 +38,13 @@ def bench_kernels(output_dir: Path, console: Console | None = None) -> TimingRec
     if not torch.cuda.is_available():
         raise UserError("`bench kernels` times GPU kernels and needs a CUDA device; there is none.")
     console = console or Console(width=140)
-    ceilings = measure_ceilings()
-    ran = environment.describe_host(torch.device("cuda"))
+    device = torch.device("cuda")
+    ceilings = measure_ceilings(device)
+    ran = environment.describe_host(device)
     record = records.begin("kernels", ran, ceilings._asdict())
     output_dir.mkdir(parents=True, exist_ok=True)
     proofs: dict[Any, str | None] = {}
-    for problem in problems(ceilings):
+    for problem in problems(ceilings, device):
         record = records.extended(record, run(problem, proofs))
         console.print(f"measured {problem.operation} {problem.size}")
         records.write(record, output_dir / "kernels.json")
@@ -52,11 +57,21 @@ def bench_kernels(output_dir: Path, console: Console | None = None) -> TimingRec
     return record
 
 
-def measure_ceilings() -> Ceilings:
-    """A large device-to-device copy, and a large bf16 matrix product on random data."""
-    source = torch.randn(2**29, device=DEVICE)
+def problems(ceilings: Ceilings, device: torch.device) -> Iterator[Problem]:
+    """The problems of every operator that has a `problem.py`, in the order of the table."""
+    for op in dispatch.operations():
+        name = f"{kernels.__name__}.{op}.problem"
+        if importlib.util.find_spec(name) is not None:
+            with device:
+                timed = importlib.import_module(name).problems(ceilings)
+            yield from timed
+
+
+def measure_ceilings(device: torch.device) -> Ceilings:
+    """Time a large device-to-device copy, and a large bf16 matrix product on random data."""
+    source = torch.randn(2**29, device=device)
     copy = timed(lambda: source.clone(), graph=False)
-    a, b = (torch.randn(8192, 8192, device=DEVICE, dtype=torch.bfloat16) for _ in range(2))
+    a, b = (torch.randn(8192, 8192, device=device, dtype=torch.bfloat16) for _ in range(2))
     product = timed(lambda: a @ b, graph=False)
     return Ceilings(2e3 * source.numel() * 4 / copy, 2e3 * 8192**3 / product)
 
@@ -170,10 +185,10 @@ def inference_call(contender: Contender, tensors: Sequence[Tensor]) -> Callable[
 
 def training_call(contender: Contender, tensors: Sequence[Tensor]) -> Callable[[], Any]:
     leaves = [x.detach().requires_grad_() for x in tensors]
-    weight = torch.randn_like(contender.function(*leaves))
+    weights = [torch.randn_like(y) for y in _tuple(contender.function(*leaves))]
 
     def call() -> tuple[Tensor, ...]:
-        return torch.autograd.grad(contender.function(*leaves), leaves, weight)
+        return torch.autograd.grad(_tuple(contender.function(*leaves)), leaves, weights)
 
     return call
 

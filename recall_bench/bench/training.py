@@ -22,10 +22,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from recall_bench import registry
 from recall_bench.bench import record as records
-from recall_bench.bench.problems import Ceilings
 from recall_bench.config import RunConfig, TrainingConfig, explain
 from recall_bench.errors import UserError
 from recall_bench.kernels.plumbing import dispatch
+from recall_bench.kernels.plumbing.problem import Ceilings
 from recall_bench.model.backbone import Model, build_model, isolated_rng
 from recall_bench.recipes import presets
 from recall_bench.store.files import write_file
