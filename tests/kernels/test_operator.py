@@ -146,6 +146,20 @@ def test_a_state_of_another_size_is_refused(problem: Problem) -> None:
 
 
 @each
+def test_every_input_may_be_given_by_name(problem: Problem) -> None:
+    inputs, state = problem.inputs(2), problem.state()
+    for start in (None, state):
+        named = problem.operator(**inputs, initial_state=start, return_state=True)
+        given = problem.operator(*inputs.values(), initial_state=start, return_state=True)
+        assert_equal(named, given, 0)
+    assert_equal(
+        problem.operator.empty_state(**inputs), problem.operator.empty_state(*inputs.values()), 0
+    )
+    with pytest.raises(TypeError, match=f"missing .*'{next(iter(inputs))}'"):
+        problem.operator(**dict(list(inputs.items())[1:]))
+
+
+@each
 def test_shapes_propagate_on_the_meta_device(problem: Problem) -> None:
     given = [x.to("meta") if isinstance(x, Tensor) else x for x in problem.inputs(5).values()]
     y, state = problem.operator(*given, return_state=True)

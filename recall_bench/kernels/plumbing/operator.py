@@ -17,6 +17,7 @@ Everything else is done here: choosing the backend, its step kernel for a single
 """
 
 import functools
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -94,6 +95,7 @@ class Operator:
         functools.update_wrapper(self, declare)
         self._name = declare.__name__
         self._declare = declare
+        self._first_input = next(iter(inspect.signature(declare).parameters))
         self.length_axis = length_axis
 
     def __call__(
@@ -112,7 +114,7 @@ class Operator:
         those and returned. Raises `ValueError` where shapes do not fit.
         """
         layout = self._declare(*inputs, **options)
-        first = inputs[0]
+        first = inputs[0] if inputs else options[self._first_input]
         length = first.shape[self.length_axis]
         if initial_state is not None:
             initial_state = _matched(self._name, initial_state, layout)
@@ -139,7 +141,9 @@ class Operator:
 
     def empty_state(self, *inputs: Any, **options: Any) -> Any:
         """The state before the first token, for inputs like these, on their device."""
-        return allocate(self._declare(*inputs, **options), inputs[0].device)
+        layout = self._declare(*inputs, **options)
+        first = inputs[0] if inputs else options[self._first_input]
+        return allocate(layout, first.device)
 
     def _module(self, backend: str, step: bool = False) -> Callable[..., Any]:
         """The backend's function; for one token its step function, where it has one."""
