@@ -11,8 +11,6 @@ from recall_bench.kernels.plumbing.operator import Shapes
 
 LENGTHS = [0, 1, 2, 17, 65]
 
-ONE_EACH = list({problem.operator: problem for problem in PROBLEMS}.values())
-
 each = pytest.mark.parametrize("problem", PROBLEMS, ids=lambda problem: problem.name)
 
 
@@ -168,8 +166,10 @@ def test_shapes_propagate_on_the_meta_device(problem: Problem) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # of PyTorch's own modules
-@pytest.mark.parametrize("problem", ONE_EACH, ids=lambda problem: problem.name)
-def test_a_step_compiles_into_one_graph(problem: Problem) -> None:
+@pytest.mark.parametrize("name", ["attention", "taylor_attention"])  # a dict, a named tuple
+def test_a_step_compiles_into_one_graph(name: str) -> None:
+    problem = next(problem for problem in PROBLEMS if problem.name == name)
+
     def step(*inputs: Any) -> Any:
         return problem.operator(*inputs, initial_state=state, return_state=True)
 

@@ -1,0 +1,36 @@
+"""Triton's interpreter without the third of its time that it spends on patching its own language.
+
+It replaces the functions of `triton.language` before every kernel and restores them afterwards, and
+it goes through all of them again at every call of a device function, where nothing is left to do.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import triton.language as tl
+from triton.runtime import interpreter
+
+
+@contextmanager
+def patched_once() -> Iterator[None]:
+    """Within the block, device functions leave a language alone that is patched already."""
+    patch_language = interpreter._patch_lang
+    languages: dict[Callable[..., Any], list[Any]] = {}
+
+    def patch_missing(function: Callable[..., Any]) -> Any:
+        if function not in languages:
+            modules = filter(inspect.ismodule, function.__globals__.values())
+            languages[function] = [module for module in modules if module in (tl, tl.core)]
+        if any(tl.core.is_builtin(language.load) for language in languages[function]):
+            return patch_language(function)
+        return interpreter._LangPatchScope()
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr(interpreter, "_patch_lang", patch_missing)
+    try:
+        yield
+    finally:
+        patch.undo()
