@@ -27,12 +27,12 @@ def _update_kernel(
     TILE: tl.constexpr,
 ):  # fmt: skip
     """``LOG1`` and ``LOG2`` are the binary logarithms of what the means keep."""
-    at = tl.program_id(0).to(tl.int64) * TILE + tl.arange(0, TILE)
-    inside = at < size
-    w = tl.load(weight + at, mask=inside, other=0.0).to(tl.float32)
-    g = tl.load(gradient + at, mask=inside, other=0.0).to(tl.float32)
-    m = tl.load(first + at, mask=inside, other=0.0).to(tl.float32)
-    v = tl.load(second + at, mask=inside, other=0.0).to(tl.float32)
+    offset = tl.program_id(0).to(tl.int64) * TILE + tl.arange(0, TILE)
+    inside = offset < size
+    w = tl.load(weight + offset, mask=inside, other=0.0).to(tl.float32)
+    g = tl.load(gradient + offset, mask=inside, other=0.0).to(tl.float32)
+    m = tl.load(first + offset, mask=inside, other=0.0).to(tl.float32)
+    v = tl.load(second + offset, mask=inside, other=0.0).to(tl.float32)
     lr = tl.load(rate)
     steps = tl.load(count).to(tl.float64)  # 1 - 0.999 keeps too few digits in float32
     unbias1 = (1.0 - tl.exp2(steps * LOG1)).to(tl.float32)
@@ -41,9 +41,9 @@ def _update_kernel(
     v = KEEP2 * v + (1.0 - KEEP2) * g * g
     w -= lr * decay * w
     w -= lr / unbias1 * m / (tl.sqrt(v / unbias2) + eps)
-    tl.store(weight + at, w.to(weight.dtype.element_ty), mask=inside)
-    tl.store(first + at, m.to(first.dtype.element_ty), mask=inside)
-    tl.store(second + at, v.to(second.dtype.element_ty), mask=inside)
+    tl.store(weight + offset, w.to(weight.dtype.element_ty), mask=inside)
+    tl.store(first + offset, m.to(first.dtype.element_ty), mask=inside)
+    tl.store(second + offset, v.to(second.dtype.element_ty), mask=inside)
 
 
 def unavailable(op: str, tensor: Tensor) -> str | None:

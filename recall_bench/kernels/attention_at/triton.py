@@ -97,9 +97,9 @@ def _cached_plan(precision: str, *key: Any) -> _Plan:
 
 def _plan(q: Tensor, kv: Tensor, window: int) -> _Plan:
     """The plan for tensors laid out like these, on their device and in the precision asked for."""
-    how = torch.get_float32_matmul_precision() + str(q.device)
+    precision = torch.get_float32_matmul_precision() + str(q.device)
     strides = *q.stride()[:3], *kv.stride()[:4]
-    return _cached_plan(how, q.shape, kv.shape[1], window, q.dtype, strides)
+    return _cached_plan(precision, q.shape, kv.shape[1], window, q.dtype, strides)
 
 
 def _forward(q: Tensor, kv: Tensor, positions: Tensor, window: int) -> tuple[Tensor, Tensor]:

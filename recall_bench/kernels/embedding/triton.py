@@ -47,8 +47,8 @@ def _lookup_kernel(
     row = tl.load(weight + token[:, None] * w_v + (d * w_d)[None, :], mask=inside, other=0.0)
     if seed is not None:
         row = row.to(tl.float32) * _factor(seed, p, dropped, LEVELS, DP)
-    at = p.to(tl.int64)[:, None] * D + d[None, :]
-    tl.store(out + at, row.to(out.dtype.element_ty), mask=inside)
+    offset = p.to(tl.int64)[:, None] * D + d[None, :]
+    tl.store(out + offset, row.to(out.dtype.element_ty), mask=inside)
 
 
 @triton.jit
@@ -63,8 +63,8 @@ def _sum_rows(
         i = start + tl.arange(0, ROWS)
         p = tl.load(positions + i, mask=i < end, other=0)
         inside = (i < end)[:, None] & (d < D)[None, :]
-        at = p.to(tl.int64)[:, None] * D + d[None, :]
-        row = tl.load(gradient + at, mask=inside, other=0.0).to(tl.float32)
+        offset = p.to(tl.int64)[:, None] * D + d[None, :]
+        row = tl.load(gradient + offset, mask=inside, other=0.0).to(tl.float32)
         if seed is not None:
             row *= _factor(seed, p, dropped, LEVELS, DP)
         total += row
@@ -115,8 +115,10 @@ def _add_kernel(
             end = tl.load(piece_starts + token + 1)
             for start in range(piece, end, ROWS):
                 i = start + tl.arange(0, ROWS)
-                at = i.to(tl.int64)[:, None] * D + d[None, :]
-                total += tl.load(pieces + at, mask=(i < end)[:, None] & (d < D)[None, :], other=0.0)
+                offset = i.to(tl.int64)[:, None] * D + d[None, :]
+                total += tl.load(
+                    pieces + offset, mask=(i < end)[:, None] & (d < D)[None, :], other=0.0
+                )
             row = d_weight + token.to(tl.int64) * D + d
             result = tl.load(row, mask=d < D, other=0.0).to(tl.float32) + tl.sum(total, 0)
             tl.store(row, result.to(d_weight.dtype.element_ty), mask=d < D)

@@ -62,20 +62,20 @@ def backward_kernel(
     for tile in range(tl.program_id(0), tl.cdiv(M, R), tl.num_programs(0)):
         rows = (tile * R + tl.arange(0, R))[:, None, None].to(tl.int64)
         inside = (rows < M) & there
-        at = rows * (H * d) + channels
-        normed, scale = _normalise(load_at(y, at, inside), there, d, eps)
+        offset = rows * (H * d) + channels
+        normed, scale = _normalise(load_at(y, offset, inside), there, d, eps)
         z = load_at(gate, rows * gate_m + channels, inside)
         share = sigmoid(z)
         slope = load_at(d_out, rows * d_out_m + channels, inside)
         opened = slope * (normed * gain + shift)
-        store_at(d_gate, at, opened * share * (1.0 + z * (1.0 - share)), inside)
+        store_at(d_gate, offset, opened * share * (1.0 + z * (1.0 - share)), inside)
         slope *= z * share
         d_weight += slope * normed
         d_bias += slope
         slope *= gain
         mean = tl.sum(slope, 2, keep_dims=True) / d
         along = tl.sum(slope * normed, 2, keep_dims=True) / d
-        store_at(dy, at, scale * (slope - mean - normed * along), inside)
+        store_at(dy, offset, scale * (slope - mean - normed * along), inside)
     parts += tl.program_id(0) * 2 * H * d + channels
     tl.store(parts, tl.sum(d_weight, 0, keep_dims=True), mask=there)
     tl.store(parts + H * d, tl.sum(d_bias, 0, keep_dims=True), mask=there)

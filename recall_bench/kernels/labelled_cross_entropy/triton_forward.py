@@ -14,17 +14,19 @@ PARTS: tl.constexpr = tl.constexpr(128)
 def _read(x, row, rows, row_stride, stride, D, DP: tl.constexpr):
     """Rows ``row`` of x (rows, D), zeros beyond both edges: (…, DP) float32."""
     d = tl.arange(0, DP)
-    at = row.to(tl.int64)[:, None] * row_stride + d.to(tl.int64)[None, :] * stride
-    return tl.load(x + at, mask=(row < rows)[:, None] & (d < D)[None, :], other=0.0).to(tl.float32)
+    offset = row.to(tl.int64)[:, None] * row_stride + d.to(tl.int64)[None, :] * stride
+    return tl.load(x + offset, mask=(row < rows)[:, None] & (d < D)[None, :], other=0.0).to(
+        tl.float32
+    )
 
 
 @triton.jit
 def _largest(x, part, rows, row_stride, stride, D, ROWS: tl.constexpr, DP: tl.constexpr):
-    found = tl.zeros((ROWS,), tl.float32)
+    top = tl.zeros((ROWS,), tl.float32)
     for first in range(part * ROWS, rows, PARTS * ROWS):
         tile = _read(x, first + tl.arange(0, ROWS), rows, row_stride, stride, D, DP)
-        found = tl.maximum(found, tl.max(tl.abs(tile), 1))
-    return tl.max(found, 0)
+        top = tl.maximum(top, tl.max(tl.abs(tile), 1))
+    return tl.max(top, 0)
 
 
 @triton.jit(do_not_specialize=["N", "V"])
@@ -34,10 +36,10 @@ def largest_kernel(
     """The largest |x| in every PARTS-th tile of ROWS rows of both tensors: (2, PARTS)."""
     part = tl.program_id(0)
     if part < PARTS:
-        found = _largest(hidden, part, N, h_n, h_d, D, ROWS, DP)
+        top = _largest(hidden, part, N, h_n, h_d, D, ROWS, DP)
     else:
-        found = _largest(weight, part - PARTS, V, w_v, w_d, D, ROWS, DP)
-    tl.store(largest + part, found)
+        top = _largest(weight, part - PARTS, V, w_v, w_d, D, ROWS, DP)
+    tl.store(largest + part, top)
 
 
 @triton.jit
@@ -61,8 +63,8 @@ def _prepare(
     if tile == 0:
         tl.store(unit + which, 1.0 / scale)
     value = _read(x, row, rows, row_stride, stride, D, DP) * scale
-    at = row.to(tl.int64)[:, None] * DP + tl.arange(0, DP)[None, :]
-    tl.store(out + at, value.to(out.dtype.element_ty))
+    offset = row.to(tl.int64)[:, None] * DP + tl.arange(0, DP)[None, :]
+    tl.store(out + offset, value.to(out.dtype.element_ty))
 
 
 @triton.jit(do_not_specialize=["N", "V", "tiles"])
@@ -134,15 +136,17 @@ def forward_kernel(
             winner = tl.where(here > highest, leading, winner)
         highest = new
     m = m0 + tl.arange(0, M)
-    at = (split * N + m).to(tl.int64)
+    offset = (split * N + m).to(tl.int64)
     if chunk == 0:
-        tl.store(largest + at, highest, mask=m < N)
-        tl.store(total + at, summed, mask=m < N)
+        tl.store(largest + offset, highest, mask=m < N)
+        tl.store(total + offset, summed, mask=m < N)
     if not GRADIENT:
-        tl.store(best + at, winner, mask=m < N)
+        tl.store(best + offset, winner, mask=m < N)
     else:
         column = chunk * C + tl.arange(0, C)
-        tl.store(out + at[:, None] * (C * CHUNKS) + column[None, :], mixture, mask=(m < N)[:, None])
+        tl.store(
+            out + offset[:, None] * (C * CHUNKS) + column[None, :], mixture, mask=(m < N)[:, None]
+        )
 
 
 @triton.jit(do_not_specialize=["N", "splits"])
@@ -177,14 +181,16 @@ def combine_kernel(
     winner = tl.full((M,), 2147483647, tl.int32)
     mixture = tl.zeros((M, DP), tl.float32)
     for split in tl.range(0, splits, loop_unroll_factor=4):
-        at = split * N + row
-        here = tl.load(largest + at)
+        offset = split * N + row
+        here = tl.load(largest + offset)
         weight = tl.exp2((here - highest) * scale * LOG2_E)
-        summed += weight * tl.load(total + at)
+        summed += weight * tl.load(total + offset)
         if GRADIENT:
-            mixture += weight[:, None] * tl.load(out + at.to(tl.int64)[:, None] * DP + d[None, :])
+            mixture += weight[:, None] * tl.load(
+                out + offset.to(tl.int64)[:, None] * DP + d[None, :]
+            )
         else:
-            leading = tl.where(here == highest, tl.load(best + at), 2147483647)
+            leading = tl.where(here == highest, tl.load(best + offset), 2147483647)
             winner = tl.minimum(winner, leading)
     log_total = tl.log2(summed)
     # Nobody is above the highest, but for the rounding of sums in another order.
@@ -197,8 +203,8 @@ def combine_kernel(
         tl.store(lse + m, tl.where(asked, log_total, float("inf")))
         tl.store(answers + m, target.to(tl.int32))
         gradient = tl.where(asked[:, None], (mixture / summed[:, None] - answer) * unit_w, 0.0)
-        at = m.to(tl.int64)[:, None] * D + d[None, :]
-        tl.store(slope + at, gradient, mask=inside[:, None] & (d < D)[None, :])
+        offset = m.to(tl.int64)[:, None] * D + d[None, :]
+        tl.store(slope + offset, gradient, mask=inside[:, None] & (d < D)[None, :])
     else:
         tl.store(losses + m, loss, mask=inside)
         tl.store(correct + m, asked & (winner == target), mask=inside)

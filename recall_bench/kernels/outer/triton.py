@@ -37,22 +37,22 @@ def _channels(x_b, x_l, x_c, L, H, P: tl.constexpr, HT: tl.constexpr, T: tl.cons
     """Where a program's part of x (B, L, H P) lies and which of it there is: (HT P, T)."""
     b, token = _tokens(L, T)
     channel = (tl.program_id(1) * (HT * P) + tl.arange(0, HT * P))[:, None]
-    at = b * x_b + channel.to(tl.int64) * x_c + token.to(tl.int64) * x_l
-    return at, (channel < H * P) & (token < L)
+    offset = b * x_b + channel.to(tl.int64) * x_c + token.to(tl.int64) * x_l
+    return offset, (channel < H * P) & (token < L)
 
 
 @triton.jit
 def _load(x, x_b, x_l, x_c, L, H, P: tl.constexpr, HT: tl.constexpr, T: tl.constexpr):
     """A program's part of x (B, L, H P), in float32: (P, HT, T)."""
-    at, inside = _channels(x_b, x_l, x_c, L, H, P, HT, T)
-    return tl.permute(tl.reshape(load_at(x, at, inside), (HT, P, T)), (1, 0, 2))
+    offset, inside = _channels(x_b, x_l, x_c, L, H, P, HT, T)
+    return tl.permute(tl.reshape(load_at(x, offset, inside), (HT, P, T)), (1, 0, 2))
 
 
 @triton.jit
 def _store(x, value, x_b, x_l, x_c, L, H, P: tl.constexpr, HT: tl.constexpr, T: tl.constexpr):
     """Write value (P, HT, T) to a program's part of x (B, L, H P)."""
-    at, inside = _channels(x_b, x_l, x_c, L, H, P, HT, T)
-    store_at(x, at, tl.reshape(tl.permute(value, (1, 0, 2)), (HT * P, T)), inside)
+    offset, inside = _channels(x_b, x_l, x_c, L, H, P, HT, T)
+    store_at(x, offset, tl.reshape(tl.permute(value, (1, 0, 2)), (HT * P, T)), inside)
 
 
 @triton.jit
@@ -61,9 +61,9 @@ def _pairs(y_b, y_h, y_r, L, H, P: tl.constexpr, HT: tl.constexpr, T: tl.constex
     b, token = _tokens(L, T)
     head = (tl.program_id(1) * HT + tl.arange(0, HT))[:, None]
     pair = tl.arange(0, P)[:, None] * P + tl.arange(0, P)[None, :]
-    at = b * y_b + head.to(tl.int64) * y_h + token
+    offset = b * y_b + head.to(tl.int64) * y_h + token
     inside = (head < H) & (token < L)
-    return pair.to(tl.int64)[:, :, None, None] * y_r + at[None, None], inside[None, None]
+    return pair.to(tl.int64)[:, :, None, None] * y_r + offset[None, None], inside[None, None]
 
 
 @triton.jit
@@ -73,8 +73,8 @@ def outer_kernel(
 ):  # fmt: skip
     keys = _load(k, k_b, k_l, k_c, L, H, P, HT, T)[:, None]
     values = _load(v, v_b, v_l, v_c, L, H, P, HT, T)[None]
-    at, inside = _pairs(kv_b, kv_h, kv_r, L, H, P, HT, T)
-    store_at(kv, at, keys * values, inside)
+    offset, inside = _pairs(kv_b, kv_h, kv_r, L, H, P, HT, T)
+    store_at(kv, offset, keys * values, inside)
 
 
 @triton.jit
@@ -85,8 +85,8 @@ def outer_backward_kernel(
 ):  # fmt: skip
     keys = _load(k, k_b, k_l, k_c, L, H, P, HT, T)[:, None]
     values = _load(v, v_b, v_l, v_c, L, H, P, HT, T)[None]
-    at, inside = _pairs(d_kv_b, d_kv_h, d_kv_r, L, H, P, HT, T)
-    slopes = load_at(d_kv, at, inside)
+    offset, inside = _pairs(d_kv_b, d_kv_h, d_kv_r, L, H, P, HT, T)
+    slopes = load_at(d_kv, offset, inside)
     _store(dk, tl.sum(slopes * values, 1), dk_b, dk_l, dk_c, L, H, P, HT, T)
     _store(dv, tl.sum(slopes * keys, 0), dv_b, dv_l, dv_c, L, H, P, HT, T)
 
@@ -97,8 +97,8 @@ def contract_kernel(
     P: tl.constexpr, HT: tl.constexpr, T: tl.constexpr,
 ):  # fmt: skip
     queries = _load(q, q_b, q_l, q_c, L, H, P, HT, T)[:, None]
-    at, inside = _pairs(y_b, y_h, y_r, L, H, P, HT, T)
-    total = tl.sum(queries * load_at(y, at, inside), 0)
+    offset, inside = _pairs(y_b, y_h, y_r, L, H, P, HT, T)
+    total = tl.sum(queries * load_at(y, offset, inside), 0)
     _store(out, total, out_b, out_l, out_c, L, H, P, HT, T)
 
 
@@ -110,11 +110,11 @@ def contract_backward_kernel(
 ):  # fmt: skip
     queries = _load(q, q_b, q_l, q_c, L, H, P, HT, T)[:, None]
     slopes = _load(d_out, d_out_b, d_out_l, d_out_c, L, H, P, HT, T)[None]
-    at, inside = _pairs(y_b, y_h, y_r, L, H, P, HT, T)
-    total = tl.sum(load_at(y, at, inside) * slopes, 1)
+    offset, inside = _pairs(y_b, y_h, y_r, L, H, P, HT, T)
+    total = tl.sum(load_at(y, offset, inside) * slopes, 1)
     _store(dq, total, dq_b, dq_l, dq_c, L, H, P, HT, T)
-    at, inside = _pairs(dy_b, dy_h, dy_r, L, H, P, HT, T)
-    store_at(dy, at, queries * slopes, inside)
+    offset, inside = _pairs(dy_b, dy_h, dy_r, L, H, P, HT, T)
+    store_at(dy, offset, queries * slopes, inside)
 
 
 HEAD_DIMS = (1, 2, 4, 8)

@@ -73,15 +73,15 @@ def _sum_parts_kernel(
 ):
     """parts (groups, COUNT, size) -> total (groups, size)."""
     group = tl.program_id(1).to(tl.int64)
-    at = tl.program_id(0).to(tl.int64) * C + tl.arange(0, C)
-    parts += group * COUNT * size + at
+    offset = tl.program_id(0).to(tl.int64) * C + tl.arange(0, C)
+    parts += group * COUNT * size + offset
     summed = tl.zeros((C,), tl.float32)
     for first in range(0, COUNT, UNROLL):
         for i in tl.static_range(UNROLL):
-            inside = (at < size) & (first + i < COUNT)
+            inside = (offset < size) & (first + i < COUNT)
             summed += tl.load(parts, mask=inside, other=0.0).to(tl.float32)
             parts += size
-    tl.store(total + group * size + at, summed.to(total.dtype.element_ty), mask=at < size)
+    tl.store(total + group * size + offset, summed.to(total.dtype.element_ty), mask=offset < size)
 
 
 def sum_parts(parts: Tensor, total: Tensor) -> None:

@@ -29,15 +29,15 @@ def sigmoid(x):
 
 
 @triton.jit
-def load_at(x, at, inside):
+def load_at(x, offset, inside):
     """x[at] in float32, zeros where there is nothing inside."""
-    return tl.load(x + at, mask=inside, other=0.0).to(tl.float32)
+    return tl.load(x + offset, mask=inside, other=0.0).to(tl.float32)
 
 
 @triton.jit
-def store_at(x, at, value, inside):
+def store_at(x, offset, value, inside):
     """Write value to x[at], in the dtype of x."""
-    tl.store(x + at, value.to(x.dtype.element_ty), mask=inside)
+    tl.store(x + offset, value.to(x.dtype.element_ty), mask=inside)
 
 
 @triton.jit

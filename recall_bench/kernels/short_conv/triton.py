@@ -40,15 +40,15 @@ def _load(x, t, c, L, W, stride, zero):
     channels wide, and no wider.
     """
     inside = ((t >= 0) & (t < L))[:, None] & (c < W)[None, :]
-    at = t.to(tl.int64)[:, None] * stride + c[None, :] + 2 * zero
-    return tl.load(x + at, mask=inside, other=0.0).to(tl.float32)
+    offset = t.to(tl.int64)[:, None] * stride + c[None, :] + 2 * zero
+    return tl.load(x + offset, mask=inside, other=0.0).to(tl.float32)
 
 
 @triton.jit
 def _store(x, value, t, c, L, W, zero):
     inside = (t < L)[:, None] & (c < W)[None, :]
-    at = t.to(tl.int64)[:, None] * W + c[None, :] + 2 * zero
-    tl.store(x + at, value.to(x.dtype.element_ty), mask=inside)
+    offset = t.to(tl.int64)[:, None] * W + c[None, :] + 2 * zero
+    tl.store(x + offset, value.to(x.dtype.element_ty), mask=inside)
 
 
 @triton.jit
@@ -67,8 +67,8 @@ def _earlier(
             row = _load(x, t, c, L, W, stride, zero)
             if INITIAL:
                 before = ((t < 0) & (t > -K))[:, None] & (c < W)[None, :]
-                at = (t + K - 1)[:, None] * W + c[None, :] + 2 * zero
-                row += tl.load(initial + at, mask=before, other=0.0).to(tl.float32)
+                offset = (t + K - 1)[:, None] * W + c[None, :] + 2 * zero
+                row += tl.load(initial + offset, mask=before, other=0.0).to(tl.float32)
             shifted = tl.where(rows == k, row, shifted)
     return shifted
 
@@ -89,8 +89,8 @@ def _later(tile, following, j: tl.constexpr, T: tl.constexpr):
 @triton.jit
 def _tap(weight, i, c, W, K: tl.constexpr):
     """The weights of the input i tokens ago: (1, C)."""
-    at = c * K + (K - 1 - i)
-    return tl.load(weight + at, mask=c < W, other=0.0).to(tl.float32)[None, :]
+    offset = c * K + (K - 1 - i)
+    return tl.load(weight + offset, mask=c < W, other=0.0).to(tl.float32)[None, :]
 
 
 @triton.jit
@@ -205,8 +205,8 @@ def _backward_kernel(
             total += dout
         _store(dx, total, start + tl.arange(0, T), c, L, W, zero)
         following = slope
-    at = (rows - (T - K)) * W + c[None, :] + 2 * zero
-    tl.store(parts + at, d_taps, mask=(rows >= T - K) & (c < W)[None, :])
+    offset = (rows - (T - K)) * W + c[None, :] + 2 * zero
+    tl.store(parts + offset, d_taps, mask=(rows >= T - K) & (c < W)[None, :])
     tl.store(parts + K * W + c[None, :] + 2 * zero, d_bias, mask=(c < W)[None, :])
     if INITIAL:
         if first == 0:

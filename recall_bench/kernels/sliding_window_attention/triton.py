@@ -116,8 +116,8 @@ def _cached_plan(precision: str, *key: Any) -> _Plan:
 def _plan(q: Tensor, k: Tensor, v: Tensor, window: int) -> _Plan:
     """The plan for tensors laid out like these, on their device and in the precision asked for."""
     strides = *q.stride()[:3], *k.stride()[:3], *v.stride()[:3]
-    how = torch.get_float32_matmul_precision() + str(q.device)
-    return _cached_plan(how, q.shape, k.shape[2], v.shape[3], window, q.dtype, strides)
+    precision = torch.get_float32_matmul_precision() + str(q.device)
+    return _cached_plan(precision, q.shape, k.shape[2], v.shape[3], window, q.dtype, strides)
 
 
 def _forward(q: Tensor, k: Tensor, v: Tensor, window: int) -> tuple[Tensor, Tensor]:

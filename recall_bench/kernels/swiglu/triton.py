@@ -40,9 +40,9 @@ def _backward_kernel(x, dy, dx, x_m, dy_m, M, H, R: tl.constexpr, C: tl.constexp
     slope = load_at(dy, rows * dy_m + columns, inside)
     share = sigmoid(gate)
     d_gate = slope * value * share * (1.0 + gate * (1.0 - share))
-    at = rows * (2 * H) + columns
-    store_at(dx, at, d_gate, inside)
-    store_at(dx + H, at, slope * gate * share, inside)
+    offset = rows * (2 * H) + columns
+    store_at(dx, offset, d_gate, inside)
+    store_at(dx + H, offset, slope * gate * share, inside)
 
 
 TILE = 2048  # elements

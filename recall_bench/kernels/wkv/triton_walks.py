@@ -163,9 +163,9 @@ def walk_gradients(
             F = faded * (F + C * S) + dot(tl.trans(K * (C - 1 - i)), V, DTYPE, PRECISION)
         S = faded * S + dot(tl.trans(K), V, DTYPE, PRECISION)
     if not REVERSE:
-        at = c0 + tl.arange(0, D)
+        channel = c0 + tl.arange(0, D)
         total = tl.sum(d_decay, 0)
         if GIVEN:
             total += tl.sum(F * tl.load(d_last + c * dv + e, mask=inside, other=0.0), 1)
-        tl.store(parts + at, total, mask=at < d)
-        tl.store(parts + H * d + at, tl.sum(d_bonus, 0), mask=at < d)
+        tl.store(parts + channel, total, mask=channel < d)
+        tl.store(parts + H * d + channel, tl.sum(d_bonus, 0), mask=channel < d)
