@@ -1,4 +1,4 @@
-"""The gradients of a linear read-out, from what its forward pass has kept."""
+"""The gradients of a linear read-out, from the tensors that its forward pass saved."""
 # mypy: disable-error-code="no-untyped-def"
 
 import triton

@@ -1,4 +1,4 @@
-"""The losses of a linear read-out, and beside them the sums that the gradient of hidden needs."""
+"""The losses of a linear read-out, and the sums that the gradient of hidden needs."""
 # mypy: disable-error-code="no-untyped-def"
 
 import triton
@@ -95,8 +95,9 @@ def forward_kernel(
 ):  # fmt: skip
     """One split of the vocabulary for M rows and C columns of ``out``.
 
-    Of each (split, row): the largest logit, the sum of the exponentials relative to it and, with
-    GRADIENT, of exponentials times rows of weight; without, the first token of the largest logit.
+    For each (split, row) it writes the largest logit and the sum of the exponentials relative to
+    it; with GRADIENT also the sum of exponentials times rows of weight, and without it the first
+    token with the largest logit.
     """
     m0 = tl.program_id(0) * M
     split = tl.program_id(1)
@@ -155,11 +156,12 @@ def combine_kernel(
     losses, correct, lse, answers, slope, sums, N, splits, D,
     M: tl.constexpr, DP: tl.constexpr, GRADIENT: tl.constexpr, IGNORED: tl.constexpr,
 ):  # fmt: skip
-    """The results of M rows from those of the splits: losses and correct, or with GRADIENT
+    """Combines the splits' results for M rows: losses and correct.
 
-    the gradient of hidden before the mean, and the sum of the losses and their number. What the
-    other kernel reads reaches to the end of its tiles: the targets, and the log-sum-exp in base 2,
-    infinite where nothing is asked, so that those rows have no probabilities.
+    With GRADIENT it writes the gradient of hidden before the mean, and the sum and the number of
+    the losses. The targets and the log-sum-exp in base 2 fill the whole tiles of the kernel that
+    reads them next; the log-sum-exp of an unlabelled row is infinite, so that its probabilities
+    are 0.
     """
     m = tl.program_id(0) * M + tl.arange(0, M)
     inside = m < N
@@ -174,7 +176,7 @@ def combine_kernel(
     x = tl.sum(question * answer, 1)
     row = tl.minimum(m, N - 1)
     highest = tl.load(largest + row)
-    # Unrolled, so that the loads of several splits are under way at once.
+    # Unrolled, so that several splits are loaded at the same time.
     for split in tl.range(1, splits, loop_unroll_factor=4):
         highest = tl.maximum(highest, tl.load(largest + split * N + row))
     summed = tl.zeros((M,), tl.float32)
@@ -193,7 +195,7 @@ def combine_kernel(
             leading = tl.where(here == highest, tl.load(best + offset), 2147483647)
             winner = tl.minimum(winner, leading)
     log_total = tl.log2(summed)
-    # Nobody is above the highest, but for the rounding of sums in another order.
+    # No logit exceeds the highest, except by rounding in another order of summation.
     loss = tl.maximum(highest - x, 0.0) * scale + log_total * LN_2
     loss = tl.where(asked, loss, 0.0)
     if GRADIENT:
@@ -212,7 +214,7 @@ def combine_kernel(
 
 @triton.jit(do_not_specialize=["parts"])
 def mean_kernel(sums, loss, share, parts, SIZE: tl.constexpr):
-    """The mean loss, and the share 1 / (rows that ask something) of each of them in it."""
+    """The mean loss, and each labelled row's share in it, 1 / (number of labelled rows)."""
     losses = tl.zeros((SIZE,), tl.float32)
     counts = tl.zeros((SIZE,), tl.float32)
     for first in range(0, parts, SIZE):

@@ -1,4 +1,4 @@
-"""A diagonal state space model with constant coefficients, S4D, on sequences that share it."""
+"""S4D: a diagonal state space model with constant coefficients, shared by many sequences."""
 
 import torch
 from torch import Tensor
@@ -27,7 +27,7 @@ def s4d(
     Autocast is ignored: sums over whole sequences need the precision of the parameters.
 
     Args:
-        kv: (batch, heads, …, length), all of a head under one model; any length, also 0.
+        kv: (batch, heads, …, length), one model per head; any length, also 0.
         log_dt: (heads, 1).
         log_A_real, A_imag: (heads, N).
         B, C: (heads, N, 2), real and imaginary parts.

@@ -1,4 +1,4 @@
-"""The convolution kernel of a diagonal state space model, which all sequences of a batch share."""
+"""The convolution kernel of a diagonal state space model, shared by all sequences of a batch."""
 
 from torch import Tensor
 
@@ -29,7 +29,7 @@ def s4d_kernel(
         log_A_real, A_imag: (heads, N).
         B, C: (heads, N, 2), real and imaginary parts.
         D: (heads,).
-        length: how many values to compute, from t = 0 on; also 0.
+        length: the number of values to compute, from t = 0 on; also 0.
         backend: "auto", "reference" or "triton".
 
     Returns:

@@ -1,8 +1,8 @@
 """The kernel of a diagonal SSM in Triton: one launch forward, and one for all gradients.
 
-Parameters, and powers far apart, are computed in float64, of which there are few; it makes phases
-of any number of turns exact. The powers within a tile of time follow from them in float32 by
-log2(T) products.
+Parameters and the first power of each tile are few, and computed in float64, so that phases of any
+number of turns are exact. The powers within a tile of time follow from them in float32 by log2(T)
+products.
 
 Complex numbers are pairs (real, imaginary). A gradient with respect to z is the complex g with
 dL = Re(g dz), so that it follows the chain rule without conjugates.
@@ -48,7 +48,7 @@ def _load_pair(x, offset, exists):
 
 @triton.jit
 def _store(x, value, offset, exists):
-    value = value.to(tl.float32)  # no other type is cast to bfloat16
+    value = value.to(tl.float32)  # Triton casts no other type to bfloat16
     tl.store(x + offset, value.to(x.dtype.element_ty), mask=exists)
 
 
@@ -115,7 +115,7 @@ def _backward_kernel(
     log_dt, log_A_real, A_imag, B, C, d_kernel,
     d_log_dt, d_log_A_real, d_A_imag, dB, dC, dD, N, L, M: tl.constexpr, LOG_T: tl.constexpr,
 ):  # fmt: skip
-    """One program a head, so that it sums all that is summed."""
+    """One program per head, which computes all sums over modes and time."""
     h = tl.program_id(0).to(tl.int64)
     d_kernel += h * L
     slopes = tl.zeros((M,), tl.float64)  # with respect to log_dt, by modes
@@ -154,13 +154,13 @@ def _backward_kernel(
 
 
 MODES = 16
-"""Modes in one tile at most."""
+"""The most modes in one tile."""
 
 LOG_T = 7
 
 
 def unavailable(op: str, tensor: Tensor) -> str | None:
-    """Why these kernels cannot run on a D like ``tensor``; None where they can."""
+    """The reason these kernels cannot run on a D like ``tensor``, or None."""
     return unavailable_for(tensor)
 
 
