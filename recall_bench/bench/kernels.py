@@ -1,7 +1,7 @@
-"""`recall-bench bench kernels`: our kernels, other people's, and the floor, in one process.
+"""`recall-bench bench kernels`: times our kernels, other people's, and the floor in one process.
 
-Every implementation first proves itself against the float64 reference, forward and gradients; one
-that fails is never timed. The floor is the larger of the bytes that must move over the measured
+Every implementation is first compared with the float64 reference, forward and gradients; one that
+fails is never timed. The floor is the larger of the bytes that must move over the measured
 copy bandwidth, and the operations over the measured bf16 matrix rate.
 """
 
@@ -77,9 +77,9 @@ def measure_ceilings(device: torch.device) -> Ceilings:
 
 
 def run(problem: Problem, proofs: dict[Any, str | None] | None = None) -> list[dict[str, Any]]:
-    """One row for each contender and pass; the time only where the proof holds.
+    """One row for each contender and pass, with a time only if the proof succeeds.
 
-    ``proofs`` keeps the outcome of proofs, so that each is made once.
+    ``proofs`` keeps the outcomes, so that each proof runs once.
     """
     proofs = {} if proofs is None else proofs
     rows = []
@@ -142,23 +142,23 @@ def _first_failure(problem: Problem, contender: Contender) -> str | None:
 def prove(
     contender: Contender, tensors: Sequence[Tensor], tolerance: float, *, gradients: bool = True
 ) -> str | None:
-    """What differs from the float64 reference by more than ``tolerance``, None if nothing does."""
+    """The first result further than ``tolerance`` from the float64 reference, None if all agree."""
     if contender.exact is None:
         return None
     ours = [x.detach().requires_grad_(gradients) for x in tensors]
     exact = [x.detach().double().requires_grad_(gradients) for x in tensors]
-    wanted = _tuple(contender.exact(*exact))
-    weights = [torch.randn_like(x) for x in wanted]
+    expected = _tuple(contender.exact(*exact))
+    weights = [torch.randn_like(x) for x in expected]
     before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(True, warn_only=True)  # new memory is NaN, not old results
+    torch.use_deterministic_algorithms(True, warn_only=True)  # fills new memory with NaN
     try:
         got = _tuple(contender.function(*ours))
         casts = [w.to(y.dtype) for w, y in zip(weights, got, strict=True)]
-        pairs = [(f"output {i}", *pair) for i, pair in enumerate(zip(got, wanted, strict=True))]
+        pairs = [(f"output {i}", *pair) for i, pair in enumerate(zip(got, expected, strict=True))]
         if gradients:
             both = zip(
                 torch.autograd.grad(got, ours, casts),
-                torch.autograd.grad(wanted, exact, [w.double() for w in casts]),
+                torch.autograd.grad(expected, exact, [w.double() for w in casts]),
                 strict=True,
             )
             pairs += [(f"gradient {i}", *pair) for i, pair in enumerate(both)]
@@ -194,7 +194,7 @@ def training_call(contender: Contender, tensors: Sequence[Tensor]) -> Callable[[
 
 
 def timed(function: Callable[[], Any], graph: bool) -> float:
-    """Median milliseconds of one call, caches flushed in between."""
+    """Median milliseconds of one call; the benchmark flushes the caches between calls."""
     from triton.testing import do_bench
 
     function()
@@ -231,15 +231,15 @@ KERNELS, TRAINING = "Kernels", "Training shapes"
 
 
 def _by_title(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """The rows of each table that has any."""
-    found: dict[str, list[dict[str, Any]]] = {}
+    """Table title -> its rows, without empty tables."""
+    rows_by_title: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
-        found.setdefault(TRAINING if row["training"] else KERNELS, []).append(row)
-    return found
+        rows_by_title.setdefault(TRAINING if row["training"] else KERNELS, []).append(row)
+    return rows_by_title
 
 
 def tables(rows: Sequence[dict[str, Any]]) -> list[Table]:
-    """The rows for a terminal."""
+    """The rows as tables for a terminal."""
     shown = []
     for title, chosen in _by_title(rows).items():
         shown.append(Table(*HEADINGS, title=title))
@@ -249,7 +249,7 @@ def tables(rows: Sequence[dict[str, Any]]) -> list[Table]:
 
 
 def markdown(record: TimingRecord) -> str:
-    """The record for a reader."""
+    """The record as a Markdown page."""
     ceilings, ran = record.machine, record.environment
     lines = [
         "# Kernel times",
@@ -258,10 +258,10 @@ def markdown(record: TimingRecord) -> str:
         + ", ".join(f"{name} {version}" for name, version in ran["packages"].items())
         + ".",
         "",
-        "Median of `triton.testing.do_bench` in milliseconds; what a replayed CUDA graph of the "
-        "same calls takes stands beside ours, and is the time of decode steps and training shapes. "
+        "Median of `triton.testing.do_bench` in milliseconds. Decode steps and training shapes are "
+        "timed as replays of a CUDA graph; elsewhere a column gives that time for our kernels. "
         "Sizes are (batch, heads, length, d_v), feature dimension 16, bfloat16, unless the "
-        "operation says otherwise. Each implementation passed the correctness gate in the same "
+        "operation says otherwise. Each implementation passed the correctness check in the same "
         "process before it was timed. The floor follows from the copy bandwidth and the bf16 "
         f"matrix rate measured here: {ceilings['bytes_per_second'] / 1e12:.2f} TB/s and "
         f"{ceilings['operations_per_second'] / 1e12:.0f} TFLOP/s.",

@@ -27,7 +27,7 @@ def square(x):
     return x * x
 
 
-def test_what_agrees_with_the_reference_is_timed(problem):
+def test_an_implementation_that_agrees_with_the_reference_is_timed(problem):
     (row,) = run(problem(Contender("good", square, square)))
     assert row["milliseconds"] == 0.5
     assert row["reason"] is None
@@ -66,10 +66,10 @@ def test_every_output_of_an_operation_is_proved_and_timed(problem):
 
 def test_the_reference_takes_the_inputs_of_every_problem():
     pytest.importorskip("triton")
-    found = list(problems(Ceilings(1e12, 1e15), torch.device("meta")))
-    names = [(problem.operation, problem.size, problem.length) for problem in found]
+    results = list(problems(Ceilings(1e12, 1e15), torch.device("meta")))
+    names = [(problem.operation, problem.size, problem.length) for problem in results]
     assert len(set(names)) == len(names) == 88
-    for problem in found:
+    for problem in results:
         ours = problem.contenders[0]
         assert (ours.name, problem.inputs[0].device.type) == (OURS, "meta")
         assert min(problem.floors.values()) > 0

@@ -1,4 +1,4 @@
-"""Triton kernels run in Triton's interpreter where there is no GPU; each test must compare."""
+"""Without a GPU, Triton kernels run in Triton's interpreter; every kernel test must compare."""
 
 import contextlib
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""What every operator that carries a state does, in plain PyTorch and float64."""
+"""The convention of operators that carry a state, checked in plain PyTorch and float64."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ def assert_equal(got: Any, expected: Any, tolerance: float = 1e-10) -> None:
 
 
 def gradients(results: Any, tensors: list[Tensor]) -> tuple[Tensor, ...]:
-    """Of the results' sum with fixed random weights."""
+    """Gradients of the results' sum with fixed random weights."""
     generator = torch.Generator().manual_seed(2)
     outputs = [y for y in leaves(results) if y.requires_grad]
     weights = [torch.randn(y.shape, generator=generator, dtype=y.dtype) for y in outputs]
@@ -38,13 +38,13 @@ def test_outputs_state_and_gradients_follow_the_recurrence(
     tensors += differentiable(state) if stateful else []
     for x in tensors:
         x.requires_grad_()
-    found = problem.operator(*inputs.values(), initial_state=state, return_state=True)
+    output_and_state = problem.operator(*inputs.values(), initial_state=state, return_state=True)
     expected = problem.naive(*inputs.values(), initial_state=state)
-    assert_equal(found, expected)
+    assert_equal(output_and_state, expected)
     alone = problem.operator(*inputs.values(), initial_state=state)
     assert_equal(alone, expected[0])
     if length > 0:
-        assert_equal(gradients(found, tensors), gradients(expected, tensors), 1e-9)
+        assert_equal(gradients(output_and_state, tensors), gradients(expected, tensors), 1e-9)
         assert_equal(gradients(alone, tensors), gradients(expected[0], tensors), 1e-9)
 
 
@@ -173,7 +173,7 @@ def test_a_step_compiles_into_one_graph(name: str) -> None:
     def step(*inputs: Any) -> Any:
         return problem.operator(*inputs, initial_state=state, return_state=True)
 
-    torch.compiler.reset()  # which counts how often it has compiled these lines
+    torch.compiler.reset()  # the compiler limits how often it compiles these lines
     state, inputs = problem.state(), problem.inputs(1).values()
     compiled = torch.compile(step, backend="eager", fullgraph=True)
     assert_equal(compiled(*inputs), step(*inputs))
