@@ -75,7 +75,7 @@ def bench_training(
             assert timing is not None
             row["run"] = {"seconds": time.perf_counter() - began, **timing.model_dump()}
         record = records.extended(record, [row])
-        console.print(f"measured {row['architecture']}: {row['mix']:.3f} ms a step")
+        console.print(f"measured {row['architecture']}: {row['mix']:.3f} ms per step")
         records.write(record, output_dir / "training.json")
         write_file(output_dir / "training.md", markdown(record).encode())
     record = records.complete(record)
@@ -253,7 +253,7 @@ def profile(steps: Steps, batches: Sequence[tuple[int, int]]) -> list[dict[str, 
 def table(rows: Sequence[dict[str, Any]]) -> Table:
     """The rows as a table for a terminal."""
     shown = Table(
-        "architecture", "segment", "ms a step", "floor ms", "times floor", title="Training steps"
+        "architecture", "segment", "ms per step", "floor ms", "times floor", title="Training steps"
     )
     for row in rows:
         for cells in _cells(row):
@@ -280,11 +280,11 @@ def markdown(record: TimingRecord) -> str:
         "",
         f"`{record.command}` on {ran['device']}; {versions}.",
         "",
-        "| architecture | segment | ms a step | floor ms | times floor |",
+        "| architecture | segment | ms per step | floor ms | times floor |",
         "| --- | --- | --- | --- | --- |",
     ]
     lines += ["| " + " | ".join(c) + " |" for row in record.rows for c in _cells(row)]
-    lines += ["", "Training examples generated a second, on one thread: " + "; ".join(
+    lines += ["", "Training examples generated per second, on one thread: " + "; ".join(
         f"{part['segment']}: {part['rate']:,.0f}" for part in record.machine["generator"]
     ) + "."]  # fmt: skip
     for row in record.rows:
@@ -306,7 +306,7 @@ def markdown(record: TimingRecord) -> str:
                 f"{run['train_seconds']:.1f} s, evaluation {run['evaluation_seconds']:.1f} s.",
             ]
         if row["profile"]:
-            lines += ["", "| kernel | launches a step | µs a step |", "| --- | --- | --- |"]
+            lines += ["", "| kernel | launches per step | µs per step |", "| --- | --- | --- |"]
             lines += [
                 f"| `{kernel['kernel'][:90]}` | {kernel['launches']:.1f} | "
                 f"{kernel['microseconds']:.1f} |"

@@ -70,7 +70,7 @@ def test_slices_of_one_projection_match_the_reference():
 
 
 PASSES = [
-    (8, triton.Pass(4, 1), triton.Pass(4, 2)),  # two chunks a span, two warps a program
+    (8, triton.Pass(4, 1), triton.Pass(4, 2)),  # two chunks per span, two warps per program
     (8, triton.Pass(4, 2), triton.Pass(8, 1)),
     (4, triton.Pass(2, 4), triton.Pass(4, 4)),
 ]

@@ -18,7 +18,7 @@ def labelled_cross_entropy(
 
     Args:
         hidden: (N, D); any N, also 0.
-        weight: (V, D), one row a token.
+        weight: (V, D), one row per token.
         targets: (N,) int64 in 0 … V-1, or -100 for an unlabelled row.
         backend: "auto", "reference" or "triton".
 

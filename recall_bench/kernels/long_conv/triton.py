@@ -32,7 +32,7 @@ def _matrix_kernel(kernel, matrix, M, L, S: tl.constexpr, T: tl.constexpr):
 
 @triton.jit
 def _diagonals_kernel(matrix, sums, M, L, S: tl.constexpr, T: tl.constexpr):
-    """sums (H, M) along the diagonals t - s = 0 … M-1, T of them a program."""
+    """sums (H, M) along the diagonals t - s = 0 … M-1, T of them per program."""
     h = tl.program_id(0).to(tl.int64)
     first = tl.program_id(1) * T
     lag = first + tl.arange(0, T)

@@ -20,7 +20,7 @@ def s4d_kernel(
 ) -> Tensor:
     """K_t = 2 Re sum_n C_n B'_n A'_n^t, plus D at t = 0 (S4D, arXiv 2206.11893, section 3).
 
-    N modes a head, one of each conjugate pair. A' = (1 + dt A / 2) / (1 - dt A / 2) and
+    N modes per head, one of each conjugate pair. A' = (1 + dt A / 2) / (1 - dt A / 2) and
     B' = dt B / (1 - dt A / 2) are A = -exp(log_A_real) + i A_imag and B after the bilinear rule,
     with dt = exp(log_dt).
 

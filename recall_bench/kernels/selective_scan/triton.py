@@ -65,7 +65,7 @@ FORWARD_HALVES, BACKWARD_HALVES = True, True
 
 
 def tile_of(n_state: int, run: Pass) -> Tile:
-    """Eight elements a thread, states over at least four threads; more where N exceeds that."""
+    """Eight elements per thread, states over at least four threads; more if N is larger."""
     N = triton.next_power_of_2(n_state)
     P = min(32, N, max(4, N // ELEMENTS))
     return Tile(run.tokens, N // P, max(1, ELEMENTS * P // N), run.warps, P, 32 // P)

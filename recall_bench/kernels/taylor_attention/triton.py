@@ -6,8 +6,8 @@ z = sum f(k). Three kernels, parallel over the whole sequence, compute sums with
 over them, and the outputs; a sequence of one span needs only the last. The gradients take the same
 steps backwards.
 
-Dimensions: B batch, T length, H heads, d feature_dim padded to D, dv padded to V, C tokens a tile;
-R = NB RB feature rows of a state.
+Dimensions: B batch, T length, H heads, d feature_dim padded to D, dv padded to V; tiles of C
+tokens, R = NB RB feature rows of a state.
 """
 
 import functools
