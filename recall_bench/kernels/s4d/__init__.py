@@ -20,8 +20,8 @@ def s4d(
 ) -> Layout:
     """h_t = A' h_{t-1} + B' x_t;  y_t = 2 Re sum_n C_n h_{t,n} + D x_t, with x = kv.
 
-    S4D (arXiv 2206.11893, section 3), H3's diagonal model (arXiv 2212.14052): N modes per head, one of
-    each conjugate pair. A' = (1 + dt A / 2) / (1 - dt A / 2) and B' = dt B / (1 - dt A / 2)
+    S4D (arXiv 2206.11893, section 3), H3's diagonal model (arXiv 2212.14052): N modes per head, one
+    of each conjugate pair. A' = (1 + dt A / 2) / (1 - dt A / 2) and B' = dt B / (1 - dt A / 2)
     are A = -exp(log_A_real) + i A_imag and B after the bilinear rule, with dt = exp(log_dt).
 
     Autocast is ignored: sums over whole sequences need the precision of the parameters.
