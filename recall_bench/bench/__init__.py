@@ -1,1 +1,1 @@
-"""How fast, beside the floor: kernels, training, tasks."""
+"""Speed of kernels, training and tasks, compared with the hardware's limits."""

@@ -1,10 +1,12 @@
-"""`recall-bench bench kernels`: our kernels, other people's, and the floor, in one process.
+"""`recall-bench bench kernels`: times our kernels, other people's, and the floor in one process.
 
-Every implementation first proves itself against the float64 reference, forward and gradients; one
-that fails is never timed. The floor is the larger of the bytes that must move over the measured
+Every implementation is first compared with the float64 reference, forward and gradients; one that
+fails is never timed. The floor is the larger of the bytes that must move over the measured
 copy bandwidth, and the operations over the measured bf16 matrix rate.
 """
 
+import importlib
+import importlib.util
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,9 +17,11 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from recall_bench import kernels
 from recall_bench.bench import record as records
-from recall_bench.bench.problems import DEVICE, OURS, Ceilings, Contender, Problem, problems
 from recall_bench.errors import UserError
+from recall_bench.kernels.plumbing import dispatch
+from recall_bench.kernels.plumbing.problem import OURS, Ceilings, Contender, Problem
 from recall_bench.store.files import write_file
 from recall_bench.store.record import TimingRecord
 from recall_bench.training import environment
@@ -34,12 +38,13 @@ def bench_kernels(output_dir: Path, console: Console | None = None) -> TimingRec
     if not torch.cuda.is_available():
         raise UserError("`bench kernels` times GPU kernels and needs a CUDA device; there is none.")
     console = console or Console(width=140)
-    ceilings = measure_ceilings()
-    ran = environment.describe_host(torch.device("cuda"))
+    device = torch.device("cuda")
+    ceilings = measure_ceilings(device)
+    ran = environment.describe_host(device)
     record = records.begin("kernels", ran, ceilings._asdict())
     output_dir.mkdir(parents=True, exist_ok=True)
     proofs: dict[Any, str | None] = {}
-    for problem in problems(ceilings):
+    for problem in problems(ceilings, device):
         record = records.extended(record, run(problem, proofs))
         console.print(f"measured {problem.operation} {problem.size}")
         records.write(record, output_dir / "kernels.json")
@@ -52,19 +57,29 @@ def bench_kernels(output_dir: Path, console: Console | None = None) -> TimingRec
     return record
 
 
-def measure_ceilings() -> Ceilings:
-    """A large device-to-device copy, and a large bf16 matrix product on random data."""
-    source = torch.randn(2**29, device=DEVICE)
+def problems(ceilings: Ceilings, device: torch.device) -> Iterator[Problem]:
+    """The problems of every operator that has a `problem.py`, in the order of the table."""
+    for op in dispatch.operations():
+        name = f"{kernels.__name__}.{op}.problem"
+        if importlib.util.find_spec(name) is not None:
+            with device:
+                timed = importlib.import_module(name).problems(ceilings)
+            yield from timed
+
+
+def measure_ceilings(device: torch.device) -> Ceilings:
+    """Time a large device-to-device copy, and a large bf16 matrix product on random data."""
+    source = torch.randn(2**29, device=device)
     copy = timed(lambda: source.clone(), graph=False)
-    a, b = (torch.randn(8192, 8192, device=DEVICE, dtype=torch.bfloat16) for _ in range(2))
+    a, b = (torch.randn(8192, 8192, device=device, dtype=torch.bfloat16) for _ in range(2))
     product = timed(lambda: a @ b, graph=False)
     return Ceilings(2e3 * source.numel() * 4 / copy, 2e3 * 8192**3 / product)
 
 
 def run(problem: Problem, proofs: dict[Any, str | None] | None = None) -> list[dict[str, Any]]:
-    """One row for each contender and pass; the time only where the proof holds.
+    """One row for each contender and pass, with a time only if the proof succeeds.
 
-    ``proofs`` keeps the outcome of proofs, so that each is made once.
+    ``proofs`` keeps the outcomes, so that each proof runs once.
     """
     proofs = {} if proofs is None else proofs
     rows = []
@@ -127,23 +142,23 @@ def _first_failure(problem: Problem, contender: Contender) -> str | None:
 def prove(
     contender: Contender, tensors: Sequence[Tensor], tolerance: float, *, gradients: bool = True
 ) -> str | None:
-    """What differs from the float64 reference by more than ``tolerance``, None if nothing does."""
+    """The first result further than ``tolerance`` from the float64 reference, None if all agree."""
     if contender.exact is None:
         return None
     ours = [x.detach().requires_grad_(gradients) for x in tensors]
     exact = [x.detach().double().requires_grad_(gradients) for x in tensors]
-    wanted = _tuple(contender.exact(*exact))
-    weights = [torch.randn_like(x) for x in wanted]
+    expected = _tuple(contender.exact(*exact))
+    weights = [torch.randn_like(x) for x in expected]
     before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(True, warn_only=True)  # new memory is NaN, not old results
+    torch.use_deterministic_algorithms(True, warn_only=True)  # fills new memory with NaN
     try:
         got = _tuple(contender.function(*ours))
         casts = [w.to(y.dtype) for w, y in zip(weights, got, strict=True)]
-        pairs = [(f"output {i}", *pair) for i, pair in enumerate(zip(got, wanted, strict=True))]
+        pairs = [(f"output {i}", *pair) for i, pair in enumerate(zip(got, expected, strict=True))]
         if gradients:
             both = zip(
                 torch.autograd.grad(got, ours, casts),
-                torch.autograd.grad(wanted, exact, [w.double() for w in casts]),
+                torch.autograd.grad(expected, exact, [w.double() for w in casts]),
                 strict=True,
             )
             pairs += [(f"gradient {i}", *pair) for i, pair in enumerate(both)]
@@ -170,16 +185,16 @@ def inference_call(contender: Contender, tensors: Sequence[Tensor]) -> Callable[
 
 def training_call(contender: Contender, tensors: Sequence[Tensor]) -> Callable[[], Any]:
     leaves = [x.detach().requires_grad_() for x in tensors]
-    weight = torch.randn_like(contender.function(*leaves))
+    weights = [torch.randn_like(y) for y in _tuple(contender.function(*leaves))]
 
     def call() -> tuple[Tensor, ...]:
-        return torch.autograd.grad(contender.function(*leaves), leaves, weight)
+        return torch.autograd.grad(_tuple(contender.function(*leaves)), leaves, weights)
 
     return call
 
 
 def timed(function: Callable[[], Any], graph: bool) -> float:
-    """Median milliseconds of one call, caches flushed in between."""
+    """Median milliseconds of one call; the benchmark flushes the caches between calls."""
     from triton.testing import do_bench
 
     function()
@@ -216,15 +231,15 @@ KERNELS, TRAINING = "Kernels", "Training shapes"
 
 
 def _by_title(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """The rows of each table that has any."""
-    found: dict[str, list[dict[str, Any]]] = {}
+    """Table title -> its rows, without empty tables."""
+    rows_by_title: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
-        found.setdefault(TRAINING if row["training"] else KERNELS, []).append(row)
-    return found
+        rows_by_title.setdefault(TRAINING if row["training"] else KERNELS, []).append(row)
+    return rows_by_title
 
 
 def tables(rows: Sequence[dict[str, Any]]) -> list[Table]:
-    """The rows for a terminal."""
+    """The rows as tables for a terminal."""
     shown = []
     for title, chosen in _by_title(rows).items():
         shown.append(Table(*HEADINGS, title=title))
@@ -234,7 +249,7 @@ def tables(rows: Sequence[dict[str, Any]]) -> list[Table]:
 
 
 def markdown(record: TimingRecord) -> str:
-    """The record for a reader."""
+    """The record as a Markdown page."""
     ceilings, ran = record.machine, record.environment
     lines = [
         "# Kernel times",
@@ -243,10 +258,10 @@ def markdown(record: TimingRecord) -> str:
         + ", ".join(f"{name} {version}" for name, version in ran["packages"].items())
         + ".",
         "",
-        "Median of `triton.testing.do_bench` in milliseconds; what a replayed CUDA graph of the "
-        "same calls takes stands beside ours, and is the time of decode steps and training shapes. "
+        "Median of `triton.testing.do_bench` in milliseconds. Decode steps and training shapes are "
+        "timed as replays of a CUDA graph; elsewhere a column gives that time for our kernels. "
         "Sizes are (batch, heads, length, d_v), feature dimension 16, bfloat16, unless the "
-        "operation says otherwise. Each implementation passed the correctness gate in the same "
+        "operation says otherwise. Each implementation passed the correctness check in the same "
         "process before it was timed. The floor follows from the copy bandwidth and the bf16 "
         f"matrix rate measured here: {ceilings['bytes_per_second'] / 1e12:.2f} TB/s and "
         f"{ceilings['operations_per_second'] / 1e12:.0f} TFLOP/s.",

@@ -1,4 +1,4 @@
-"""What a benchmark measured, as a record: written anew after every row, complete at its end."""
+"""The record of a benchmark: rewritten after every row, complete at its end."""
 
 import sys
 from pathlib import Path
@@ -11,7 +11,7 @@ from recall_bench.store.schemas import pretty, stored
 
 
 def begin(bench: str, environment: dict[str, Any], machine: dict[str, Any]) -> TimingRecord:
-    """A record without rows; until `complete`, it says that the benchmark was cut off."""
+    """A record without rows, marked as cut off until `complete`."""
     started, command = now(), " ".join(["recall-bench", *sys.argv[1:]])
     return TimingRecord(
         run_id=f"bench-{bench}-{short_hash([command, environment, started])}",
@@ -32,10 +32,10 @@ def extended(record: TimingRecord, rows: list[dict[str, Any]]) -> TimingRecord:
 
 
 def complete(record: TimingRecord) -> TimingRecord:
-    """The record of a benchmark that came to its end."""
+    """The record, marked as finished."""
     return record.model_copy(update={"status": "finished", "reason": None, "finished": now()})
 
 
 def write(record: TimingRecord, file: Path) -> None:
-    """Write a record, whole or not at all. Raises `StoreError`."""
+    """Write a record atomically. Raises `StoreError`."""
     write_file(file, pretty(stored(record).text))

@@ -1,4 +1,4 @@
-"""`recall-bench bench tasks`: how fast every task makes its published examples on one core."""
+"""`recall-bench bench tasks`: how fast each task generates its published examples on one core."""
 
 import time
 from collections.abc import Iterator
@@ -12,22 +12,22 @@ from recall_bench.errors import UserError
 from recall_bench.tasks import Segment, Task, generate
 from recall_bench.tasks.base import BLOCK
 
-WANTED = 100_000
-"""Examples a second that a generator should make at its published size."""
+TARGET = 100_000
+"""Examples per second that a generator should make at its published size."""
 SECONDS = 0.5
-"""Time spent on each distinct training segment, at least."""
+"""The least time spent on each distinct training segment."""
 
 
 @dataclass(frozen=True)
 class Throughput:
-    """What one core makes of a task's training split."""
+    """One core's speed on a task's training split."""
 
     task: str
     segments: str
     examples: float
-    """A second, over the mix of segments."""
+    """Examples per second, over the mix of segments."""
     tokens: float
-    """A second."""
+    """Tokens per second."""
 
 
 def measure(task: Task, seconds: float = SECONDS) -> Throughput:
@@ -49,16 +49,16 @@ def measure(task: Task, seconds: float = SECONDS) -> Throughput:
 def _seconds_an_example(task: Task, segment: Segment, seconds: float) -> float:
     index = task.segments("train").index(segment)
     stop = min(segment.examples, BLOCK)
-    generate(task, "train", index, 0, stop=stop)  # what is cached is cached
+    generate(task, "train", index, 0, stop=stop)  # fills the caches
     began, made = time.process_time(), 0
     while time.process_time() - began < seconds:
         generate(task, "train", index, 0, stop=stop)
-        made += BLOCK  # a block is made whole, however little of it is kept
+        made += BLOCK  # the generator makes whole blocks, even if it keeps less
     return (time.process_time() - began) / made
 
 
 def measure_all(seconds: float = SECONDS) -> Iterator[Throughput]:
-    """Every task that can be built with its defaults here; others need data that is not there."""
+    """Measure every task that its defaults can build; the others need data that is missing."""
     for name in registry.tasks:
         try:
             task = registry.tasks.get(name)()
@@ -69,14 +69,14 @@ def measure_all(seconds: float = SECONDS) -> Iterator[Throughput]:
 
 
 def table(rows: Iterator[Throughput]) -> Table:
-    """One row a task; a mark where it is slower than wanted."""
+    """One row per task, and whether it reaches `TARGET`."""
     shown = Table(title="Generators at their published sizes, one core", title_justify="left")
     shown.add_column("task", no_wrap=True)
     shown.add_column("lengths", overflow="fold")
-    for heading in ("examples/s", "million tokens/s", f"{WANTED:,}/s"):
+    for heading in ("examples/s", "million tokens/s", f"{TARGET:,}/s"):
         shown.add_column(heading, justify="right")
     for row in rows:
-        enough = "yes" if row.examples >= WANTED else "no"
+        enough = "yes" if row.examples >= TARGET else "no"
         shown.add_row(
             row.task, row.segments, f"{row.examples:,.0f}", f"{row.tokens / 1e6:.1f}", enough
         )

@@ -1,11 +1,11 @@
-"""`recall-bench bench training`: what a training step takes, where the time goes, and the floor.
+"""`recall-bench bench training`: the time of a training step, its breakdown, and its floor.
 
-For each architecture: milliseconds a step by segment and for the mix of an epoch, the seconds of
-one whole run, and on a GPU the kernels that take the most time. Steps are timed as the trainer
-takes them, from data that lie on the device. The floor is the larger of two times: the matrix
-products of a step, forward and backward, at the measured rate; and the bytes that must move at the
-measured bandwidth, which are weights, gradients and moments once (32 bytes a parameter) and each
-layer's input and output, forward and backward, once.
+It measures for each architecture the milliseconds per step by segment and for the mix of an epoch,
+the seconds of one whole run, and on a GPU the kernels that take the most time. It takes steps as
+the trainer does, with data on the device. The floor is the larger of two times: a step's matrix
+products, forward and backward, at the measured rate; and the bytes that must move, at the measured
+bandwidth. These are weights, gradients and moments once (32 bytes per parameter) and each layer's
+input and output, forward and backward, once.
 """
 
 import json
@@ -22,10 +22,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from recall_bench import registry
 from recall_bench.bench import record as records
-from recall_bench.bench.problems import Ceilings
 from recall_bench.config import RunConfig, TrainingConfig, explain
 from recall_bench.errors import UserError
 from recall_bench.kernels.plumbing import dispatch
+from recall_bench.kernels.plumbing.problem import Ceilings
 from recall_bench.model.backbone import Model, build_model, isolated_rng
 from recall_bench.recipes import presets
 from recall_bench.store.files import write_file
@@ -41,10 +41,10 @@ from recall_bench.training.scoring import query_loss
 from recall_bench.training.steps import Steps
 
 SAMPLE_SECONDS = 0.5
-"""About how long the steps of one segment are timed for."""
+"""The approximate time spent on timing the steps of one segment."""
 
 KERNELS = 12
-"""Kernels that the profile names."""
+"""The number of kernels that the profile lists."""
 
 
 def bench_training(
@@ -58,24 +58,24 @@ def bench_training(
 ) -> TimingRecord:
     """Time, print, and write ``training.json`` and ``training.md``; returns the record.
 
-    Raises `UserError` for a device or preset that does not exist.
+    Raises `UserError` if the device or preset does not exist.
     """
     console = console or Console(width=120)
-    place = resolve_device(device)
-    configs = [run_config(name, preset, place, precision) for name in architectures]
+    chosen_device = resolve_device(device)
+    configs = [run_config(name, preset, chosen_device, precision) for name in architectures]
     generator = {"generator": generator_speed(configs[0])}
-    record = records.begin("training", environment.describe_host(place), generator)
+    record = records.begin("training", environment.describe_host(chosen_device), generator)
     output_dir.mkdir(parents=True, exist_ok=True)
     for config in configs:
-        with precision_of(config.training.precision, place), isolated_rng(0, place):
-            row = measure(config, place)
+        with precision_of(config.training.precision, chosen_device), isolated_rng(0, chosen_device):
+            row = measure(config, chosen_device)
         if whole_run:
             began = time.perf_counter()
             timing = train(config, device=device).timing
             assert timing is not None
             row["run"] = {"seconds": time.perf_counter() - began, **timing.model_dump()}
         record = records.extended(record, [row])
-        console.print(f"measured {row['architecture']}: {row['mix']:.3f} ms a step")
+        console.print(f"measured {row['architecture']}: {row['mix']:.3f} ms per step")
         records.write(record, output_dir / "training.json")
         write_file(output_dir / "training.md", markdown(record).encode())
     record = records.complete(record)
@@ -87,7 +87,7 @@ def bench_training(
 def run_config(
     architecture: str, preset: str, device: torch.device, precision: str | None = None
 ) -> RunConfig:
-    """The run that is timed: the preset's recipe, without early stop, at one shape."""
+    """The run to time: the preset's recipe at one shape, without early stop."""
     chosen = presets.get(preset)
     timed = registry.architectures.get(architecture).bench
     knobs = timed.get(preset) or chosen.knob_settings(architecture, {})[0]
@@ -108,7 +108,7 @@ def run_config(
 
 
 def generator_speed(config: RunConfig) -> list[dict[str, Any]]:
-    """Training examples a second, on one thread, by segment."""
+    """Training examples per second on one thread, by segment."""
     threads, rows = torch.get_num_threads(), []
     torch.set_num_threads(1)
     for index, segment in enumerate(config.task.segments("train")):
@@ -122,7 +122,7 @@ def generator_speed(config: RunConfig) -> list[dict[str, Any]]:
 
 
 def measure(config: RunConfig, device: torch.device) -> dict[str, Any]:
-    """Milliseconds a step by segment and for the mix, their floors, and the profile."""
+    """Milliseconds per step by segment and for the mix, their floors, and the profile."""
     dispatch.reset()
     data, _ = load_split(config.task, "train", 0, device)
     model = build_model(config).to(device)
@@ -175,7 +175,7 @@ def _mean(segments: Sequence[dict[str, Any]], key: str) -> float:
 
 
 def time_steps(steps: Steps, index: int, starts: Sequence[int]) -> float:
-    """Milliseconds a step on one segment: the median over repeated rounds through its batches."""
+    """Milliseconds per step on one segment: the median of repeated rounds through its batches."""
     device, rounds = steps.loss.device, list[float]()
     starts = starts[:20]
     _seconds(lambda: [steps.take(index, start) for start in starts], device)
@@ -214,7 +214,7 @@ def measure_ceilings(device: torch.device, precision: str) -> Ceilings:
 
 
 def demand(config: RunConfig, model: Model, batch: Batch) -> tuple[int, int]:
-    """FLOPs of the matrix products of a step, and the bytes that it must move at least."""
+    """FLOPs of a step's matrix products, and the fewest bytes that it can move."""
     inputs, positions, targets = (torch.empty_like(x, device="meta") for x in batch[:3])
     with torch.device("meta"):
         task = config.task
@@ -228,7 +228,7 @@ def demand(config: RunConfig, model: Model, batch: Batch) -> tuple[int, int]:
 
 
 def profile(steps: Steps, batches: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
-    """The kernels that take the most of an epoch's time: name, launches and microseconds a step."""
+    """The slowest kernels of an epoch: name, launches and microseconds per step."""
     sample = batches[:: max(1, len(batches) // 64)]
     activities = [torch.profiler.ProfilerActivity.CUDA]
     with torch.profiler.profile(activities=activities) as profiler:
@@ -251,9 +251,9 @@ def profile(steps: Steps, batches: Sequence[tuple[int, int]]) -> list[dict[str, 
 
 
 def table(rows: Sequence[dict[str, Any]]) -> Table:
-    """The rows for a terminal."""
+    """The rows as a table for a terminal."""
     shown = Table(
-        "architecture", "segment", "ms a step", "floor ms", "times floor", title="Training steps"
+        "architecture", "segment", "ms per step", "floor ms", "times floor", title="Training steps"
     )
     for row in rows:
         for cells in _cells(row):
@@ -272,7 +272,7 @@ def _cells(row: dict[str, Any]) -> list[tuple[str, ...]]:
 
 
 def markdown(record: TimingRecord) -> str:
-    """The record for a reader."""
+    """The record as a Markdown page."""
     ran = record.environment
     versions = ", ".join(f"{name} {version}" for name, version in ran["packages"].items())
     lines = [
@@ -280,11 +280,11 @@ def markdown(record: TimingRecord) -> str:
         "",
         f"`{record.command}` on {ran['device']}; {versions}.",
         "",
-        "| architecture | segment | ms a step | floor ms | times floor |",
+        "| architecture | segment | ms per step | floor ms | times floor |",
         "| --- | --- | --- | --- | --- |",
     ]
     lines += ["| " + " | ".join(c) + " |" for row in record.rows for c in _cells(row)]
-    lines += ["", "Training examples generated a second, on one thread: " + "; ".join(
+    lines += ["", "Training examples generated per second, on one thread: " + "; ".join(
         f"{part['segment']}: {part['rate']:,.0f}" for part in record.machine["generator"]
     ) + "."]  # fmt: skip
     for row in record.rows:
@@ -306,7 +306,7 @@ def markdown(record: TimingRecord) -> str:
                 f"{run['train_seconds']:.1f} s, evaluation {run['evaluation_seconds']:.1f} s.",
             ]
         if row["profile"]:
-            lines += ["", "| kernel | launches a step | µs a step |", "| --- | --- | --- |"]
+            lines += ["", "| kernel | launches per step | µs per step |", "| --- | --- | --- |"]
             lines += [
                 f"| `{kernel['kernel'][:90]}` | {kernel['launches']:.1f} | "
                 f"{kernel['microseconds']:.1f} |"

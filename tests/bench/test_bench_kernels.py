@@ -2,10 +2,10 @@ import pytest
 import torch
 
 from recall_bench.bench import kernels as bench
-from recall_bench.bench.kernels import markdown, plot, run, tables
-from recall_bench.bench.problems import Contender, Problem
+from recall_bench.bench.kernels import markdown, plot, problems, run, tables
 from recall_bench.bench.record import begin, extended
 from recall_bench.errors import UserError
+from recall_bench.kernels.plumbing.problem import OURS, Ceilings, Contender, Problem
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def square(x):
     return x * x
 
 
-def test_what_agrees_with_the_reference_is_timed(problem):
+def test_an_implementation_that_agrees_with_the_reference_is_timed(problem):
     (row,) = run(problem(Contender("good", square, square)))
     assert row["milliseconds"] == 0.5
     assert row["reason"] is None
@@ -51,6 +51,33 @@ def test_the_speed_of_a_wrong_kernel_is_never_shown(problem, broken, reason):
     assert "0.5000" not in markdown(extended(record, [row]))
     (shown,) = tables([row])
     assert shown.row_count == 1
+
+
+def test_every_output_of_an_operation_is_proved_and_timed(problem):
+    def both(x):
+        return x * x, x + 1
+
+    made = problem(Contender("good", both, both))
+    rows = run(made._replace(floors={"forward": 0.1, "forward+backward": 0.3}))
+    assert [row["reason"] for row in rows] == [None, None]
+    (row,) = run(problem(Contender("bad", lambda x: (x * x, x + 1.1), both)))
+    assert "output 1" in row["reason"]
+
+
+def test_the_reference_takes_the_inputs_of_every_problem():
+    pytest.importorskip("triton")
+    results = list(problems(Ceilings(1e12, 1e15), torch.device("meta")))
+    names = [(problem.operation, problem.size, problem.length) for problem in results]
+    assert len(set(names)) == len(names) == 88
+    for problem in results:
+        ours = problem.contenders[0]
+        assert (ours.name, problem.inputs[0].device.type) == (OURS, "meta")
+        assert min(problem.floors.values()) > 0
+        for inputs in problem.proof:
+            assert [x.dim() for x in inputs] == [x.dim() for x in problem.inputs]
+            result = ours.exact(*inputs)
+            outputs = (result,) if isinstance(result, torch.Tensor) else result
+            assert {len(y) for y in outputs} == {len(inputs[0])}
 
 
 def test_training_shapes_have_a_table_of_their_own(problem):

@@ -14,10 +14,10 @@ def test_a_rate_is_over_the_mix_of_segments(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(
         bench_tasks, "_seconds_an_example", lambda task, segment, seconds: cost[segment.length]
     )
-    found = measure(task)
-    assert found.examples == pytest.approx(400 / (300e-6 + 500e-6))
-    assert found.tokens == pytest.approx((300 * 16 + 100 * 32) / (300e-6 + 500e-6))
-    assert found.segments == "16, 32"
+    results = measure(task)
+    assert results.examples == pytest.approx(400 / (300e-6 + 500e-6))
+    assert results.tokens == pytest.approx((300 * 16 + 100 * 32) / (300e-6 + 500e-6))
+    assert results.segments == "16, 32"
 
 
 def test_timing_is_positive_and_leaves_the_threads_alone() -> None:

@@ -10,7 +10,7 @@ from recall_bench.training.batches import Batch
 from recall_bench.training.scoring import query_loss
 
 
-def test_the_bench_times_steps_and_runs_and_writes_what_it_found(tmp_path, monkeypatch) -> None:
+def test_the_bench_times_steps_and_runs_and_writes_its_record(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr("recall_bench.bench.training.SAMPLE_SECONDS", 0.0)
     record = bench_training(["taylor-attention"], "smoke", "cpu", tmp_path)
     (row,) = record.rows

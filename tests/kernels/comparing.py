@@ -1,4 +1,4 @@
-"""How kernel tests compare with a float64 reference, and how many comparisons a test has made."""
+"""Comparisons of kernels with a float64 reference, and their number in a test."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -16,14 +16,15 @@ comparisons = 0
 
 
 def on_gpu(test: Any) -> Any:
-    """Mark a test or a class of tests as one that needs a CUDA device."""
+    """Mark a test or a class of tests that needs a CUDA device."""
     return pytest.mark.gpu(pytest.mark.skipif(DEVICE != "cuda", reason="needs a CUDA device")(test))
 
 
 def assert_close(name: str, got: Tensor, expected: Tensor, tolerance: float) -> None:
     """|got - expected| / |expected| (Euclidean norms) stays below ``tolerance``; NaN never does.
 
-    Where nothing but rounding is expected, a millionth of elements of 1, the norm counts as theirs.
+    If ``expected`` is only rounding, below a millionth of a tensor of ones, its norm counts as that
+    of the ones.
     """
     global comparisons
     comparisons += 1
@@ -38,7 +39,7 @@ def assert_close(name: str, got: Tensor, expected: Tensor, tolerance: float) -> 
 
 @contextmanager
 def poisoned_memory() -> Iterator[None]:
-    """New tensors start as NaN, so that an element nobody writes is found."""
+    """Fill new tensors with NaN, so that a test notices unwritten elements."""
     before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(True, warn_only=True)
     try:
@@ -54,7 +55,7 @@ def check(
     tolerance: float,
     names: Sequence[str],
 ) -> None:
-    """Outputs and every input's gradient, against ``reference`` on the same values in float64.
+    """Compare outputs and every input's gradient with ``reference`` on the same values in float64.
 
     Both take the inputs and return a tensor or a tuple of tensors.
     """
@@ -96,14 +97,14 @@ def draw_positions(B: int, Q: int, T: int) -> Tensor:
 
 
 def check_replay(step: Callable[[], Any], positions: Tensor, T: int, names: Sequence[str]) -> None:
-    """A CUDA graph of ``step`` gives what it gives, at other ``positions`` below T as well."""
+    """Check that a CUDA graph of ``step`` follows a change of ``positions``, which stay below T."""
     check_replay_after(lambda: positions.copy_((positions + 37) % T), step, names)
 
 
 def check_replay_after(
     change: Callable[[], Any], step: Callable[[], Any], names: Sequence[str]
 ) -> None:
-    """A CUDA graph of ``step`` gives what it gives once ``change`` has changed its inputs."""
+    """Check that a CUDA graph of ``step`` follows ``change``, which changes its inputs."""
     stream = torch.cuda.Stream()
     with torch.cuda.stream(stream):
         step()

@@ -1,6 +1,6 @@
-"""Compile kernels for a Hopper GPU that need not be there: `python compiling.py`, no interpreter.
+"""Compile kernels for a Hopper GPU, which need not be present: `python compiling.py`.
 
-The interpreter takes Python that the compiler refuses, such as a name of two types in a branch.
+The interpreter accepts Python that the compiler refuses, such as a name of two types in a branch.
 """
 
 from typing import Any
@@ -35,10 +35,10 @@ def build(
     registers: int | None = None,
     **constants: Any,
 ) -> None:
-    """Pointers are float32, or bfloat16 where ``narrow``; what is neither is an int."""
+    """Compile a kernel; pointers are float32 (bfloat16 if in ``narrow``), other arguments ints."""
     kinds = {}
     skips = {"A", "A_imag"} & set(kernel.arg_names)
-    pointers = POINTERS if skips else POINTERS - {"D"}  # elsewhere a width
+    pointers = POINTERS if skips else POINTERS - {"D"}  # in other kernels D is a width
     for name in kernel.arg_names:
         if name in constants:
             kinds[name] = "constexpr"

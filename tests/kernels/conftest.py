@@ -1,4 +1,4 @@
-"""Triton kernels run in Triton's interpreter where there is no GPU; each test must compare."""
+"""Without a GPU, Triton kernels run in Triton's interpreter; every kernel test must compare."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -7,6 +7,7 @@ import comparing
 import pytest
 import torch
 from memory_bounds import checked_memory
+from quick_interpreter import patched_once
 
 
 @pytest.fixture
@@ -25,7 +26,10 @@ def tf32(matmul_precision: Callable[[str], None]) -> None:
 
 @pytest.fixture(autouse=True)
 def _kernels_stay_within_their_tensors() -> Iterator[None]:
-    with checked_memory() if comparing.DEVICE == "cpu" else contextlib.nullcontext():
+    with contextlib.ExitStack() as interpreter:
+        if comparing.DEVICE == "cpu":
+            interpreter.enter_context(checked_memory())
+            interpreter.enter_context(patched_once())
         yield
 
 

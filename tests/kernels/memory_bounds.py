@@ -1,6 +1,6 @@
-"""Triton's interpreter, made to say where a kernel reads or writes outside its tensors.
+"""Makes Triton's interpreter report a kernel's accesses outside its tensors.
 
-On a GPU such an access mostly goes unnoticed: what lies beyond a tensor is memory of another one.
+On a GPU such an access mostly goes unnoticed: the memory beyond a tensor belongs to another one.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +15,7 @@ from triton.tools.tensor_descriptor import TensorDescriptor
 
 
 class OutOfBounds(AssertionError):
-    """A kernel touched memory outside the storages of the tensors that it was given."""
+    """A kernel accessed memory outside the storages of its tensors."""
 
 
 @contextmanager

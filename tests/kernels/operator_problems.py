@@ -1,4 +1,4 @@
-"""A small problem for every operator that carries a state, which the tests of them all run.
+"""A small problem for every operator that carries a state, for the tests that all of them share.
 
 To add an operator, append its problem to `PROBLEMS`.
 """
@@ -45,11 +45,11 @@ class Problem:
     draw: Callable[[int, torch.Generator], Inputs]
     """(length, generator) -> the inputs by name, in order, in float64; options among them."""
     length_axes: Mapping[str, int]
-    """The inputs that have a row for each token, and where they count tokens."""
+    """The inputs that have a row for each token -> their axis of tokens."""
     free: frozenset[tuple[str, int]] = field(default_factory=frozenset)
     """Axes (input, axis) whose size no other input shares."""
     triton: tuple[str, ...] = ANYWHERE
-    """Where its Triton kernels start: any of `ANYWHERE`, none where it has no kernels."""
+    """The starts that its Triton kernels support, from `ANYWHERE`; none without kernels."""
     reserve: Callable[[Any, int], Any] | None = None
     """(state, tokens) -> a copy with room for more tokens, where the state grows."""
 
@@ -57,17 +57,17 @@ class Problem:
         return self.draw(length, torch.Generator().manual_seed(seed))
 
     def state(self) -> Any:
-        """A state that three tokens have left."""
+        """The state after three tokens."""
         return self.naive(*self.inputs(3, seed=1).values())[1]
 
     def room(self, state: Any, tokens: int) -> Any:
-        """A copy of a state into which the one after ``tokens`` more tokens can be written."""
+        """A copy of a state with room for ``tokens`` more tokens."""
         if self.reserve is not None:
             return self.reserve(state, tokens)
         return rebuild(state, [x.clone() for x in leaves(state)])
 
     def cut(self, inputs: Inputs, begin: int, end: int) -> Inputs:
-        """The inputs of tokens begin … end alone."""
+        """The inputs of the tokens from ``begin`` to before ``end``."""
         axes = self.length_axes
         return {
             name: x.narrow(axes[name], begin, end - begin) if name in axes else x

@@ -1,4 +1,4 @@
-"""A run small enough for Triton's interpreter, of any architecture."""
+"""A run of any architecture that is small enough for Triton's interpreter."""
 
 from typing import Any
 

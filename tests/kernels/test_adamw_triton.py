@@ -10,7 +10,7 @@ NAMES = ("weight", "first", "second")
 
 
 def compare(shape, decay=0.1, steps=3):
-    """Both backends take the same steps, in float64 the reference, from the same start."""
+    """Both backends take the same steps from the same start; the reference computes in float64."""
     start = [random(*shape, seed=0), torch.zeros(shape), torch.zeros(shape)]
     kept = []
     for module, dtype in ((triton, torch.float32), (reference, torch.float64)):

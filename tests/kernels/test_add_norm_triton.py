@@ -53,15 +53,15 @@ def test_bfloat16_matches_the_reference():
     compare(inputs((3, 5), 20, torch.bfloat16), "rmsnorm", torch.bfloat16)
 
 
-def test_under_autocast_what_is_normalised_has_its_dtype_and_the_sum_keeps_its_own():
+def test_under_autocast_the_normalised_rows_have_its_dtype_and_the_sum_keeps_its_own():
     tensors = [x.requires_grad_() for x in inputs((3, 5), 20)]
     with torch.autocast(DEVICE, torch.bfloat16):
         normed, total = add_norm(*tensors, backend="triton")
     assert (normed.dtype, total.dtype) == (torch.bfloat16, torch.float32)
     exact = reference.add_norm(*tensors)
-    found = torch.autograd.grad(normed.float().pow(2).sum() + total.sum(), tensors)
-    wanted = torch.autograd.grad(exact[0].pow(2).sum() + exact[1].sum(), tensors)
-    for name, ours, theirs in zip(NAMES, found, wanted, strict=True):
+    results = torch.autograd.grad(normed.float().pow(2).sum() + total.sum(), tensors)
+    expected = torch.autograd.grad(exact[0].pow(2).sum() + exact[1].sum(), tensors)
+    for name, ours, theirs in zip(NAMES, results, expected, strict=True):
         assert ours.dtype == torch.float32
         assert_close(f"gradient of {name}", ours, theirs, 2e-2)
 

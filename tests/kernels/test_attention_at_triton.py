@@ -32,7 +32,7 @@ def compare(q, kv, positions, window, tolerance=None):
 @pytest.mark.parametrize("window", [None, 1, 7, 64, 1000])
 def test_windows_shorter_and_longer_than_the_sequence_match_the_reference(window):
     tensors = inputs(2, 9, 71, 2, 16)
-    if window == 1:  # a single key: no gradient reaches q and k
+    if window == 1:  # with a single key, q and k get no gradient
         q, kv, positions = tensors
         own = kv[:, :, 1].gather(1, positions[..., None, None].expand_as(q))
         assert_close("y", triton.attention_at(q, kv, positions, 1), own, 1e-5)
@@ -102,7 +102,7 @@ def test_results_repeat_bit_for_bit():
 
 
 def test_the_gradient_of_keys_and_values_is_contiguous():
-    """So that the projection which made both takes it without a copy."""
+    """The projection of keys and values then takes it without a copy."""
     q, kv, positions = inputs(2, 6, 20, 2, 16)
     gradients = []
     kv.requires_grad_()

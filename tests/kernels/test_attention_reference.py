@@ -17,7 +17,7 @@ def after(count, tensors):
 
 
 @pytest.mark.parametrize("parts", [(7,), (1,) * 7, (0, 3, 1, 3)])
-def test_reserved_room_is_filled_without_copying_what_is_there(parts):
+def test_reserved_room_is_filled_without_copying_earlier_tokens(parts):
     state, tensors = after(4, inputs(11))
     expected, end = attention(*tensors, initial_state=state, return_state=True)
     cache = reserve(state, 7)

@@ -10,27 +10,28 @@ from comparing import assert_close, poisoned_memory
 HERE = Path(__file__).parent
 
 
-def _run(folder: Path, body: str) -> subprocess.CompletedProcess[str]:
-    for name in ("conftest.py", "comparing.py", "memory_bounds.py"):
-        shutil.copy(HERE / name, folder)
-    (folder / "test_example_triton.py").write_text(body)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(folder)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=folder)
+EXAMPLES = """
+import comparing, torch
+
+def test_that_compares():
+    comparing.assert_close("x", torch.ones(3), torch.ones(3), 1e-5)
+
+def test_without_an_assertion():
+    if False:
+        assert False
+"""
 
 
-def test_a_kernel_test_that_compares_nothing_fails(tmp_path):
-    run = _run(tmp_path, "def test_nothing():\n    if False:\n        assert False\n")
+def test_a_kernel_test_fails_where_it_compares_nothing(tmp_path):
+    for name in ("conftest.py", "comparing.py", "memory_bounds.py", "quick_interpreter.py"):
+        shutil.copy(HERE / name, tmp_path)
+    (tmp_path / "test_example_triton.py").write_text(EXAMPLES)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert run.returncode == 1
+    assert "ERROR test_example_triton.py::test_without_an_assertion" in run.stdout
     assert "compared nothing" in run.stdout
-
-
-def test_a_kernel_test_that_compares_passes(tmp_path):
-    body = (
-        "import comparing, torch\n"
-        "def test_something():\n"
-        "    comparing.assert_close('x', torch.ones(3), torch.ones(3), 1e-5)\n"
-    )
-    assert _run(tmp_path, body).returncode == 0
+    assert "2 passed, 1 error" in run.stdout
 
 
 @pytest.mark.parametrize("wrong", [float("nan"), 1.1])

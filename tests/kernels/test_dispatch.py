@@ -86,7 +86,7 @@ def test_the_environment_overrides_auto_but_not_an_explicit_choice(fast, monkeyp
     assert dispatch.resolve("short_conv", "reference", CPU) == "reference"
 
 
-def test_an_unavailable_backend_is_refused_with_its_reason_and_what_is_available(fast):
+def test_an_unavailable_backend_is_refused_with_its_reason_and_the_available_ones(fast):
     fast.unavailable = lambda op, tensor: f"it does not run on {tensor.device.type}"
     with pytest.raises(UserError, match=r"'fast' cannot run short_conv: it does not run on cpu\."):
         dispatch.resolve("short_conv", "fast", CPU)

@@ -8,7 +8,7 @@ from recall_bench.kernels.embedding import embedding, reference, token_order, tr
 
 
 def draw(shape, V, zeros=0.0):
-    """Tokens of which a share are 0."""
+    """Random tokens, a share of them 0."""
     g = torch.Generator().manual_seed(0)
     tokens = torch.randint(V, shape, generator=g) * (torch.rand(shape, generator=g) >= zeros)
     return tokens.to(DEVICE)
@@ -77,7 +77,7 @@ def test_dropout_zeroes_its_share_alike_in_both_passes(p):
     assert 0 < kept.double().mean(1).std() < 0.2
 
 
-def test_the_seed_decides_what_is_dropped():
+def test_the_seed_selects_the_dropped_elements():
     tokens, weight = draw((300,), 7), random(7, 40, seed=1).exp()
 
     def run(seed):

@@ -37,9 +37,9 @@ def compare(width, d_state, head_dim, batch, length):
     expected = torch.stack(outputs, 1)
     assert_close("output", y, expected, 1e-5)
     parameters = dict(mixer.named_parameters())
-    found = torch.autograd.grad((weight * y).sum(), list(parameters.values()))
+    results = torch.autograd.grad((weight * y).sum(), list(parameters.values()))
     wanted = torch.autograd.grad((weight * expected).sum(), list(exact.parameters()))
-    for name, got, right in zip(parameters, found, wanted, strict=True):
+    for name, got, right in zip(parameters, results, wanted, strict=True):
         assert_close(f"gradient of {name}", got, right, 5e-5)
 
 

@@ -11,7 +11,7 @@ EPS = 1e-3
 
 
 def inputs(rows, heads, width, dtype=torch.float32, scale=1.0):
-    """As in RWKV: the recurrence's outputs are float32, what gates them may be narrower."""
+    """As in RWKV, the recurrence's outputs are float32, and their gates may be narrower."""
     y = scale * random(*rows, heads, width, seed=0)
     gate = random(*rows, heads * width, seed=1, dtype=dtype)
     return [y, gate, random(heads * width, seed=2), random(heads * width, seed=3)]

@@ -17,7 +17,7 @@ NAMES = ("hidden", "weight")
 def inputs(N, V, D, dtype=torch.float32, scale=1.0, ignored=4):
     """hidden and weight with logits of standard deviation ``scale``, and targets.
 
-    Every third row points to its target, so that some are right.
+    Every third row points to its target, so that some rows are right.
     """
     g = torch.Generator().manual_seed(2)
     targets = torch.randint(V, (N,), generator=g)
@@ -71,7 +71,7 @@ def test_half_precision_matches_the_reference(dtype):
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-9, 1e9])
-def test_tf32_holds_whatever_the_size_of_the_inputs(tf32, scale):
+def test_tf32_is_as_accurate_for_inputs_of_any_size(tf32, scale):
     hidden, weight, targets = inputs(65, 150, 20)
     compare(hidden * scale, weight / scale, targets, 1e-3)
 
@@ -226,7 +226,7 @@ def test_a_large_vocabulary_and_many_rows_fit():
 
 
 @on_gpu
-def test_a_replayed_graph_computes_from_what_its_inputs_hold(tf32):
+def test_a_replayed_graph_reads_the_current_inputs(tf32):
     hidden, weight, targets = inputs(300, 512, 48)
     tensors = hidden.requires_grad_(), weight.requires_grad_()
 

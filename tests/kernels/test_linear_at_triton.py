@@ -88,9 +88,9 @@ def test_under_autocast_the_products_are_bfloat16_and_the_gradients_are_those_of
         return few, torch.autograd.grad(loss, tensors)
 
     with torch.autocast(DEVICE, torch.bfloat16):
-        y, found = gradients(triton)
+        y, results = gradients(triton)
     assert y.dtype == torch.bfloat16
-    for name, ours, theirs in zip(NAMES, found, gradients(reference)[1], strict=True):
+    for name, ours, theirs in zip(NAMES, results, gradients(reference)[1], strict=True):
         assert ours.dtype == torch.float32
         assert_close(f"gradient of {name}", ours, theirs, 2e-2)
 

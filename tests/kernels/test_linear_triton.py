@@ -46,9 +46,9 @@ def test_under_autocast_the_products_are_bfloat16_and_the_gradients_are_those_of
     with torch.autocast(DEVICE, torch.bfloat16):
         y = triton.linear(x, weight, bias)
     assert y.dtype == torch.bfloat16
-    found = torch.autograd.grad(y.float().pow(2).sum(), [x, weight, bias])
+    results = torch.autograd.grad(y.float().pow(2).sum(), [x, weight, bias])
     exact = torch.autograd.grad(reference.linear(x, weight, bias).pow(2).sum(), [x, weight, bias])
-    for name, ours, theirs in zip(NAMES, found, exact, strict=True):
+    for name, ours, theirs in zip(NAMES, results, exact, strict=True):
         assert ours.dtype == torch.float32
         assert_close(f"gradient of {name}", ours, theirs, 2e-2)
 
@@ -88,9 +88,9 @@ def test_under_autocast_the_gradients_of_parts_are_those_of_float32_weights():
         return a, torch.autograd.grad((a.float() - 2 * b.float().mean()).pow(2).sum(), [x, weight])
 
     with torch.autocast(DEVICE, torch.bfloat16):
-        y, found = gradients(triton)
+        y, results = gradients(triton)
     assert y.dtype == torch.bfloat16
-    for name, ours, theirs in zip(NAMES, found, gradients(reference)[1], strict=False):
+    for name, ours, theirs in zip(NAMES, results, gradients(reference)[1], strict=False):
         assert ours.dtype == torch.float32
         assert_close(f"gradient of {name}", ours, theirs, 2e-2)
 

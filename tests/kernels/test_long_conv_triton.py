@@ -53,11 +53,11 @@ def test_inputs_and_gradients_of_any_strides_match_the_reference():
     compare(x, kernel)
     x.requires_grad_(), kernel.requires_grad_()
     slope = random(19, 3, 2, seed=2).permute(2, 1, 0)
-    found, expected = (
+    ours, expected = (
         torch.autograd.grad(module.long_conv(x, kernel), (x, kernel), slope)
         for module in (triton, reference)
     )
-    for name, a, b in zip(NAMES, found, expected, strict=True):
+    for name, a, b in zip(NAMES, ours, expected, strict=True):
         assert_close(name, a, b, 1e-5)
 
 

@@ -29,7 +29,7 @@ def test_an_access_beyond_a_tensor_is_found(read, written, message):
     assert not y.any()
 
 
-def test_what_a_mask_leaves_out_is_no_access():
+def test_masked_elements_are_not_accesses():
     x, y = torch.ones(5), torch.zeros(5)
     with checked_memory():
         _copy_kernel[(1,)](x, y, 5, 5, SIZE=8)

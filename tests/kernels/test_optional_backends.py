@@ -1,4 +1,4 @@
-"""mamba-ssm and flash-attn: stand-ins show what they are asked, the real ones run on a GPU."""
+"""mamba-ssm and flash-attn: stand-ins record their arguments, the real packages run on a GPU."""
 
 import importlib.util
 import sys
@@ -27,7 +27,7 @@ BACKENDS = (
 
 @pytest.fixture(autouse=True)
 def _fresh(monkeypatch):
-    """Our modules around the packages are imported anew in each test."""
+    """Import our modules around the packages anew in each test."""
     monkeypatch.delenv(dispatch.VARIABLE, raising=False)
     monkeypatch.setattr(dispatch, "_problems", {})
     dispatch.reset()
@@ -73,7 +73,7 @@ def mamba(monkeypatch):
 
 @pytest.fixture
 def flash(monkeypatch):
-    """flash-attn's interface, by our references; returns the windows it was asked for."""
+    """flash-attn's interface, by our references; returns the list of requested windows."""
     on_any_device(monkeypatch)
     windows = []
 
@@ -97,7 +97,7 @@ def test_mamba_ssm_gets_its_own_layout_and_gives_ours_back(mamba):
     assert dispatch.used()["selective_scan"] == "mamba-ssm"
 
 
-def test_mamba_ssm_is_refused_what_it_would_get_wrong(mamba):
+def test_mamba_ssm_refuses_inputs_that_it_would_get_wrong(mamba):
     u, *rest = scan_inputs()
     state = torch.zeros(2, 3, 4)
     with pytest.raises(UserError, match=r"'mamba-ssm' cannot run selective_scan: .* no initial"):

@@ -11,7 +11,7 @@ LAYOUTS = ["channels beside each other", "tokens beside each other"]
 
 
 def draw(batch, length, width, p, seed, layout=LAYOUTS[0], dtype=torch.float32):
-    """(batch, length, heads, p), as a projection or as a long convolution gives it."""
+    """(batch, length, heads, p), laid out like the output of a projection or a long convolution."""
     if layout == LAYOUTS[0]:
         x = random(batch, length, width, seed=seed, dtype=dtype)
     else:
@@ -78,20 +78,22 @@ def test_inputs_and_gradients_of_any_strides_match_the_reference():
     y = random(7, 5, 3, 2, 2, seed=2).permute(2, 1, 4, 3, 0)
     compare_outer(k, v)
     compare_contract(k, y)
-    compare_contract(k, random(3, 5, 2, 2, 9, seed=2)[..., :7])  # as the FFT gives it
+    compare_contract(
+        k, random(3, 5, 2, 2, 9, seed=2)[..., :7]
+    )  # laid out like the output of the FFT
     slopes = (random(7, 3, 2, 2, 5, seed=3).permute(1, 4, 2, 3, 0), random(1, 1, 1, 1, seed=4))
     for name, tensors, slope in (("outer", (k, v), slopes[0]), ("contract", (k, y), slopes[1])):
         tensors = [x.detach().requires_grad_() for x in tensors]
-        found, expected = (
+        results, expected = (
             torch.autograd.grad(z, tensors, slope.expand(z.shape))
             for z in (getattr(module, name)(*tensors) for module in (triton, reference))
         )
-        for a, b in zip(found, expected, strict=True):
+        for a, b in zip(results, expected, strict=True):
             assert_close(f"gradient of {name}", a, b, 1e-6)
 
 
-def test_results_are_laid_out_for_what_follows():
-    """Convolutions of each head, and back, then a projection."""
+def test_results_have_the_layout_that_the_next_operation_reads():
+    """Convolutions read each head by itself, the projection after them each token."""
     k, v = draw(2, 7, 6, 2, 0, LAYOUTS[1]).requires_grad_(), draw(2, 7, 6, 2, 1).requires_grad_()
     kv = triton.outer(k, v)
     assert kv.transpose(0, 1).is_contiguous()

@@ -123,11 +123,11 @@ def test_other_strides_match_the_reference():
 def test_gradients_of_any_strides_match_the_reference():
     x = random(2, 9, 3, 6, seed=0).requires_grad_()
     for slope in (transposed(random(2, 9, 3, 6, seed=1)), torch.ones(1, 1, 1, 1).expand_as(x)):
-        found, expected = (
+        results, expected = (
             torch.autograd.grad(module.rotary(x, tokens(9)), x, slope.to(x))[0]
             for module in (triton, reference)
         )
-        assert_close("gradient", found, expected, 1e-5)
+        assert_close("gradient", results, expected, 1e-5)
 
 
 def test_the_gradient_turns_the_turned_back():
@@ -159,9 +159,9 @@ def test_mixers_and_their_steps_match_the_reference(config, monkeypatch):
     expected = mixer(x), mixer.at(x, draw_positions(2, 3, 9))
     monkeypatch.setenv(dispatch.VARIABLE, "triton")
     dispatch.reset()
-    found = mixer(x), mixer.at(x, draw_positions(2, 3, 9))
+    results = mixer(x), mixer.at(x, draw_positions(2, 3, 9))
     assert dispatch.used()["rotary"] == "triton"
-    for name, ours, theirs in zip(("all", "few"), found, expected, strict=True):
+    for name, ours, theirs in zip(("all", "few"), results, expected, strict=True):
         assert_close(name, ours, theirs, 1e-5)
     state, steps = mixer.initial_state(2), []
     for t in range(9):

@@ -48,11 +48,11 @@ def test_inputs_and_gradients_of_any_strides_match_the_reference():
     compare(x, positions)
     x.requires_grad_()
     slope = random(9, 6, 2, seed=1).permute(2, 0, 1)
-    found, expected = (
+    results, expected = (
         torch.autograd.grad(module.rows_at(x, positions), x, slope)[0]
         for module in (triton, reference)
     )
-    assert_close("gradient", found, expected, 1e-5)
+    assert_close("gradient", results, expected, 1e-5)
 
 
 def test_repeated_bfloat16_rows_are_summed_before_they_are_rounded():
@@ -60,7 +60,7 @@ def test_repeated_bfloat16_rows_are_summed_before_they_are_rounded():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_rows_are_added_to_what_is_there(dtype):
+def test_rows_are_added_to_earlier_values(dtype):
     out, rows = random(2, 11, 6, seed=0, dtype=dtype), random(2, 20, 6, seed=1)
     positions = draw_positions(2, 20, 11)
     expected = out.double().scatter_add(1, positions[..., None].expand(-1, -1, 6), rows.double())

@@ -21,7 +21,7 @@ NAMES = ("log_dt", "log_A_real", "A_imag", "B", "C", "D")
 
 
 def inputs(heads, modes, dtype=torch.float32):
-    """Steps between 1e-3 and 1e-1 and frequencies around pi n, as H3 starts with."""
+    """Steps between 1e-3 and 1e-1 and frequencies around pi n, like H3's initial ones."""
     steps = torch.linspace(math.log(1e-3), math.log(1e-1), heads)[:, None]
     frequencies = math.pi * torch.arange(modes) + 0.1 * random(heads, modes, seed=1).cpu()
     return [
@@ -86,11 +86,11 @@ def test_inputs_and_gradients_of_any_strides_match_the_reference():
     compare(tensors, 40)
     ours = [x.requires_grad_() for x in tensors]
     slope = random(40, 3, seed=6).t()
-    found, expected = (
+    results, expected = (
         torch.autograd.grad(module.s4d_kernel(*ours, 40), ours, slope)
         for module in (triton, reference)
     )
-    for name, a, b in zip(NAMES, found, expected, strict=True):
+    for name, a, b in zip(NAMES, results, expected, strict=True):
         assert_close(name, a, b, 1e-5)
 
 

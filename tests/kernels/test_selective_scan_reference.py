@@ -7,7 +7,7 @@ from recall_bench.kernels.selective_scan import naive, reference, selective_scan
 
 
 def run(u: Tensor, **others) -> tuple[Tensor, Tensor]:
-    """With softplus; y and the last state."""
+    """y and the last state of the recurrence, with softplus."""
     y, state = selective_scan(u, **others, delta_softplus=True, return_state=True)
     return y, state
 
@@ -62,8 +62,8 @@ def test_gradients_equal_those_of_autograd_through_the_recurrence(length: int) -
         loss = sum((w * r).sum() for w, r in zip(weights, results, strict=True))
         return torch.autograd.grad(loss, list(given.values()))
 
-    found = gradients(run(**given))
-    for name, a, b in zip(given, found, gradients(oracle(**given)), strict=True):
+    got = gradients(run(**given))
+    for name, a, b in zip(given, got, gradients(oracle(**given)), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-11, msg=lambda m, n=name: f"{n}: {m}")
 
 

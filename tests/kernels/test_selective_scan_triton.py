@@ -50,7 +50,7 @@ def compare_step(batch, width, n, dtype):
     assert_close("state", new, exact[1], TOLERANCE[dtype])
 
 
-def test_only_what_is_required_matches_the_reference():
+def test_required_inputs_alone_matches_the_reference():
     compare(inputs(2, 18, 2, 2, full=False), torch.float32, softplus=False)
 
 
@@ -70,7 +70,7 @@ def test_slices_of_one_projection_match_the_reference():
 
 
 PASSES = [
-    (8, triton.Pass(4, 1), triton.Pass(4, 2)),  # two chunks a span, two warps a program
+    (8, triton.Pass(4, 1), triton.Pass(4, 2)),  # two chunks per span, two warps per program
     (8, triton.Pass(4, 2), triton.Pass(8, 1)),
     (4, triton.Pass(2, 4), triton.Pass(4, 4)),
 ]
@@ -113,7 +113,7 @@ class TestOnGPU:
     def test_everything_given(self, length, dtype, width, n):
         compare(inputs(2, length, width, n, dtype), dtype, softplus=True)
 
-    def test_only_what_is_required(self, length, dtype):
+    def test_required_inputs_alone(self, length, dtype):
         compare(inputs(2, length, 40, 16, dtype, full=False), dtype, softplus=False)
 
     @pytest.mark.parametrize(("span", "forward", "backward"), PASSES)

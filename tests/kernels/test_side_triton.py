@@ -1,5 +1,7 @@
-"""Gradients that are left to a second stream, here to a stand-in that does all of it at the end:
-what comes too early in some order of two streams then comes too early always."""
+"""Gradients on a second stream, here a stand-in that does all its work at the end.
+
+A read that could come too early in some order of the two streams then always comes too early.
+"""
 
 import pytest
 import torch
@@ -19,7 +21,7 @@ from recall_bench.training.scoring import query_loss
 
 
 class Last(Side):
-    """Does its work when the backward pass is over, on what it would have read at first."""
+    """Does its work after the backward pass, and checks that its inputs have not changed."""
 
     def __init__(self):
         self._read, self._gradients, self.put_off = [], [], []
@@ -44,7 +46,7 @@ def copied(read):
 
 
 def gradients(parameters, loss, side=None):
-    """By parameter; ``loss`` is a function."""
+    """The gradients of ``loss()`` by parameter."""
     for parameter in parameters:
         parameter.grad = None
     with beside(side):
@@ -53,10 +55,10 @@ def gradients(parameters, loss, side=None):
 
 
 def compare(parameters, loss, put_off):
-    """With and without a second stream; ``put_off`` pieces of work are left to it."""
+    """Compare with and without a second stream, which takes over ``put_off`` pieces of work."""
     side = Last()
-    found = gradients(parameters, loss, side)
-    for ours, theirs in zip(found, gradients(parameters, loss), strict=True):
+    results = gradients(parameters, loss, side)
+    for ours, theirs in zip(results, gradients(parameters, loss), strict=True):
         assert (ours is None) == (theirs is None)
         if ours is not None:
             assert ours.stride() == theirs.stride()
@@ -85,7 +87,7 @@ def test_a_model_gets_the_same_gradients_with_a_second_stream(architecture, put_
     place = torch.device(DEVICE)
     data, _ = load_split(config.task, "train", 0, place)
     model = build_model(config).to(place)
-    batch = PackedBatches(data[0], 6, config.task.tokens).batch(torch.tensor([0], device=place))
+    batch = PackedBatches(data[0], 2, config.task.tokens).batch(torch.tensor([0], device=place))
     compare(list(model.parameters()), lambda: query_loss(model, batch), put_off)
 
 
@@ -101,7 +103,7 @@ def test_a_weight_that_is_used_twice_or_outside_too_gets_all_its_gradients():
     compare([*linear.parameters(), x], outside, 1)
 
 
-def test_what_is_no_parameter_is_left_to_autograd():
+def test_autograd_computes_gradients_of_other_tensors_than_parameters():
     linear, x = layer()
     weight, bias = linear.weight, linear.bias
     compare([weight, bias, x], lambda: kernel(x, 2 * weight, bias).pow(2).sum(), 0)
@@ -114,7 +116,7 @@ def test_a_frozen_weight_stays_without_a_gradient():
     assert linear.weight.grad is None
 
 
-def test_a_gradient_is_added_to_the_one_that_is_there():
+def test_a_gradient_is_added_to_an_earlier_one():
     linear, x = layer()
     linear(x).sum().backward()
     once = linear.weight.grad.clone()

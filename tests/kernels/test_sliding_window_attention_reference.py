@@ -25,7 +25,7 @@ def after(count, tensors, window):
 
 
 def hold(tensors, window, state=None):
-    """Outputs, ring, and all gradients are those of the recurrence."""
+    """Compare outputs, ring, and all gradients with the recurrence."""
 
     def run(function, **options):
         def call(q, k, v, *ring):

@@ -52,7 +52,7 @@ def compare_steps(B, T, H, G, d, window, dtype):
 @pytest.mark.parametrize("window", [1, 7, 64, 1000])
 def test_windows_shorter_and_longer_than_the_sequence_match_the_reference(window):
     tensors = inputs(1, 65, 2, 2, 16, torch.float32)
-    if window == 1:  # a single key: no gradient reaches q and k
+    if window == 1:  # with a single key, q and k get no gradient
         y = triton.sliding_window_attention(*tensors, 1)
         assert_close("y", y, tensors[2], 1e-5)
     else:

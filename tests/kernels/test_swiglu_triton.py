@@ -45,14 +45,14 @@ def test_large_gates_of_either_sign_match_the_reference(size, dtype):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_each_element_matches_the_reference_from_the_smallest_gate_to_the_largest(dtype):
-    gate = torch.linspace(-80, 80, 161, device=DEVICE)  # beyond, e^-x is no normal number
+    gate = torch.linspace(-80, 80, 161, device=DEVICE)  # beyond, e^-x is subnormal or infinite
     x = torch.stack([gate, torch.full_like(gate, 0.75)], -1).to(dtype).requires_grad_()
     exact = x.detach().double().requires_grad_()
     y, wanted = triton.swiglu(x), reference.swiglu(exact)
-    found, expected = [y], [wanted]
-    found += torch.autograd.grad(y.sum(), x)
+    results, expected = [y], [wanted]
+    results += torch.autograd.grad(y.sum(), x)
     expected += torch.autograd.grad(wanted.sum(), exact)
-    for name, ours, theirs in zip(("output", "gradient"), found, expected, strict=True):
+    for name, ours, theirs in zip(("output", "gradient"), results, expected, strict=True):
         assert_close(f"zeros of the {name}", (ours == 0).float(), (theirs == 0).float(), 1e-30)
         ratio = (ours / theirs)[theirs != 0]
         assert_close(name, ratio, torch.ones_like(ratio), TOLERANCE[dtype])
@@ -80,11 +80,11 @@ def test_slices_transposed_rows_and_strided_columns_match_the_reference():
 def test_gradients_of_any_strides_match_the_reference():
     x = random(3, 5, 12, seed=0).requires_grad_()
     for slope in (random(6, 5, 3, seed=1).permute(2, 1, 0), torch.ones(1, 1, 1).expand(3, 5, 6)):
-        found, expected = (
+        results, expected = (
             torch.autograd.grad(module.swiglu(x), x, slope.to(x))[0]
             for module in (triton, reference)
         )
-        assert_close("gradient", found, expected, 1e-5)
+        assert_close("gradient", results, expected, 1e-5)
 
 
 def test_float64_is_left_to_the_reference_and_half_a_pair_is_refused():

@@ -48,7 +48,7 @@ def compare(tensors, dtype):
 
 
 def compare_outputs(tensors, dtype, tolerance=None):
-    """Without any state: the kernels of a sequence of one span are others."""
+    """Compare without any state; a sequence of one span then takes other kernels."""
     check(
         triton.taylor_attention,
         reference.taylor_attention,

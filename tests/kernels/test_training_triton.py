@@ -19,13 +19,13 @@ ARCHITECTURES = ["based", "taylor-attention", "attention", "sliding-window", "ma
 
 
 def losses(config: RunConfig, packed: bool) -> list[float]:
-    """Of two steps, then of the queries of another batch."""
+    """The losses of two steps, then of the queries of another batch."""
     place = torch.device(DEVICE)
     data, _ = load_split(config.task, "train", 0, place)
     model = build_model(config).to(place)
     optimizer = AdamW(model.parameters(), 1e-2, 0.1)
     batches = PackedBatches(data[0], 2, config.task.tokens)
-    found = []
+    results = []
     for step in range(2):
         batch: Batch = data[0].batch(2 * step, 2)
         if packed:
@@ -34,10 +34,10 @@ def losses(config: RunConfig, packed: bool) -> list[float]:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        found.append(loss.item())
+        results.append(loss.item())
     with torch.no_grad():
         answers, _ = query_answers(model.eval(), data[0].batch(4, 2))
-    return [*found, *answers.flatten().tolist()]
+    return [*results, *answers.flatten().tolist()]
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

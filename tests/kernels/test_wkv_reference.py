@@ -36,9 +36,9 @@ def test_output_and_state_follow_the_recurrence(length: int) -> None:
 def test_gradients_equal_those_of_autograd_through_the_recurrence(length: int) -> None:
     given = [value.requires_grad_() for value in inputs(length)]
     slopes = draw(2, length, 2, 3, seed=5), draw(2, 2, 4, 3, seed=6)
-    found = torch.autograd.grad(run(*given), given, slopes)
+    results = torch.autograd.grad(run(*given), given, slopes)
     expected = torch.autograd.grad(naive.wkv(*given), given, slopes, materialize_grads=True)
-    torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-11)
+    torch.testing.assert_close(results, expected, rtol=1e-11, atol=1e-11)
 
 
 @pytest.mark.parametrize("log_decay", [-1e-9, -20.0, -1e4])

@@ -65,7 +65,7 @@ def test_outputs_alone_have_all_gradients():
     check(triton.wkv, reference.wkv, inputs(1, 19, 2, 4, 4), 1e-5, NAMES)
 
 
-def test_the_state_alone_has_the_gradients_of_what_enters_it():
+def test_the_state_alone_gives_the_gradients_of_its_inputs():
     r, *given, bonus = inputs(1, 19, 2, 4, 4)
     ours, exact = (lambda *x, module=m: run(module)(r, *x, bonus)[1] for m in (triton, reference))
     check(ours, exact, given, 1e-5, NAMES[1:4])
@@ -80,10 +80,10 @@ def test_inputs_and_gradients_of_any_strides_match_the_reference():
     ours = [x.detach().requires_grad_() for x in tensors]
     slope, state_slope = random(4, 2, 18, 2, seed=4), random(2, 2, 4, 4, seed=5)
     slopes = slope.permute(1, 2, 3, 0), state_slope.transpose(-1, -2)
-    found, expected = (
+    ours, expected = (
         torch.autograd.grad(run(module)(*ours), ours, slopes) for module in (triton, reference)
     )
-    for name, a, b in zip(NAMES, found, expected, strict=True):
+    for name, a, b in zip(NAMES, ours, expected, strict=True):
         assert_close(f"gradient of {name}", a, b, 1e-5)
 
 
@@ -184,7 +184,7 @@ def test_single_tf32_products_on_a_gpu(length, d):
 
 @on_gpu
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_cuda_graph_replays_what_it_captured(dtype):
+def test_a_cuda_graph_replays_with_the_same_results(dtype):
     def step():
         y, state = run(triton)(*tensors)
         slopes = torch.ones_like(y), torch.ones_like(state)

@@ -27,11 +27,11 @@ def adamw(
         weights: at least one, of any shapes, contiguous; changed.
         gradients: of the same shapes.
         firsts, seconds: the running means of gradients and of their squares, contiguous; changed.
-        count: how many updates there have been with this one, a scalar on the device.
+        count: the number of updates, this one included, a scalar on the device.
         rate: the learning rate, a scalar on the device.
-        weight_decay: the share of the weight that a rate of 1 would take away.
-        betas: what the means keep in an update.
-        eps: added to the root of the squares' mean.
+        weight_decay: the share of the weight that an update at rate 1 would remove.
+        betas: the decay rates of the two means.
+        eps: added to the root of the mean of squares.
         backend: "auto", "reference", which is PyTorch's fused kernel, or "triton".
     """
     run = dispatch.implementation("adamw", backend, weights[0])

@@ -1,7 +1,7 @@
-"""AdamW in Triton: one pass over a tensor, cut so finely that it fills a GPU.
+"""AdamW in Triton: one pass over a tensor, in pieces small enough to fill a GPU.
 
-PyTorch's kernel for many tensors gives 65,536 numbers to each multiprocessor, which leaves most of
-a GPU idle on the embedding of a small model.
+PyTorch's kernel for many tensors gives each multiprocessor 65,536 numbers, so that the embedding of
+a small model leaves most of a GPU idle.
 """
 # mypy: disable-error-code="no-untyped-def"
 
@@ -26,28 +26,28 @@ def _update_kernel(
     KEEP1: tl.constexpr, KEEP2: tl.constexpr, LOG1: tl.constexpr, LOG2: tl.constexpr,
     TILE: tl.constexpr,
 ):  # fmt: skip
-    """``LOG1`` and ``LOG2`` are the binary logarithms of what the means keep."""
-    at = tl.program_id(0).to(tl.int64) * TILE + tl.arange(0, TILE)
-    inside = at < size
-    w = tl.load(weight + at, mask=inside, other=0.0).to(tl.float32)
-    g = tl.load(gradient + at, mask=inside, other=0.0).to(tl.float32)
-    m = tl.load(first + at, mask=inside, other=0.0).to(tl.float32)
-    v = tl.load(second + at, mask=inside, other=0.0).to(tl.float32)
+    """``LOG1`` and ``LOG2`` are the binary logarithms of the two betas."""
+    offset = tl.program_id(0).to(tl.int64) * TILE + tl.arange(0, TILE)
+    inside = offset < size
+    w = tl.load(weight + offset, mask=inside, other=0.0).to(tl.float32)
+    g = tl.load(gradient + offset, mask=inside, other=0.0).to(tl.float32)
+    m = tl.load(first + offset, mask=inside, other=0.0).to(tl.float32)
+    v = tl.load(second + offset, mask=inside, other=0.0).to(tl.float32)
     lr = tl.load(rate)
-    steps = tl.load(count).to(tl.float64)  # 1 - 0.999 keeps too few digits in float32
+    steps = tl.load(count).to(tl.float64)  # float32 keeps too few digits of 1 - 0.999
     unbias1 = (1.0 - tl.exp2(steps * LOG1)).to(tl.float32)
     unbias2 = (1.0 - tl.exp2(steps * LOG2)).to(tl.float32)
     m = KEEP1 * m + (1.0 - KEEP1) * g
     v = KEEP2 * v + (1.0 - KEEP2) * g * g
     w -= lr * decay * w
     w -= lr / unbias1 * m / (tl.sqrt(v / unbias2) + eps)
-    tl.store(weight + at, w.to(weight.dtype.element_ty), mask=inside)
-    tl.store(first + at, m.to(first.dtype.element_ty), mask=inside)
-    tl.store(second + at, v.to(second.dtype.element_ty), mask=inside)
+    tl.store(weight + offset, w.to(weight.dtype.element_ty), mask=inside)
+    tl.store(first + offset, m.to(first.dtype.element_ty), mask=inside)
+    tl.store(second + offset, v.to(second.dtype.element_ty), mask=inside)
 
 
 def unavailable(op: str, tensor: Tensor) -> str | None:
-    """Why this kernel cannot run on a weight like ``tensor``; None where it can."""
+    """The reason this kernel cannot run on a weight like ``tensor``, or None."""
     return unavailable_for(tensor)
 
 

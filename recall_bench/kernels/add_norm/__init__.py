@@ -1,4 +1,4 @@
-"""Residual addition and normalisation in one pass: what stands before every mixer."""
+"""Residual addition and normalisation in one pass, as before every mixer."""
 
 from typing import Literal
 
@@ -26,17 +26,17 @@ def add_norm(
     equation 4), with eps inside the root.
 
     Args:
-        x: (…, D), what the layer before adds to the residual stream.
+        x: (…, D), the output of the layer before, added to the residual stream.
         residual: (…, D), the stream; total is x itself if None.
         weight: (D,).
         bias: (D,) or None.
-        positions: (batch, queries) int64, where x is (batch, length, D): the only ones at which
-            total is wanted. Its gradient then is a few rows, not a tensor of zeros with a few.
+        positions: (batch, queries) int64 for x (batch, length, D): total is returned at these
+            positions only, so that its gradient is a few rows instead of a tensor of mostly zeros.
         backend: "auto", "reference" or "triton"; Triton up to D = 4096.
 
     Returns:
-        The normalised values (…, D) in the dtype of x, under autocast in its own, and total, or
-        its rows (batch, queries, D), in the dtype of ``x + residual``. A total narrower than
+        The normalised values (…, D) in the dtype of x, or under autocast in its dtype; and total,
+        or its rows (batch, queries, D), in the dtype of ``x + residual``. A total narrower than
         float32 is rounded before it is normalised.
     """
     run = dispatch.implementation("add_norm", backend, x)

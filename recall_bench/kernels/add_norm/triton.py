@@ -1,7 +1,7 @@
 """Residual addition and normalisation in Triton: each direction reads and writes once.
 
-Dimensions: M rows, D width; tiles of R whole rows. Backward computes the statistics again from the
-sum, which it reads anyway, and sums the gradients of weight and bias in a fixed order.
+Dimensions: M rows, D width; tiles of R whole rows. The backward pass recomputes the statistics
+from the sum, which it reads anyway, and sums the gradients of weight and bias in a fixed order.
 """
 # mypy: disable-error-code="no-untyped-def"
 
@@ -38,7 +38,7 @@ def _store(x, value, rows, d, M, D):
 
 @triton.jit
 def _normalise(total, d, D, eps, CENTRE: tl.constexpr):
-    """The rows (R, D) before weight and bias, and the factor that each was scaled by (R,)."""
+    """The rows (R, D) before weight and bias, and the scale of each (R,)."""
     if CENTRE:
         mean = tl.sum(total, 1) / D
         total = tl.where((d < D)[None, :], total - mean[:, None], 0.0)
@@ -57,7 +57,7 @@ def _forward_kernel(
     summed = _load(x, rows, d, M, D, x_m)
     if ADD:
         summed += _load(residual, rows, d, M, D, residual_m)
-        rounded = summed.to(total.dtype.element_ty)  # backward will see no more than this
+        rounded = summed.to(total.dtype.element_ty)  # the backward pass reads this rounded sum
         _store(total, rounded, rows, d, M, D)
         summed = rounded.to(tl.float32)
     y, _ = _normalise(summed, d, D, eps, CENTRE)
@@ -106,7 +106,7 @@ PROGRAMS = 1056  # eight for each multiprocessor of a large GPU; their parts are
 
 
 def unavailable(op: str, tensor: Tensor) -> str | None:
-    """Why these kernels cannot run on an x like ``tensor``; None where they can."""
+    """The reason these kernels cannot run on an x like ``tensor``, or None."""
     if tensor.dim() and tensor.shape[-1] > WIDTH_LIMIT:
         return f"it takes rows of at most {WIDTH_LIMIT} numbers, not {tensor.shape[-1]}"
     return unavailable_for(tensor)
@@ -160,8 +160,11 @@ def _forward(
 
 
 def _forward_through(x: Tensor, residual: Tensor | None, *others: Any) -> tuple[Tensor, Tensor]:
-    """`_forward` with x as the sum where there is no residual, so that backward adds up both its
-    gradients at once; custom operators may not return what they were given."""
+    """`_forward`, with x as the sum if there is no residual.
+
+    The backward pass then adds both gradients of x at once, and custom operators may not return
+    their inputs.
+    """
     normed, total = _forward(x, residual, *others)
     return normed, x if residual is None else total
 
@@ -193,8 +196,8 @@ def _backward(
     x_dtype: torch.dtype,
     residual_dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of x, of the residual (empty where it is that of x), and parts of those of weight
-    and bias (programs, 2, D)."""
+    """Gradients of x, of the residual (empty if the same as of x), and parts of the gradients of
+    weight and bias (programs, 2, D)."""
     dx, d_residual, parts = _backward_shapes(
         total, weight, d_normed, d_total, eps, centre, x_dtype, residual_dtype
     )
@@ -276,7 +279,7 @@ _add_norm = differentiable(_add_norm_op, _forward_through, _save, _differentiate
 
 
 def _forward_at(positions: Tensor, x: Tensor, *others: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """`_forward` with the rows of the sum at the positions between its outputs."""
+    """`_forward` with one more output in between: the sum's rows at the positions."""
     normed, total = _forward(x, *others)
     return normed, gather(x if others[0] is None else total, positions), total
 
@@ -294,7 +297,7 @@ def _save_at(ctx: Any, inputs: tuple[Any, ...], outputs: tuple[Tensor, Tensor, T
 def _differentiate_at(
     ctx: Any, d_normed: Tensor | None, d_rows: Tensor | None, _: None
 ) -> tuple[Tensor | None, ...]:
-    """The rows' gradients are added in place to those of x and of the residual."""
+    """Adds the rows' gradients in place to those of x and of the residual."""
     dx, d_residual, *others = _differentiate(ctx, d_normed, None)
     for gradient in (dx,) if d_residual is dx else (dx, d_residual):
         if gradient is not None and d_rows is not None:

@@ -12,9 +12,8 @@ __all__ = ["Cache", "attention", "reserve"]
 def attention(q: Tensor, k: Tensor, v: Tensor) -> Layout:
     """softmax(q_t.k_j / sqrt(d)) over j <= t (arXiv 1706.03762, equation 1).
 
-    With an initial state, its keys come before those of the call. The backend "reference" is
-    PyTorch's own choice of kernel. `reserve` makes room in a state, so that ``state_out`` appends
-    to it in place.
+    The keys of an initial state precede those of the call. The backend "reference" is PyTorch's own
+    choice of kernel. `reserve` makes room in a state, so that ``state_out`` appends to it in place.
 
     Args:
         q: (batch, length, heads, d); any length, also 0.

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class Cache(Mapping[str, Tensor]):
-    """The state of `attention` in buffers of a fixed number of tokens, of which the first count.
+    """The state of `attention` in buffers for a fixed number of tokens, filled from the front.
 
     Its tensors are views of the filled part, so that its bytes are those of the tokens it holds.
     """
@@ -27,16 +27,16 @@ class Cache(Mapping[str, Tensor]):
         return len(self._buffers)
 
     def append(self, state: Mapping[str, Tensor]) -> None:
-        """Write the tokens of ``state`` behind those that are there.
+        """Append the tokens of ``state``.
 
-        Raises `ValueError` where the room is used up; nothing is changed then.
+        Raises `ValueError` if there is too little room; nothing is changed then.
         """
         self._write(state, self._filled)
 
     def assign(self, state: Mapping[str, Tensor]) -> None:
-        """Hold the tokens of ``state`` in place of those that are there.
+        """Replace the tokens by those of ``state``.
 
-        Raises `ValueError` where the room does not suffice; nothing is changed then.
+        Raises `ValueError` if there is too little room; nothing is changed then.
         """
         self._write(state, 0)
 
@@ -63,7 +63,7 @@ class Cache(Mapping[str, Tensor]):
 def reserve(state: Mapping[str, Tensor], n: int) -> Cache:
     """A copy of ``state``, that of `attention`, with room for ``n`` more tokens.
 
-    Given as ``initial_state`` and as ``state_out`` it is appended to in place:
+    `attention` appends to it in place if it is both ``initial_state`` and ``state_out``:
 
         cache = reserve(attention.empty_state(q, k, v), 100)
         y, cache = attention(q, k, v, initial_state=cache, state_out=cache)

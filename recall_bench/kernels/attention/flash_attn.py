@@ -11,7 +11,7 @@ _package = import_optional("flash_attn", "flash-attn")
 
 
 def unavailable(op: str, tensor: Tensor) -> str | None:
-    """Why the package cannot run on a q like ``tensor``; None where it can."""
+    """The reason the package cannot run on a q like ``tensor``, or None."""
     if tensor.dim() and tensor.shape[-1] > HEAD_LIMIT:
         return f"it takes heads of at most {HEAD_LIMIT} numbers, not {tensor.shape[-1]}"
     return unavailable_for(tensor, (torch.bfloat16, torch.float16))

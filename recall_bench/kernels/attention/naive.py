@@ -21,7 +21,7 @@ def attention(
     outputs = []
     for t in range(L):
         keys, values = torch.cat([keys, k[:, t, None]], 1), torch.cat([values, v[:, t, None]], 1)
-        heads = q[:, t].reshape(B, G, H // G, d)  # those that share keys and values
+        heads = q[:, t].reshape(B, G, H // G, d)  # grouped by shared keys and values
         weights = (torch.einsum("bgrd,bjgd->bgrj", heads, keys) / d**0.5).softmax(-1)
         outputs.append(torch.einsum("bgrj,bjgd->bgrd", weights, values).reshape(B, H, d))
     y = torch.stack(outputs, 1) if outputs else torch.empty_like(q)

@@ -1,4 +1,4 @@
-"""Causal attention by PyTorch, which has fast kernels of its own for most devices and dtypes.
+"""Causal attention by PyTorch, which has fast kernels for most devices and dtypes.
 
 B batch, L length, S tokens of the initial state, H heads, G key-value heads, d head dimension.
 """

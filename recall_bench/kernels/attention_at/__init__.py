@@ -12,13 +12,13 @@ def attention_at(
 ) -> Tensor:
     """softmax(q_i.k_j / sqrt(d)) over the keys j at or before the position of query i.
 
-    Keys and values are one tensor, as one projection makes them, and so is their gradient.
+    Keys and values are one tensor, the output of one projection, and so is their gradient.
 
     Args:
         q: (batch, queries, heads, d); any number of queries, also 0.
         kv: (batch, length, 2, heads, d), keys first.
         positions: (batch, queries) int64 in 0 … length-1, in any order.
-        window: how many keys a query sees, that at its position included; all where None.
+        window: the number of keys a query sees, including the one at its position; all if None.
         backend: "auto", "reference" or "triton".
 
     Returns:

@@ -1,7 +1,7 @@
 """Attention at a few positions in Triton: one program answers a tile of queries of one sequence.
 
 Up to 64 queries are one tile (32 of the widest heads in exact float32), which reads its keys and
-values once. What more tiles give to the gradient of a key is summed after them.
+values once. A final sum adds up the gradients that several tiles compute for one key.
 
 Dimensions: B batch, T length, Q queries, H heads, d head dimension, padded to D; tiles of M queries
 and N keys.
@@ -29,7 +29,7 @@ HEAD_DIM_LIMIT = 128
 
 
 def unavailable(op: str, tensor: Tensor) -> str | None:
-    """Why these kernels cannot run on a q like ``tensor``; None where they can."""
+    """The reason these kernels cannot run on a q like ``tensor``, or None."""
     if tensor.shape[-1] > HEAD_DIM_LIMIT:
         return f"its head dimension is at most {HEAD_DIM_LIMIT}, not {tensor.shape[-1]}"
     return unavailable_for(tensor)
@@ -74,7 +74,7 @@ class _Plan:
 
 
 def _query_tile(Q: int, D: int, exact: bool) -> int:
-    """M: all queries where one program holds them, so that its keys get their whole gradient."""
+    """M: all queries if one program can hold them, which then computes whole gradients of keys."""
     return min(4096 // D if exact else 64, 64, max(16, triton.next_power_of_2(Q)))
 
 
@@ -96,10 +96,10 @@ def _cached_plan(precision: str, *key: Any) -> _Plan:
 
 
 def _plan(q: Tensor, kv: Tensor, window: int) -> _Plan:
-    """The plan for tensors laid out like these, on their device and in the precision asked for."""
-    how = torch.get_float32_matmul_precision() + str(q.device)
+    """The plan for tensors of this layout and device, at the current matmul precision."""
+    precision = torch.get_float32_matmul_precision() + str(q.device)
     strides = *q.stride()[:3], *kv.stride()[:4]
-    return _cached_plan(how, q.shape, kv.shape[1], window, q.dtype, strides)
+    return _cached_plan(precision, q.shape, kv.shape[1], window, q.dtype, strides)
 
 
 def _forward(q: Tensor, kv: Tensor, positions: Tensor, window: int) -> tuple[Tensor, Tensor]:

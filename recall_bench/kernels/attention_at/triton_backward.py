@@ -18,7 +18,7 @@ def backward_kernel(
     d: tl.constexpr, D: tl.constexpr, M: tl.constexpr, N: tl.constexpr,
     DTYPE: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """dq (B, Q, H, d) of M queries, and what they give to dkv (B, tiles of queries, T, 2, H, d)."""
+    """dq (B, Q, H, d) of M queries, and their part of dkv (B, tiles of queries, T, 2, H, d)."""
     h, tile, b, m0 = place(Q, H, M)
     k = kv + b * kv_b + h * kv_h
     dk = dkv + tile * T * 2 * H * d + h * d

@@ -1,4 +1,4 @@
-"""Outputs of attention at a few positions: online softmax over the keys that queries reach."""
+"""Outputs of attention at a few positions: online softmax over the keys in reach."""
 # mypy: disable-error-code="no-untyped-def"
 
 import triton
@@ -36,7 +36,7 @@ def forward_kernel(
         total = total * shrink + tl.sum(p, 1)
         out = out * shrink[:, None] + dot(p, v_tile, DTYPE, PRECISION)
         largest = new
-    total = tl.maximum(total, 1.0)  # as it is, but for rows beyond Q that see no key
+    total = tl.maximum(total, 1.0)  # changes only rows beyond Q, which see no key
     store_tile(y + (b * Q * H + h) * d, out / total[:, None], m0, Q, H * d, d, M, D)
     m = m0 + tl.arange(0, M)
     tl.store(lse + (b * H + h) * Q + m, largest + tl.log2(total), mask=m < Q)

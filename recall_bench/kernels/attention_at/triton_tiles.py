@@ -1,4 +1,4 @@
-"""What the kernels of `attention_at` share: where a program stands, and what its queries see."""
+"""Program indices and masks that the kernels of `attention_at` share."""
 # mypy: disable-error-code="no-untyped-def"
 
 import triton

@@ -1,4 +1,4 @@
-"""Rows of an embedding matrix, with a backward pass that takes the order of the tokens as given."""
+"""Embedding lookup whose backward pass can reuse a precomputed order of the tokens."""
 
 from torch import Tensor
 
@@ -20,16 +20,16 @@ def embedding(
     """weight[tokens], differentiable in ``weight``; its gradient is the same in every run.
 
     With ``dropout``, each element is zero with that probability, rounded to a multiple of 2^-16,
-    and the others grow by 1 / (1 - dropout). The seed decides which: on one backend the same one
-    drops the same elements. It is read on the device, so that a CUDA graph which changes it draws
-    anew in every replay.
+    and the others grow by 1 / (1 - dropout). ``seed`` selects the dropped elements; on one backend
+    equal seeds drop the same ones. The kernel reads it on the device, so that a CUDA graph which
+    changes it draws a new mask in every replay.
 
     Args:
         tokens: integers in 0 … V-1 of any shape, also empty.
         weight: (V, D).
-        order: `token_order` of the same tokens, for batches that come again; else it is computed.
+        order: `token_order` of the same tokens, for batches that recur; computed if None.
         dropout: 0 <= dropout < 1.
-        seed: an int64 scalar on the device of ``weight``; needed with dropout.
+        seed: an int64 scalar on the device of ``weight``; required with dropout.
         backend: "auto", "reference" or "triton".
 
     Returns:

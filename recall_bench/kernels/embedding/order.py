@@ -1,4 +1,4 @@
-"""The positions of a batch by token: what the gradient of an embedding is summed along."""
+"""The positions of a batch sorted by token, along which an embedding's gradient is summed."""
 
 from typing import NamedTuple
 
@@ -6,26 +6,26 @@ import torch
 from torch import Tensor
 
 PIECE = 128
-"""The most positions that one program sums, so that a frequent token does not take the longest."""
+"""The most positions that one program sums, so that frequent tokens do not delay the others."""
 
 
 class TokenOrder(NamedTuple):
-    """Positions sorted by token, and the pieces of at most `PIECE` of them that are summed apart.
+    """Positions sorted by token, in pieces of at most `PIECE` that are summed separately.
 
-    P positions, V tokens. The first piece of a token needs no number; its further ones are numbered
-    through all tokens.
+    P positions, V tokens. The first piece of a token has no number; further pieces are numbered
+    across all tokens.
     """
 
     positions: Tensor  # (P,) int32, sorted by token, stable
     starts: Tensor  # (V + 1,) int32: positions[starts[v] : starts[v + 1]] hold token v
     piece_starts: Tensor  # (V + 1,) int32: further pieces of the tokens before v
-    piece_tokens: Tensor  # (P // PIECE,) int32: the token of a further piece, V where there is none
+    piece_tokens: Tensor  # (P // PIECE,) int32: the token of a further piece, V if none
 
 
 def token_order(tokens: Tensor, vocabulary: int) -> TokenOrder:
     """Sort tokens (integers of any shape, 0 … vocabulary - 1) once for all their backward passes.
 
-    Its shapes depend on the numbers of tokens alone, and nothing waits for the device.
+    The shapes depend only on the numbers of tokens, so that nothing waits for the device.
     """
     ordered, positions = tokens.flatten().sort(stable=True)
     every = torch.arange(vocabulary + 1, device=tokens.device)

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from recall_bench.kernels.embedding.order import TokenOrder
 
 LEVELS = 1 << 16
-"""Dropout compares 16 random bits: its probability is a multiple of one in this many."""
+"""Dropout compares 16 random bits, so its probability is a multiple of 1 / LEVELS."""
 
 
 def embedding(
@@ -30,14 +30,14 @@ GOLDEN, FIRST, SECOND, STREAM = (
     0x94D049BB133111EB - 2**64,
     0xD1B54A32D192ED03 - 2**64,
 )
-"""The multipliers of SplitMix64 (Steele, Lea and Flood 2014), and one that keeps seeds apart."""
+"""The multipliers of SplitMix64 (Steele, Lea and Flood 2014), and one that separates seeds."""
 
 
 def _mask(rows: Tensor, dropped: int, seed: Tensor) -> Tensor:
-    """Zero, or the factor that keeps the mean: like ``rows``, the same on every device.
+    """Zeros, and elsewhere the factor that keeps the mean: like ``rows``, equal on all devices.
 
-    Four numbers share the 64 bits that SplitMix64 makes of their place and the seed. Nothing waits
-    for the device, and drawn one by one they would take a CPU longer than a linear map.
+    SplitMix64 turns the seed and a place into 64 bits, which four numbers share: one draw per
+    number would take a CPU longer than a linear map. Nothing waits for the device.
     """
     words = torch.arange(-(-rows.numel() // 4), device=rows.device) * GOLDEN + seed * STREAM
     words = _fold(_fold(words, 30) * FIRST, 27) * SECOND
@@ -46,5 +46,5 @@ def _mask(rows: Tensor, dropped: int, seed: Tensor) -> Tensor:
 
 
 def _fold(words: Tensor, shift: int) -> Tensor:
-    """words ^ (words >> shift), as if without a sign."""
+    """words ^ (words >> shift), with words taken as unsigned."""
     return words ^ ((words >> shift) & ((1 << (64 - shift)) - 1))

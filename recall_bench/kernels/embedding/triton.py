@@ -1,8 +1,8 @@
 """Embedding lookup in Triton; its gradient is summed along the sorted positions, without atomics.
 
-Dimensions: P positions, V tokens, D width, padded to DP. A token's first `PIECE` positions are
-summed in one program, and every further piece in one of its own; a second kernel adds those pieces
-up. PyTorch's own backward pass sorts in every step.
+Dimensions: P positions, V tokens, D width, padded to DP. One program sums a token's first
+`PIECE` positions, another one each further piece; a second kernel adds up those pieces. PyTorch's
+own backward pass sorts in every step.
 """
 # mypy: disable-error-code="no-untyped-def"
 
@@ -24,7 +24,7 @@ from recall_bench.kernels.plumbing.triton_support import (
 
 @triton.jit
 def _factor(seed, p, dropped, LEVELS: tl.constexpr, DP: tl.constexpr):
-    """What dropout multiplies the rows at positions p with: (…, DP). DP is at least 8.
+    """Dropout's factors for the rows at positions p: (…, DP). DP is at least 8.
 
     Philox gives 128 bits at a time: 16 for each of 8 columns.
     """
@@ -47,8 +47,8 @@ def _lookup_kernel(
     row = tl.load(weight + token[:, None] * w_v + (d * w_d)[None, :], mask=inside, other=0.0)
     if seed is not None:
         row = row.to(tl.float32) * _factor(seed, p, dropped, LEVELS, DP)
-    at = p.to(tl.int64)[:, None] * D + d[None, :]
-    tl.store(out + at, row.to(out.dtype.element_ty), mask=inside)
+    offset = p.to(tl.int64)[:, None] * D + d[None, :]
+    tl.store(out + offset, row.to(out.dtype.element_ty), mask=inside)
 
 
 @triton.jit
@@ -63,8 +63,8 @@ def _sum_rows(
         i = start + tl.arange(0, ROWS)
         p = tl.load(positions + i, mask=i < end, other=0)
         inside = (i < end)[:, None] & (d < D)[None, :]
-        at = p.to(tl.int64)[:, None] * D + d[None, :]
-        row = tl.load(gradient + at, mask=inside, other=0.0).to(tl.float32)
+        offset = p.to(tl.int64)[:, None] * D + d[None, :]
+        row = tl.load(gradient + offset, mask=inside, other=0.0).to(tl.float32)
         if seed is not None:
             row *= _factor(seed, p, dropped, LEVELS, DP)
         total += row
@@ -78,9 +78,9 @@ def _piece_kernel(
     LEVELS: tl.constexpr, SIZE: tl.constexpr, FEW: tl.constexpr, MANY: tl.constexpr,
     DP: tl.constexpr,
 ):  # fmt: skip
-    """Sums over ``further`` pieces in ``pieces``, then over tokens' first ones in d_weight (V, D).
+    """Sums of the ``further`` pieces to ``pieces``, and of tokens' first pieces to d_weight (V, D).
 
-    The further pieces, full but for the last of a token, come first: they take the longest.
+    The further pieces come first because they take the longest: all but a token's last are full.
     """
     piece = tl.program_id(0)
     d = tl.arange(0, DP)
@@ -105,7 +105,7 @@ def _piece_kernel(
 def _add_kernel(
     pieces, piece_starts, piece_tokens, d_weight, V, D, ROWS: tl.constexpr, C: tl.constexpr
 ):
-    """Adds a token's further pieces to C columns of its row: the program of the first one works."""
+    """Adds a token's further pieces to C columns of its row; only the first one's program works."""
     piece = tl.program_id(0)
     token = tl.load(piece_tokens + piece)
     if token < V:
@@ -115,15 +115,17 @@ def _add_kernel(
             end = tl.load(piece_starts + token + 1)
             for start in range(piece, end, ROWS):
                 i = start + tl.arange(0, ROWS)
-                at = i.to(tl.int64)[:, None] * D + d[None, :]
-                total += tl.load(pieces + at, mask=(i < end)[:, None] & (d < D)[None, :], other=0.0)
+                offset = i.to(tl.int64)[:, None] * D + d[None, :]
+                total += tl.load(
+                    pieces + offset, mask=(i < end)[:, None] & (d < D)[None, :], other=0.0
+                )
             row = d_weight + token.to(tl.int64) * D + d
             result = tl.load(row, mask=d < D, other=0.0).to(tl.float32) + tl.sum(total, 0)
             tl.store(row, result.to(d_weight.dtype.element_ty), mask=d < D)
 
 
 def unavailable(op: str, tensor: Tensor) -> str | None:
-    """Why these kernels cannot run on a weight like ``tensor``; None where they can."""
+    """The reason these kernels cannot run on a weight like ``tensor``, or None."""
     return unavailable_for(tensor)
 
 
@@ -148,7 +150,7 @@ def _padded(D: int) -> int:
 
 
 def _tile(D: int, rows: int) -> int:
-    """At most so many rows of a tile that one program holds well."""
+    """The number of rows in a tile, at most as many as one program holds well."""
     return max(1, min(rows, 4096 // _padded(D)))
 
 

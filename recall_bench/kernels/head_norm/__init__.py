@@ -10,9 +10,9 @@ __all__ = ["head_norm"]
 def head_norm(
     y: Tensor, gate: Tensor, weight: Tensor, bias: Tensor, eps: float, backend: str = "auto"
 ) -> Tensor:
-    """(layer_norm(y) weight + bias) silu(gate), each head by its own mean and variance.
+    """(layer_norm(y) weight + bias) silu(gate), each head with its own mean and variance.
 
-    What follows RWKV-5's recurrence (arXiv 2404.05892, section 4.1).
+    It follows RWKV-5's recurrence (arXiv 2404.05892, section 4.1).
 
     Args:
         y: (…, heads, d).

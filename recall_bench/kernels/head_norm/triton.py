@@ -1,8 +1,8 @@
 """Normalisation of each head in Triton, with its gate: each direction reads and writes once.
 
-Dimensions: M rows of H heads of d channels; tiles of R rows, HT and DT the powers of two from H and
-d on. Backward computes statistics and sigmoid again, and sums the gradients of weight and bias in a
-fixed order.
+Dimensions: M rows of H heads of d channels; tiles of R rows, HT and DT are H and d
+rounded up to powers of two. The backward pass recomputes statistics and sigmoid, and sums the
+gradients of weight and bias in a fixed order.
 """
 # mypy: disable-error-code="no-untyped-def"
 
@@ -20,7 +20,7 @@ from recall_bench.kernels.plumbing.triton_tiles import load_at, sigmoid, store_a
 
 @triton.jit
 def _channels(H, d, HT: tl.constexpr, DT: tl.constexpr):
-    """The channels of a tile, (1, HT, DT), and which of them there are."""
+    """The channels of a tile, (1, HT, DT), and which of them exist."""
     head = tl.arange(0, HT)[None, :, None]
     channel = tl.arange(0, DT)[None, None, :]
     return head * d + channel, (head < H) & (channel < d)
@@ -28,7 +28,7 @@ def _channels(H, d, HT: tl.constexpr, DT: tl.constexpr):
 
 @triton.jit
 def _normalise(y, there, d, eps):
-    """y (R, HT, DT) less each head's mean, times its scale (R, HT, 1), and that."""
+    """y (R, HT, DT) less each head's mean, times its scale, and that scale (R, HT, 1)."""
     y = tl.where(there, y - tl.sum(y, 2, keep_dims=True) / d, 0.0)
     scale = tl.rsqrt(tl.sum(y * y, 2, keep_dims=True) / d + eps)
     return y * scale, scale
@@ -62,20 +62,20 @@ def backward_kernel(
     for tile in range(tl.program_id(0), tl.cdiv(M, R), tl.num_programs(0)):
         rows = (tile * R + tl.arange(0, R))[:, None, None].to(tl.int64)
         inside = (rows < M) & there
-        at = rows * (H * d) + channels
-        normed, scale = _normalise(load_at(y, at, inside), there, d, eps)
+        offset = rows * (H * d) + channels
+        normed, scale = _normalise(load_at(y, offset, inside), there, d, eps)
         z = load_at(gate, rows * gate_m + channels, inside)
         share = sigmoid(z)
         slope = load_at(d_out, rows * d_out_m + channels, inside)
         opened = slope * (normed * gain + shift)
-        store_at(d_gate, at, opened * share * (1.0 + z * (1.0 - share)), inside)
+        store_at(d_gate, offset, opened * share * (1.0 + z * (1.0 - share)), inside)
         slope *= z * share
         d_weight += slope * normed
         d_bias += slope
         slope *= gain
         mean = tl.sum(slope, 2, keep_dims=True) / d
         along = tl.sum(slope * normed, 2, keep_dims=True) / d
-        store_at(dy, at, scale * (slope - mean - normed * along), inside)
+        store_at(dy, offset, scale * (slope - mean - normed * along), inside)
     parts += tl.program_id(0) * 2 * H * d + channels
     tl.store(parts, tl.sum(d_weight, 0, keep_dims=True), mask=there)
     tl.store(parts + H * d, tl.sum(d_bias, 0, keep_dims=True), mask=there)
@@ -87,7 +87,7 @@ PROGRAMS = 1056  # eight for each multiprocessor of a large GPU; their parts are
 
 
 def unavailable(op: str, tensor: Tensor) -> str | None:
-    """Why these kernels cannot run on a y like ``tensor``; None where they can."""
+    """The reason these kernels cannot run on a y like ``tensor``, or None."""
     if tensor.dim() > 1 and _elements(tensor) > WIDTH_LIMIT:
         return f"it takes rows of at most {WIDTH_LIMIT} numbers, heads and channels padded"
     return unavailable_for(tensor)
@@ -100,7 +100,7 @@ def head_norm(y: Tensor, gate: Tensor, weight: Tensor, bias: Tensor, eps: float)
 
 
 def _elements(y: Tensor) -> int:
-    """Numbers of a row as its tile holds it."""
+    """The size of a row in its tile, heads and channels padded."""
     heads, d = y.shape[-2:]
     return int(triton.next_power_of_2(max(1, heads)) * triton.next_power_of_2(max(1, d)))
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 IGNORE = -100
-"""The target of a row that asks nothing."""
+"""The target of an unlabelled row."""
 
 
 def labelled_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:

@@ -3,11 +3,11 @@
 Dimensions: N rows, D width, V vocabulary; tiles of M rows, T tokens and C columns of D (CHUNKS
 times C >= D). x = hidden . weight are the logits, p = softmax(x). The forward pass is that of
 attention (Dao et al., arXiv 2205.14135, algorithm 1): beside the log-sum-exp it sums p . weight,
-and that less the target's row is the gradient of ``hidden``. The gradient of ``weight`` is a second
-pass that recomputes p. Where few rows would leave the device idle, the forward pass splits the
+which less the target's row is the gradient of ``hidden``. A second pass recomputes p for the
+gradient of ``weight``. If few rows would leave the device idle, the forward pass splits the
 vocabulary and the second one the rows; the parts are summed in a fixed order.
 
-The products take 16-bit copies of both inputs, padded to whole tiles. Where TF32 is asked for they
+The products take 16-bit copies of both inputs, padded to whole tiles. With TF32 allowed they
 are float16, which has the same 10 bits of mantissa at twice the speed, and a power of two brings
 each tensor into its range.
 """
@@ -46,13 +46,13 @@ Results: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tenso
 
 WIDTH_LIMIT = 1024
 LIFT = 12
-"""Probabilities are multiplied by 2^LIFT before they become float16: 1 / V is far from its end."""
+"""Probabilities are multiplied by 2^LIFT before they become float16, lest 1 / V underflow."""
 PADDING = 128
-"""Rows of the padded copies come in multiples of this: no tile is larger."""
+"""The padded copies' rows are a multiple of this, the largest tile."""
 
 
 def unavailable(op: str, tensor: Tensor) -> str | None:
-    """Why these kernels cannot run on a hidden like ``tensor``; None where they can."""
+    """The reason these kernels cannot run on a hidden like ``tensor``, or None."""
     if tensor.shape[-1] > WIDTH_LIMIT:
         return f"its width is at most {WIDTH_LIMIT}, not {tensor.shape[-1]}"
     return unavailable_for(tensor)
@@ -70,7 +70,7 @@ def labelled_losses(hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Te
 
 
 def _precision(hidden: Tensor, weight: Tensor) -> str:
-    """What the products take: "bfloat16", "float16", "tf32" or "float32"."""
+    """The precision of the products: "bfloat16", "float16", "tf32" or "float32"."""
     if torch.is_autocast_enabled(hidden.device.type):
         dtype = torch.get_autocast_dtype(hidden.device.type)
     else:
@@ -78,13 +78,13 @@ def _precision(hidden: Tensor, weight: Tensor) -> str:
     return "tf32" if dtype == torch.float32 and _tf32() else str(dtype).removeprefix("torch.")
 
 
-@constant_to_compiler  # which cannot trace it, but guards what it reads
+@constant_to_compiler  # the compiler cannot trace it, but guards the values it reads
 def _tf32() -> bool:
     return torch.get_float32_matmul_precision() != "highest"
 
 
 class _Plan(NamedTuple):
-    """Tile sizes of one pass, and how many of its programs run at once on a multiprocessor."""
+    """Tile sizes of one pass, and the number of its programs that share a multiprocessor."""
 
     held: int
     streamed: int
@@ -105,7 +105,7 @@ def _plan(precision: str, C: int, CHUNKS: int, weight_pass: bool) -> _Plan:
 
 
 def _copy_dtype(precision: str) -> torch.dtype:
-    """Of the copies that the products take. Triton's interpreter has no bfloat16."""
+    """The dtype of the products' copies. Triton's interpreter has no bfloat16."""
     if precision == "bfloat16" and not interpreted():
         return torch.bfloat16
     return torch.float16 if precision in ("float16", "tf32") else torch.float32
@@ -129,9 +129,10 @@ def _multiprocessors(device: torch.device) -> int:
 
 
 def _splits(tiles: int, steps: int, slots: int) -> int:
-    """In how many parts to split the ``steps`` of each of ``tiles`` programs for ``slots`` at once.
+    """The number of parts that each of ``tiles`` programs of ``steps`` is split into.
 
-    The fewest that come within a tenth of the shortest time, a program costing one step more.
+    ``slots`` programs run at once, and each costs one step more than its share. The result is the
+    fewest parts that take at most a tenth longer than the shortest time.
     """
     parts = range(1, min(steps, slots) + 1)
     times = [triton.cdiv(tiles * s, slots) * (triton.cdiv(steps, s) + 1) for s in parts]
@@ -143,7 +144,7 @@ def _padded(rows: int) -> int:
 
 
 def _copies(hidden: Tensor, weight: Tensor, precision: str) -> tuple[Tensor, Tensor, Tensor]:
-    """What the products read: copies of hidden and weight, and what their elements stand for."""
+    """The products' inputs: copies of hidden and weight, and the units of their elements."""
     h, w, unit = _copies_shapes(hidden, weight, precision)
     (N, D), V, DP = hidden.shape, weight.shape[0], h.shape[1]
     strides = (*hidden.stride(), *weight.stride())
@@ -171,7 +172,7 @@ def _copies_shapes(hidden: Tensor, weight: Tensor, precision: str) -> tuple[Tens
 
 
 class _Parts(NamedTuple):
-    """What `forward_kernel` finds for each (split, row)."""
+    """The results of `forward_kernel` for each (split, row)."""
 
     largest: Tensor
     total: Tensor
@@ -227,7 +228,7 @@ def _forward(hidden: Tensor, weight: Tensor, targets: Tensor, precision: str) ->
 
 
 def _rows(width: int) -> int:
-    """Rows of a tile so wide, of one of the kernels that only move data."""
+    """The number of rows in a tile of this width, for the kernels that only move data."""
     return max(1, 1024 // width)
 
 
@@ -236,11 +237,11 @@ def _dot_precision(precision: str) -> str:
 
 
 def _mean_loss_shapes(hidden: Tensor, weight: Tensor, targets: Tensor, precision: str) -> Results:
-    """The loss (), and what the backward pass needs:
+    """The loss (), and the tensors that the backward pass needs.
 
-    the log-sum-exp (N',) and the targets (N',), the gradient of hidden (N, D) before the mean, the
-    share of a row in the mean (1,), the copies of hidden (N', D') and of weight (V', D'), and what
-    their elements stand for (2,).
+    They are the log-sum-exp (N',) and the targets (N',), the gradient of hidden (N, D) before the
+    mean, the share of a row in the mean (1,), the copies of hidden (N', D') and of weight (V', D'),
+    and the units of their elements (2,).
     """
     h, w, unit = _copies_shapes(hidden, weight, precision)
     lse, answers = unit.new_empty(len(h)), unit.new_empty(len(h), dtype=torch.int32)

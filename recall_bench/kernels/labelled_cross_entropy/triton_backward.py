@@ -1,4 +1,4 @@
-"""The gradients of a linear read-out, from what its forward pass has kept."""
+"""The gradients of a linear read-out, from the tensors that its forward pass saved."""
 # mypy: disable-error-code="no-untyped-def"
 
 import triton
@@ -40,8 +40,8 @@ def weight_kernel(
         p = tl.where(token[:, None] == tl.load(answers + m)[None, :], p - one, p)
         gradient = tl.dot(p.to(h_tile.dtype), h_tile, gradient, input_precision=PRECISION)
     column = chunk * C + tl.arange(0, C)
-    at = (split * V + token).to(tl.int64)[:, None] * (C * CHUNKS) + column[None, :]
-    tl.store(partial + at, gradient, mask=(token < V)[:, None])
+    offset = (split * V + token).to(tl.int64)[:, None] * (C * CHUNKS) + column[None, :]
+    tl.store(partial + offset, gradient, mask=(token < V)[:, None])
 
 
 @triton.jit(do_not_specialize=["V", "splits"])
@@ -55,12 +55,12 @@ def finish_kernel(
     inside = (row < V)[:, None] & (d < D)[None, :]
     value = tl.zeros((ROWS, DP), tl.float32)
     for split in range(0, splits):
-        at = (split * V + row)[:, None] * DP + d[None, :]
-        value += tl.load(partial + at, mask=inside, other=0.0)
+        offset = (split * V + row)[:, None] * DP + d[None, :]
+        value += tl.load(partial + offset, mask=inside, other=0.0)
     factor = tl.load(share) * tl.load(d_loss).to(tl.float32)
     value *= factor * tl.load(unit) * (1.0 / 2.0**RAISE)
-    at = row[:, None] * D + d[None, :]
-    tl.store(d_weight + at, value.to(d_weight.dtype.element_ty), mask=inside)
+    offset = row[:, None] * D + d[None, :]
+    tl.store(d_weight + offset, value.to(d_weight.dtype.element_ty), mask=inside)
 
 
 @triton.jit(do_not_specialize=["N"])
@@ -69,7 +69,7 @@ def hidden_kernel(slope, share, d_loss, d_hidden, N, D, ROWS: tl.constexpr, DP: 
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     d = tl.arange(0, DP)
     inside = (row < N)[:, None] & (d < D)[None, :]
-    at = row[:, None] * D + d[None, :]
+    offset = row[:, None] * D + d[None, :]
     factor = tl.load(share) * tl.load(d_loss).to(tl.float32)
-    value = tl.load(slope + at, mask=inside, other=0.0) * factor
-    tl.store(d_hidden + at, value.to(d_hidden.dtype.element_ty), mask=inside)
+    value = tl.load(slope + offset, mask=inside, other=0.0) * factor
+    tl.store(d_hidden + offset, value.to(d_hidden.dtype.element_ty), mask=inside)

@@ -1,4 +1,4 @@
-"""The losses of a linear read-out, and beside them the sums that the gradient of hidden needs."""
+"""The losses of a linear read-out, and the sums that the gradient of hidden needs."""
 # mypy: disable-error-code="no-untyped-def"
 
 import triton
@@ -14,17 +14,19 @@ PARTS: tl.constexpr = tl.constexpr(128)
 def _read(x, row, rows, row_stride, stride, D, DP: tl.constexpr):
     """Rows ``row`` of x (rows, D), zeros beyond both edges: (…, DP) float32."""
     d = tl.arange(0, DP)
-    at = row.to(tl.int64)[:, None] * row_stride + d.to(tl.int64)[None, :] * stride
-    return tl.load(x + at, mask=(row < rows)[:, None] & (d < D)[None, :], other=0.0).to(tl.float32)
+    offset = row.to(tl.int64)[:, None] * row_stride + d.to(tl.int64)[None, :] * stride
+    return tl.load(x + offset, mask=(row < rows)[:, None] & (d < D)[None, :], other=0.0).to(
+        tl.float32
+    )
 
 
 @triton.jit
 def _largest(x, part, rows, row_stride, stride, D, ROWS: tl.constexpr, DP: tl.constexpr):
-    found = tl.zeros((ROWS,), tl.float32)
+    top = tl.zeros((ROWS,), tl.float32)
     for first in range(part * ROWS, rows, PARTS * ROWS):
         tile = _read(x, first + tl.arange(0, ROWS), rows, row_stride, stride, D, DP)
-        found = tl.maximum(found, tl.max(tl.abs(tile), 1))
-    return tl.max(found, 0)
+        top = tl.maximum(top, tl.max(tl.abs(tile), 1))
+    return tl.max(top, 0)
 
 
 @triton.jit(do_not_specialize=["N", "V"])
@@ -34,10 +36,10 @@ def largest_kernel(
     """The largest |x| in every PARTS-th tile of ROWS rows of both tensors: (2, PARTS)."""
     part = tl.program_id(0)
     if part < PARTS:
-        found = _largest(hidden, part, N, h_n, h_d, D, ROWS, DP)
+        top = _largest(hidden, part, N, h_n, h_d, D, ROWS, DP)
     else:
-        found = _largest(weight, part - PARTS, V, w_v, w_d, D, ROWS, DP)
-    tl.store(largest + part, found)
+        top = _largest(weight, part - PARTS, V, w_v, w_d, D, ROWS, DP)
+    tl.store(largest + part, top)
 
 
 @triton.jit
@@ -61,8 +63,8 @@ def _prepare(
     if tile == 0:
         tl.store(unit + which, 1.0 / scale)
     value = _read(x, row, rows, row_stride, stride, D, DP) * scale
-    at = row.to(tl.int64)[:, None] * DP + tl.arange(0, DP)[None, :]
-    tl.store(out + at, value.to(out.dtype.element_ty))
+    offset = row.to(tl.int64)[:, None] * DP + tl.arange(0, DP)[None, :]
+    tl.store(out + offset, value.to(out.dtype.element_ty))
 
 
 @triton.jit(do_not_specialize=["N", "V", "tiles"])
@@ -93,8 +95,9 @@ def forward_kernel(
 ):  # fmt: skip
     """One split of the vocabulary for M rows and C columns of ``out``.
 
-    Of each (split, row): the largest logit, the sum of the exponentials relative to it and, with
-    GRADIENT, of exponentials times rows of weight; without, the first token of the largest logit.
+    For each (split, row) it writes the largest logit and the sum of the exponentials relative to
+    it; with GRADIENT also the sum of exponentials times rows of weight, and without it the first
+    token with the largest logit.
     """
     m0 = tl.program_id(0) * M
     split = tl.program_id(1)
@@ -134,15 +137,17 @@ def forward_kernel(
             winner = tl.where(here > highest, leading, winner)
         highest = new
     m = m0 + tl.arange(0, M)
-    at = (split * N + m).to(tl.int64)
+    offset = (split * N + m).to(tl.int64)
     if chunk == 0:
-        tl.store(largest + at, highest, mask=m < N)
-        tl.store(total + at, summed, mask=m < N)
+        tl.store(largest + offset, highest, mask=m < N)
+        tl.store(total + offset, summed, mask=m < N)
     if not GRADIENT:
-        tl.store(best + at, winner, mask=m < N)
+        tl.store(best + offset, winner, mask=m < N)
     else:
         column = chunk * C + tl.arange(0, C)
-        tl.store(out + at[:, None] * (C * CHUNKS) + column[None, :], mixture, mask=(m < N)[:, None])
+        tl.store(
+            out + offset[:, None] * (C * CHUNKS) + column[None, :], mixture, mask=(m < N)[:, None]
+        )
 
 
 @triton.jit(do_not_specialize=["N", "splits"])
@@ -151,11 +156,12 @@ def combine_kernel(
     losses, correct, lse, answers, slope, sums, N, splits, D,
     M: tl.constexpr, DP: tl.constexpr, GRADIENT: tl.constexpr, IGNORED: tl.constexpr,
 ):  # fmt: skip
-    """The results of M rows from those of the splits: losses and correct, or with GRADIENT
+    """Combines the splits' results for M rows: losses and correct.
 
-    the gradient of hidden before the mean, and the sum of the losses and their number. What the
-    other kernel reads reaches to the end of its tiles: the targets, and the log-sum-exp in base 2,
-    infinite where nothing is asked, so that those rows have no probabilities.
+    With GRADIENT it writes the gradient of hidden before the mean, and the sum and the number of
+    the losses. The targets and the log-sum-exp in base 2 fill the whole tiles of the kernel that
+    reads them next; the log-sum-exp of an unlabelled row is infinite, so that its probabilities
+    are 0.
     """
     m = tl.program_id(0) * M + tl.arange(0, M)
     inside = m < N
@@ -170,24 +176,26 @@ def combine_kernel(
     x = tl.sum(question * answer, 1)
     row = tl.minimum(m, N - 1)
     highest = tl.load(largest + row)
-    # Unrolled, so that the loads of several splits are under way at once.
+    # Unrolled, so that several splits are loaded at the same time.
     for split in tl.range(1, splits, loop_unroll_factor=4):
         highest = tl.maximum(highest, tl.load(largest + split * N + row))
     summed = tl.zeros((M,), tl.float32)
     winner = tl.full((M,), 2147483647, tl.int32)
     mixture = tl.zeros((M, DP), tl.float32)
     for split in tl.range(0, splits, loop_unroll_factor=4):
-        at = split * N + row
-        here = tl.load(largest + at)
+        offset = split * N + row
+        here = tl.load(largest + offset)
         weight = tl.exp2((here - highest) * scale * LOG2_E)
-        summed += weight * tl.load(total + at)
+        summed += weight * tl.load(total + offset)
         if GRADIENT:
-            mixture += weight[:, None] * tl.load(out + at.to(tl.int64)[:, None] * DP + d[None, :])
+            mixture += weight[:, None] * tl.load(
+                out + offset.to(tl.int64)[:, None] * DP + d[None, :]
+            )
         else:
-            leading = tl.where(here == highest, tl.load(best + at), 2147483647)
+            leading = tl.where(here == highest, tl.load(best + offset), 2147483647)
             winner = tl.minimum(winner, leading)
     log_total = tl.log2(summed)
-    # Nobody is above the highest, but for the rounding of sums in another order.
+    # No logit exceeds the highest, except by rounding in another order of summation.
     loss = tl.maximum(highest - x, 0.0) * scale + log_total * LN_2
     loss = tl.where(asked, loss, 0.0)
     if GRADIENT:
@@ -197,8 +205,8 @@ def combine_kernel(
         tl.store(lse + m, tl.where(asked, log_total, float("inf")))
         tl.store(answers + m, target.to(tl.int32))
         gradient = tl.where(asked[:, None], (mixture / summed[:, None] - answer) * unit_w, 0.0)
-        at = m.to(tl.int64)[:, None] * D + d[None, :]
-        tl.store(slope + at, gradient, mask=inside[:, None] & (d < D)[None, :])
+        offset = m.to(tl.int64)[:, None] * D + d[None, :]
+        tl.store(slope + offset, gradient, mask=inside[:, None] & (d < D)[None, :])
     else:
         tl.store(losses + m, loss, mask=inside)
         tl.store(correct + m, asked & (winner == target), mask=inside)
@@ -206,7 +214,7 @@ def combine_kernel(
 
 @triton.jit(do_not_specialize=["parts"])
 def mean_kernel(sums, loss, share, parts, SIZE: tl.constexpr):
-    """The mean loss, and the share 1 / (rows that ask something) of each of them in it."""
+    """The mean loss, and each labelled row's share in it, 1 / (number of labelled rows)."""
     losses = tl.zeros((SIZE,), tl.float32)
     counts = tl.zeros((SIZE,), tl.float32)
     for first in range(0, parts, SIZE):

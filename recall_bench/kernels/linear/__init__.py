@@ -1,4 +1,4 @@
-"""A linear map whose gradients come in few passes: what every mixer is mostly made of."""
+"""A linear map that computes its gradients in few passes; mixers mostly consist of linear maps."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ __all__ = ["linear", "linear_parts"]
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, backend: str = "auto") -> Tensor:
     """x weight^T + bias, as `torch.nn.functional.linear`.
 
-    Under autocast the products take its dtype, and weights keep gradients of their own.
+    Under autocast the products take its dtype, and gradients of weights keep the weights' dtype.
 
     Args:
         x: (…, D).
@@ -35,10 +35,11 @@ def linear_parts(
 ) -> tuple[Tensor, ...]:
     """`linear`, split into parts of ``sizes`` features, which sum to M: views of one tensor.
 
-    The parts' gradients are used as they come: a split would first copy them into one tensor.
+    The backward pass reads the parts' gradients separately; that of a split would first copy them
+    into one tensor.
 
     Returns:
-        (…, size) for each size. Not to be changed in place.
+        (…, size) for each size. Do not change them in place.
     """
     run = dispatch.implementation("linear", backend, x, "linear_parts")
     parts: tuple[Tensor, ...] = run(x, weight, tuple(sizes), bias)

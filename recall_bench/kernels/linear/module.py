@@ -13,10 +13,10 @@ class Linear(nn.Linear):
         return linear(x, self.weight, self.bias)
 
     def halves(self, x: Tensor) -> tuple[Tensor, ...]:
-        """The two halves of the output, not to be changed in place."""
+        """The two halves of the output; do not change them in place."""
         return linear_parts(x, self.weight, (self.out_features // 2,) * 2, self.bias)
 
     def at(self, x: Tensor, positions: Tensor, size: int) -> tuple[Tensor, Tensor]:
-        """The first ``size`` outputs at ``positions`` alone, and the others everywhere; the last
-        ones where ``size`` is negative."""
+        """The first ``size`` outputs (the last ones if negative) at ``positions`` only, and the
+        others everywhere."""
         return linear_at(x, positions, self.weight, size, self.bias)

@@ -1,6 +1,6 @@
 """A linear map with PyTorch's products, and the gradient of its bias in Triton.
 
-Under autocast the gradient of a weight is summed and written in float32 at once, not cast after.
+Under autocast the products sum and write a weight's gradient in float32, without a later cast.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from recall_bench.kernels.plumbing.triton_support import as_rows, differentiable
 
 
 def unavailable(op: str, tensor: Tensor) -> str | None:
-    """Why these kernels cannot run on an x like ``tensor``; None where they can."""
+    """The reason these kernels cannot run on an x like ``tensor``, or None."""
     return unavailable_for(tensor)
 
 
@@ -41,7 +41,7 @@ def cast(x: Tensor) -> Tensor:
 
 
 def like(x: Tensor, weight: Tensor) -> Tensor:
-    """The weight in the dtype of x, cast once for both passes; gradients are for the weight."""
+    """The weight in the dtype of x, cast once for both passes; gradients go to the weight."""
     return weight if weight.dtype == x.dtype else weight.detach().to(x.dtype)
 
 
@@ -69,9 +69,9 @@ def _differentiate(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
 def parameter_gradients(
     weight: Tensor, bias: Tensor | None, rows: list[Tensor], inputs: list[Tensor]
 ) -> Sequence[Tensor | None]:
-    """Of the weight and the bias, whose rows belong to one after the other of the products.
+    """The gradients of the weight and the bias, whose rows the products share in order.
 
-    For each product the gradient of its outputs and its inputs, both as matrices.
+    Each product gives the gradient of its outputs and its inputs, both as matrices.
     """
 
     def work(rows: list[Tensor], inputs: list[Tensor]) -> list[Tensor | None]:
@@ -85,7 +85,7 @@ def parameter_gradients(
 def _parameters(
     rows: Sequence[Tensor], inputs: Sequence[Tensor], dtype: torch.dtype, bias: bool
 ) -> tuple[Tensor, Tensor]:
-    """Gradients of the weight in its ``dtype`` and of the bias in float32, empty without one."""
+    """Gradients of the weight in its ``dtype`` and of the bias in float32, empty without a bias."""
     d_weight, d_bias = _parameters_shapes(rows, inputs, dtype, bias)
     sizes = [part.shape[1] for part in rows]
     for part, its_inputs, total in zip(rows, inputs, d_weight.split(sizes), strict=True):
@@ -135,7 +135,7 @@ def _save_parts(ctx: Any, inputs: tuple[Any, ...], outputs: tuple[Tensor, ...]) 
 
 
 def _differentiate_parts(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-    """Each part's product is added to the gradient of x, and gives its rows of the weight's."""
+    """Each part adds a product to the gradient of x, and gives rows of the weight's gradient."""
     x, weight, factor, bias = ctx.saved_tensors
     inputs = as_rows(x)
     rows = [

@@ -1,4 +1,4 @@
-"""A linear map of which some features are wanted at a few positions alone: queries, beside keys."""
+"""A linear map that projects queries at selected positions only, keys and values everywhere."""
 
 from torch import Tensor
 
@@ -15,11 +15,10 @@ def linear_at(
     bias: Tensor | None = None,
     backend: str = "auto",
 ) -> tuple[Tensor, Tensor]:
-    """x weight^T + bias: the first ``size`` features at ``positions`` alone, the rest everywhere.
+    """x weight^T + bias: the first ``size`` features at ``positions``, the rest everywhere.
 
-    Where ``size`` is negative, the last ones.
-
-    Under autocast the products take its dtype, and weights keep gradients of their own.
+    A negative ``size`` selects the last features instead. Under autocast the products
+    take its dtype, and gradients of weights keep the weights' dtype.
 
     Args:
         x: (batch, length, D).

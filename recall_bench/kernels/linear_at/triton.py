@@ -1,7 +1,7 @@
-"""The linear map at some positions: the gradient of x, to which both products give, is made once.
+"""The linear map at some positions: one tensor collects the gradient of x from both products.
 
-What the few positions give is added to their rows of what the others gave, in place. Autograd would
-make it a tensor of zeros with a few rows, and add all of that.
+The backward pass adds the gradient at the few positions in place. Autograd would expand it to a
+tensor of mostly zeros, and add all of that.
 """
 
 from typing import Any
@@ -17,7 +17,7 @@ from recall_bench.kernels.rows_at import reference, triton
 
 
 def unavailable(op: str, tensor: Tensor) -> str | None:
-    """Why these kernels cannot run on an x like ``tensor``; None where they can."""
+    """The reason these kernels cannot run on an x like ``tensor``, or None."""
     return unavailable_for(tensor)
 
 
@@ -33,7 +33,7 @@ def linear_at(
 def _forward(
     x: Tensor, positions: Tensor, weight: Tensor, factor: Tensor, bias: Tensor | None, size: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Both products, and the rows of x at the positions, which the weight's gradient needs.
+    """Both products, and for the weight's gradient the rows of x at the positions.
 
     ``factor`` is the weight in the dtype of x.
     """
@@ -67,7 +67,7 @@ def _differentiate(
     if d_rest is None:
         d_rest = x.new_zeros(*x.shape[:-1], len(rest))
     slopes, inputs = [as_rows(d_few), as_rows(d_rest)], [as_rows(rows), as_rows(x)]
-    order = 1 if ctx.size >= 0 else -1  # of their rows in the weight
+    order = 1 if ctx.size >= 0 else -1  # the order of both parts in the weight
     d_weight, d_bias = parameter_gradients(weight, bias, slopes[::order], inputs[::order])
     d_rows, dx = (slopes[0] @ few).view(rows.shape), (slopes[1] @ rest).view(x.shape)
     return add_rows(dx, d_rows, positions), None, d_weight, None, d_bias, None

@@ -14,7 +14,7 @@ def long_conv(x: Tensor, kernel: Tensor, backend: str = "auto") -> Tensor:
 
     Args:
         x: (batch, heads, …, length), not empty.
-        kernel: (heads, M), which all of a head shares; M may be larger than the length.
+        kernel: (heads, M), one for all sequences of a head; M may exceed the length.
         backend: "auto", "reference" or "triton".
 
     Returns:

@@ -1,6 +1,7 @@
 """Long convolution by a product with the matrix T_st = kernel_(t-s), which Triton writes.
 
-The products are PyTorch's; PyTorch makes the matrix in four passes, and its gradient in as many.
+PyTorch computes the products; it would need four passes to make the matrix, and four for its
+gradient.
 
 Dimensions: H heads, R rows of all sequences of a head, L length, M values of the kernel; tiles
 (S, T) of rows s and columns t of the matrix.
@@ -31,7 +32,7 @@ def _matrix_kernel(kernel, matrix, M, L, S: tl.constexpr, T: tl.constexpr):
 
 @triton.jit
 def _diagonals_kernel(matrix, sums, M, L, S: tl.constexpr, T: tl.constexpr):
-    """sums (H, M) along the diagonals t - s = 0 … M-1, T of them a program."""
+    """sums (H, M) along the diagonals t - s = 0 … M-1, T of them per program."""
     h = tl.program_id(0).to(tl.int64)
     first = tl.program_id(1) * T
     lag = first + tl.arange(0, T)
@@ -47,11 +48,11 @@ def _diagonals_kernel(matrix, sums, M, L, S: tl.constexpr, T: tl.constexpr):
 TILE = {"S": 16, "T": 64}
 
 LENGTH_LIMIT = 512
-"""Beyond, the FFT is faster."""
+"""The FFT is faster for longer sequences."""
 
 
 def unavailable(op: str, tensor: Tensor) -> str | None:
-    """Why these kernels cannot run on a kernel like ``tensor``; None where they can."""
+    """The reason these kernels cannot run on a kernel like ``tensor``, or None."""
     return unavailable_for(tensor)
 
 

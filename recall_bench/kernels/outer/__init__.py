@@ -15,7 +15,7 @@ def outer(k: Tensor, v: Tensor, backend: str = "auto") -> Tensor:
         backend: "auto", "reference" or "triton".
 
     Returns:
-        (batch, heads, p, p, length), in the dtype that products of k and v have.
+        (batch, heads, p, p, length), in the dtype of products of k and v.
     """
     kv: Tensor = dispatch.implementation("outer", backend, k)(k, v)
     return kv
@@ -26,7 +26,7 @@ def contract(q: Tensor, y: Tensor, backend: str = "auto") -> Tensor:
 
     Args:
         q: (batch, length, heads, p) of any strides.
-        y: (batch, heads, p, p, length) of any strides, as `outer` gives it.
+        y: (batch, heads, p, p, length) of any strides, such as the output of `outer`.
         backend: "auto", "reference" or "triton".
 
     Returns:

@@ -1,11 +1,11 @@
 """Outer products within heads in Triton: each direction reads and writes once, and copies nothing.
 
-Channels lie beside each other in the outputs of projections, tokens in those of convolutions: tiles
-are read and written in the order of their memory, and turned in between.
+Projections give outputs with adjacent channels, convolutions with adjacent tokens. Kernels read and
+write tiles in the order of their memory, and transpose them in between.
 
 Dimensions: B sequences of L tokens, H heads of P channels; tiles of HT heads and T tokens. Tensors
-(B, L, H P) have strides b, l and c, and tensors (B, H, P P, L) strides b, h and r, with tokens
-beside each other.
+(B, L, H P) have strides b, l and c, and tensors (B, H, P P, L) strides b, h and r, with
+adjacent tokens.
 """
 # mypy: disable-error-code="no-untyped-def"
 
@@ -34,36 +34,36 @@ def _tokens(L, T: tl.constexpr):
 
 @triton.jit
 def _channels(x_b, x_l, x_c, L, H, P: tl.constexpr, HT: tl.constexpr, T: tl.constexpr):
-    """Where a program's part of x (B, L, H P) lies and which of it there is: (HT P, T)."""
+    """Offsets of a program's part of x (B, L, H P), and which elements exist: (HT P, T)."""
     b, token = _tokens(L, T)
     channel = (tl.program_id(1) * (HT * P) + tl.arange(0, HT * P))[:, None]
-    at = b * x_b + channel.to(tl.int64) * x_c + token.to(tl.int64) * x_l
-    return at, (channel < H * P) & (token < L)
+    offset = b * x_b + channel.to(tl.int64) * x_c + token.to(tl.int64) * x_l
+    return offset, (channel < H * P) & (token < L)
 
 
 @triton.jit
 def _load(x, x_b, x_l, x_c, L, H, P: tl.constexpr, HT: tl.constexpr, T: tl.constexpr):
     """A program's part of x (B, L, H P), in float32: (P, HT, T)."""
-    at, inside = _channels(x_b, x_l, x_c, L, H, P, HT, T)
-    return tl.permute(tl.reshape(load_at(x, at, inside), (HT, P, T)), (1, 0, 2))
+    offset, inside = _channels(x_b, x_l, x_c, L, H, P, HT, T)
+    return tl.permute(tl.reshape(load_at(x, offset, inside), (HT, P, T)), (1, 0, 2))
 
 
 @triton.jit
 def _store(x, value, x_b, x_l, x_c, L, H, P: tl.constexpr, HT: tl.constexpr, T: tl.constexpr):
     """Write value (P, HT, T) to a program's part of x (B, L, H P)."""
-    at, inside = _channels(x_b, x_l, x_c, L, H, P, HT, T)
-    store_at(x, at, tl.reshape(tl.permute(value, (1, 0, 2)), (HT * P, T)), inside)
+    offset, inside = _channels(x_b, x_l, x_c, L, H, P, HT, T)
+    store_at(x, offset, tl.reshape(tl.permute(value, (1, 0, 2)), (HT * P, T)), inside)
 
 
 @triton.jit
 def _pairs(y_b, y_h, y_r, L, H, P: tl.constexpr, HT: tl.constexpr, T: tl.constexpr):
-    """Where a program's part of y (B, H, P P, L) lies: (P, P, HT, T), and which of it there is."""
+    """Offsets of a program's part of y (B, H, P P, L), and which elements exist: (P, P, HT, T)."""
     b, token = _tokens(L, T)
     head = (tl.program_id(1) * HT + tl.arange(0, HT))[:, None]
     pair = tl.arange(0, P)[:, None] * P + tl.arange(0, P)[None, :]
-    at = b * y_b + head.to(tl.int64) * y_h + token
+    offset = b * y_b + head.to(tl.int64) * y_h + token
     inside = (head < H) & (token < L)
-    return pair.to(tl.int64)[:, :, None, None] * y_r + at[None, None], inside[None, None]
+    return pair.to(tl.int64)[:, :, None, None] * y_r + offset[None, None], inside[None, None]
 
 
 @triton.jit
@@ -73,8 +73,8 @@ def outer_kernel(
 ):  # fmt: skip
     keys = _load(k, k_b, k_l, k_c, L, H, P, HT, T)[:, None]
     values = _load(v, v_b, v_l, v_c, L, H, P, HT, T)[None]
-    at, inside = _pairs(kv_b, kv_h, kv_r, L, H, P, HT, T)
-    store_at(kv, at, keys * values, inside)
+    offset, inside = _pairs(kv_b, kv_h, kv_r, L, H, P, HT, T)
+    store_at(kv, offset, keys * values, inside)
 
 
 @triton.jit
@@ -85,8 +85,8 @@ def outer_backward_kernel(
 ):  # fmt: skip
     keys = _load(k, k_b, k_l, k_c, L, H, P, HT, T)[:, None]
     values = _load(v, v_b, v_l, v_c, L, H, P, HT, T)[None]
-    at, inside = _pairs(d_kv_b, d_kv_h, d_kv_r, L, H, P, HT, T)
-    slopes = load_at(d_kv, at, inside)
+    offset, inside = _pairs(d_kv_b, d_kv_h, d_kv_r, L, H, P, HT, T)
+    slopes = load_at(d_kv, offset, inside)
     _store(dk, tl.sum(slopes * values, 1), dk_b, dk_l, dk_c, L, H, P, HT, T)
     _store(dv, tl.sum(slopes * keys, 0), dv_b, dv_l, dv_c, L, H, P, HT, T)
 
@@ -97,8 +97,8 @@ def contract_kernel(
     P: tl.constexpr, HT: tl.constexpr, T: tl.constexpr,
 ):  # fmt: skip
     queries = _load(q, q_b, q_l, q_c, L, H, P, HT, T)[:, None]
-    at, inside = _pairs(y_b, y_h, y_r, L, H, P, HT, T)
-    total = tl.sum(queries * load_at(y, at, inside), 0)
+    offset, inside = _pairs(y_b, y_h, y_r, L, H, P, HT, T)
+    total = tl.sum(queries * load_at(y, offset, inside), 0)
     _store(out, total, out_b, out_l, out_c, L, H, P, HT, T)
 
 
@@ -110,33 +110,33 @@ def contract_backward_kernel(
 ):  # fmt: skip
     queries = _load(q, q_b, q_l, q_c, L, H, P, HT, T)[:, None]
     slopes = _load(d_out, d_out_b, d_out_l, d_out_c, L, H, P, HT, T)[None]
-    at, inside = _pairs(y_b, y_h, y_r, L, H, P, HT, T)
-    total = tl.sum(load_at(y, at, inside) * slopes, 1)
+    offset, inside = _pairs(y_b, y_h, y_r, L, H, P, HT, T)
+    total = tl.sum(load_at(y, offset, inside) * slopes, 1)
     _store(dq, total, dq_b, dq_l, dq_c, L, H, P, HT, T)
-    at, inside = _pairs(dy_b, dy_h, dy_r, L, H, P, HT, T)
-    store_at(dy, at, queries * slopes, inside)
+    offset, inside = _pairs(dy_b, dy_h, dy_r, L, H, P, HT, T)
+    store_at(dy, offset, queries * slopes, inside)
 
 
 HEAD_DIMS = (1, 2, 4, 8)
-CHANNELS = 32  # whose float32 fill a line of the cache
+CHANNELS = 32  # in float32 they fill a cache line
 TILE = 2048  # products
 
 
 def unavailable(op: str, tensor: Tensor) -> str | None:
-    """Why these kernels cannot run on keys or queries like ``tensor``; None where they can."""
+    """The reason these kernels cannot run on keys or queries like ``tensor``, or None."""
     if tensor.dim() > 1 and tensor.shape[-1] not in HEAD_DIMS:
         return f"it takes heads of 1, 2, 4 and 8 channels, not {tensor.shape[-1]}"
     return unavailable_for(tensor)
 
 
 def outer(k: Tensor, v: Tensor) -> Tensor:
-    """See `recall_bench.kernels.outer.outer`; laid out for products of each head's own matrix."""
+    """See `recall_bench.kernels.outer.outer`; laid out for a product with one matrix per head."""
     kv: Tensor = _outer(k, v)
     return kv
 
 
 def contract(q: Tensor, y: Tensor) -> Tensor:
-    """See `recall_bench.kernels.outer.contract`; contiguous."""
+    """See `recall_bench.kernels.outer.contract`; the result is contiguous."""
     out: Tensor = _contract(q, y)
     return out
 
@@ -154,12 +154,12 @@ def _launch(kernel: Any, like: Tensor, *tensors: Tensor) -> None:
 
 
 def _empty_as(x: Tensor) -> Tensor:
-    """A new (B, L, H, p), in which tokens or channels lie beside each other as in x."""
+    """A new tensor (B, L, H, p), with adjacent tokens or channels as in x."""
     return torch.empty_like(x.flatten(2)).unflatten(2, x.shape[2:])
 
 
 def _empty_pairs(like: Tensor, dtype: torch.dtype) -> Tensor:
-    """A new (B, H, p, p, L) for ``like`` (B, L, H, p): a head's sequences beside each other."""
+    """A new tensor (B, H, p, p, L) for ``like`` (B, L, H, p), with a head's sequences adjacent."""
     B, L, H, P = like.shape
     return torch.empty(H, B, P, P, L, dtype=dtype, device=like.device).transpose(0, 1)
 

@@ -1,1 +1,1 @@
-"""What all operators share: dispatch, tiles, sums, streams."""
+"""Code that all operators share: dispatch, tiles, sums, streams."""

@@ -1,11 +1,11 @@
-"""Which implementation of an operation runs, and a record of which one did.
+"""Choice of an operation's implementation, and a record of the choices.
 
 The operation ``<op>`` lives in the folder ``kernels/<op>/``; each backend is a module there that
 defines functions of the operation's names and signatures: ``reference.py`` always, ``triton.py``
-where someone wrote one, ``mamba_ssm.py`` and ``flash_attn.py`` where those packages have the
-operation. Modules are imported when they are asked for, not before. A backend may also define
-``unavailable(op, tensor) -> str | None``, the reason why it cannot run ``op`` on such a tensor, and
-``<op>_step``, a quicker form for a single token (see `recall_bench.kernels.plumbing.operator`).
+if someone wrote one, ``mamba_ssm.py`` and ``flash_attn.py`` if those packages have the operation.
+Modules are imported on first use. A backend may also define ``unavailable(op, tensor) -> str |
+None``, the reason why it cannot run ``op`` on such a tensor, and ``<op>_step``, a quicker form for
+a single token (see `recall_bench.kernels.plumbing.operator`).
 """
 
 import functools
@@ -29,15 +29,15 @@ Backend: TypeAlias = Literal["auto", "reference", "triton", "mamba-ssm", "flash-
 BACKENDS = ("triton", "mamba-ssm", "flash-attn", "reference")
 """Preferred first: "auto" takes the first available on CUDA tensors, elsewhere the reference.
 
-Ours come before other packages' because they are faster where both were timed on one H200.
+Ours come before other packages': they were faster wherever both were timed on an H200.
 """
 
 NOT_WRITTEN = "nobody has written it"
 NO_STATE = "it starts from the first token and takes no initial state"
 
 VARIABLE = "RECALL_BENCH_KERNELS"
-"""The environment variable that names the backend "auto" stands for, in the operations that have
-it; the others choose as if it were not set."""
+"""The environment variable that replaces "auto" by a backend, in the operations that have it;
+the others ignore it."""
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -48,12 +48,11 @@ _problems: dict[str, str | None] = {}
 def resolve(
     op: str, backend: str, tensor: Tensor, *, stateful: bool = False, single: bool = False
 ) -> str:
-    """The backend that runs ``op`` on tensors like ``tensor``; the choice is recorded for `used`.
+    """Choose the backend that runs ``op`` on tensors like ``tensor``, and record it for `used`.
 
-    With ``stateful`` it must be able to start from a given state, and with ``single`` as well to
-    process a single token, for which its step function will do. Raises `UserError` where the
-    backend asked for does not exist or cannot run. Meta tensors carry shapes only: they take the
-    reference, and nothing is recorded.
+    With ``stateful`` the backend must accept an initial state; with ``single`` too, its step
+    function is enough. Raises `UserError` if the requested backend does not exist or cannot run.
+    Meta tensors have no values: they take the reference, and nothing is recorded.
     """
     if tensor.device.type == "meta":
         return "reference"
@@ -82,7 +81,7 @@ def resolve(
 def implementation(
     op: str, backend: str, tensor: Tensor, function: str | None = None
 ) -> Callable[..., Any]:
-    """The function ``op``, or another ``function`` of it, of the backend that `resolve` chooses."""
+    """The function ``op``, or ``function`` if given, of the backend that `resolve` chooses."""
     run: Callable[..., Any] = getattr(
         backend_module(op, resolve(op, backend, tensor)), function or op
     )
@@ -99,7 +98,7 @@ def backend_module(op: str, backend: str) -> ModuleType:
 def why_not(
     op: str, backend: str, tensor: Tensor, *, stateful: bool = False, single: bool = False
 ) -> str | None:
-    """Why ``backend`` cannot run ``op`` on tensors like ``tensor``; None where it can."""
+    """The reason ``backend`` cannot run ``op`` on tensors like ``tensor``, or None."""
     name = _module(op, backend)
     if problem := _import_problem(name):
         return problem
@@ -112,7 +111,7 @@ def why_not(
 
 
 def form(module: ModuleType, op: str, *, step: bool) -> Callable[..., Any]:
-    """The function ``op`` of a backend's module; its ``<op>_step`` for a step, where it has one."""
+    """The function ``op`` of a backend's module, or for a step its ``<op>_step`` if it has one."""
     function: Callable[..., Any] | None = getattr(module, f"{op}_step", None) if step else None
     if function is None:
         function = getattr(module, op)
@@ -120,13 +119,13 @@ def form(module: ModuleType, op: str, *, step: bool) -> Callable[..., Any]:
 
 
 def operations() -> list[str]:
-    """Every operation there is: one a folder, beside that of their plumbing."""
+    """The names of all operations, which are the folders beside `plumbing`."""
     folders = {module.name for module in pkgutil.iter_modules(kernels.__path__) if module.ispkg}
     return sorted(folders - {"plumbing"})
 
 
 def used() -> dict[str, str]:
-    """Operation -> the backend it ran with since the last `reset`; several are joined by "+"."""
+    """Operation -> the backends that ran it since the last `reset`, joined by "+"."""
     return {op: "+".join(sorted(backends)) for op, backends in sorted(_used.items())}
 
 
@@ -150,18 +149,18 @@ def _module(op: str, backend: str) -> str:
 
 
 def constant_to_compiler(function: Function) -> Function:
-    """Have torch.compile take the function's result as constant instead of tracing it.
+    """Make torch.compile treat the function's result as a constant instead of tracing it.
 
-    This is `torch.compiler.assume_constant_result` without its import of the compiler, which takes
-    every process a second, whether it compiles or not.
+    `torch.compiler.assume_constant_result` does the same, but imports the compiler, which costs
+    every process a second even if it compiles nothing.
     """
     function._dynamo_marked_constant = True  # type: ignore[attr-defined]
     return function
 
 
-@constant_to_compiler  # which cannot trace an import
+@constant_to_compiler  # the compiler cannot trace an import
 def _import_problem(name: str) -> str | None:
-    """Imports the module; the reason where that is not possible, which is not tried again."""
+    """Import the module once; returns the reason if that fails, else None."""
     if name not in _problems:
         _problems[name] = _try_import(name)
     return _problems[name]

@@ -1,4 +1,4 @@
-"""The one convention of operators that carry a state from token to token.
+"""The calling convention of operators that carry a state from token to token.
 
     op(*inputs, initial_state=None, return_state=False, state_out=None, backend="auto")
 
@@ -12,11 +12,12 @@ checks the shapes of the inputs and returns the state's layout, a nest of `Zeros
         …
         return Zeros((sizes["batch"], …), log_decay.dtype)
 
-Everything else is done here: choosing the backend, its step kernel for a single token, lengths of
-0, checking the state that is given, and writing the new one where it is wanted.
+`Operator` does everything else: it chooses the backend, and its step kernel for a single token,
+handles length 0, checks the initial state, and writes the new state into ``state_out``.
 """
 
 import functools
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -34,7 +35,7 @@ class Zeros:
     shape: tuple[int, ...]
     dtype: torch.dtype
     grows: bool = False
-    """Whether axis 1 counts the tokens seen, and is 0 before the first one."""
+    """Whether axis 1 counts the tokens so far; it is 0 before the first one."""
 
 
 Layout: TypeAlias = Any
@@ -42,7 +43,7 @@ Layout: TypeAlias = Any
 
 
 class Shapes:
-    """The sizes of an operator's axes, which its inputs must agree about."""
+    """The sizes of an operator's axes, on which its inputs must agree."""
 
     def __init__(self, operator: str):
         self._operator = operator
@@ -55,8 +56,8 @@ class Shapes:
         """Give ``tensor`` the axes named in ``axes``, separated by spaces.
 
         A number stands for an axis of that size, "…" for any number of axes of any sizes. Raises
-        `ValueError` where the number of axes differs, or where the size of one differs from that
-        of the same axis of an earlier tensor.
+        `ValueError` if the number of axes differs, or if an axis has another size than in an
+        earlier tensor.
         """
         names = axes.split()
         named, shape = names, tensor.shape
@@ -94,6 +95,7 @@ class Operator:
         functools.update_wrapper(self, declare)
         self._name = declare.__name__
         self._declare = declare
+        self._first_input = next(iter(inspect.signature(declare).parameters))
         self.length_axis = length_axis
 
     def __call__(
@@ -105,14 +107,15 @@ class Operator:
         backend: str = "auto",
         **options: Any,
     ) -> Any:
-        """The output, with the state after the last token if ``return_state``.
+        """Return the output, and with ``return_state`` also the state after the last token.
 
-        ``initial_state`` is the state to go on from; that before the first token if None. It is
-        left unchanged, unless ``state_out`` names its tensors: then the new state is written into
-        those and returned. Raises `ValueError` where shapes do not fit.
+        The sequence continues from ``initial_state``, or starts anew if that is None. The call
+        writes the new state into the tensors of ``state_out``, which may be those of the initial
+        state, and returns it; otherwise it changes no tensor. Raises `ValueError` if shapes do
+        not fit.
         """
         layout = self._declare(*inputs, **options)
-        first = inputs[0]
+        first = inputs[0] if inputs else options[self._first_input]
         length = first.shape[self.length_axis]
         if initial_state is not None:
             initial_state = _matched(self._name, initial_state, layout)
@@ -138,16 +141,18 @@ class Operator:
         return (y, state) if return_state or state_out is not None else y
 
     def empty_state(self, *inputs: Any, **options: Any) -> Any:
-        """The state before the first token, for inputs like these, on their device."""
-        return allocate(self._declare(*inputs, **options), inputs[0].device)
+        """The state before the first token, for inputs of these shapes and on their device."""
+        layout = self._declare(*inputs, **options)
+        first = inputs[0] if inputs else options[self._first_input]
+        return allocate(layout, first.device)
 
     def _module(self, backend: str, step: bool = False) -> Callable[..., Any]:
-        """The backend's function; for one token its step function, where it has one."""
+        """The backend's function, or for one token its step function if it has one."""
         return dispatch.form(dispatch.backend_module(self._name, backend), self._name, step=step)
 
 
 def operator(length_axis: int = 1) -> Callable[[Callable[..., Layout]], Operator]:
-    """Decorator that makes an operator of the function that declares it.
+    """Decorator that turns a declaring function into an `Operator`.
 
     ``length_axis`` is the axis of the first input that counts tokens.
     """
@@ -155,17 +160,17 @@ def operator(length_axis: int = 1) -> Callable[[Callable[..., Layout]], Operator
 
 
 def allocate(layout: Layout, device: torch.device) -> Any:
-    """The state before the first token: zeros laid out as ``layout`` says."""
+    """The state before the first token: zeros with the shapes and dtypes of ``layout``."""
     return _map(lambda zeros: torch.zeros(zeros.shape, dtype=zeros.dtype, device=device), layout)
 
 
 def write(state: Any, out: Any) -> Any:
-    """Copy a state into the tensors of ``out``, a nest like it; returns ``out``.
+    """Copy a state into ``out``, a nest of the same structure, and return ``out``.
 
-    A container with a method ``assign`` takes the state by itself. Raises `ValueError` where a
-    tensor has no room for its counterpart.
+    A container with a method ``assign`` copies the state itself. Raises `ValueError` if a tensor
+    has another shape than its counterpart.
     """
-    if state is out:  # the implementation has written it there
+    if state is out:  # the backend has written it already
         return out
     if hasattr(out, "assign"):
         out.assign(state)
@@ -182,7 +187,7 @@ def write(state: Any, out: Any) -> Any:
 
 
 def _matched(op: str, state: Any, layout: Layout, name: str = "initial_state") -> Any:
-    """``state`` in the containers of ``layout``; raises `ValueError` where shapes differ."""
+    """``state`` in the containers of ``layout``; raises `ValueError` if shapes differ."""
     if isinstance(layout, Zeros):
         if not isinstance(state, Tensor):
             raise ValueError(f"{op}: {name} must be a tensor. Got a {type(state).__name__}.")

@@ -1,4 +1,4 @@
-"""Kernels of other packages: found at run time, never needed, absent with a reason."""
+"""Imports of optional packages with kernels of their own, and reasons why they cannot run."""
 
 import importlib
 import importlib.util
@@ -9,10 +9,10 @@ from torch import Tensor
 
 
 def import_optional(module: str, extra: str) -> ModuleType:
-    """``module``; where it is missing or broken, an `ImportError` that says which, and the extra.
+    """Import ``module``; an `ImportError` says whether it is missing or broken, and the extra.
 
-    Packages that carry compiled kernels fail in many ways, such as a shared library built for
-    another PyTorch; whatever their import raises becomes the reason.
+    Packages with compiled kernels fail in many ways, such as a shared library built for another
+    PyTorch. Any exception from their import becomes the reason.
     """
     if importlib.util.find_spec(module.partition(".")[0]) is None:
         raise ImportError(f"{extra} is not installed; the extra recall-bench[{extra}] has it")
@@ -23,7 +23,7 @@ def import_optional(module: str, extra: str) -> ModuleType:
 
 
 def unavailable_for(tensor: Tensor, dtypes: tuple[torch.dtype, ...]) -> str | None:
-    """Why no CUDA kernel for ``dtypes`` runs on tensors like this one; None where one can."""
+    """The reason no CUDA kernel for ``dtypes`` runs on tensors like this one, or None."""
     if tensor.device.type != "cuda":
         return f"it needs a CUDA tensor, not one on {tensor.device.type}"
     if tensor.dtype not in dtypes:

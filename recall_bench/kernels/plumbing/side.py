@@ -1,9 +1,9 @@
-"""Gradients of parameters on a second CUDA stream, since no other kernel waits for them.
+"""Computing parameter gradients on a second CUDA stream: no other kernel waits for them.
 
 A small model's kernels leave parts of a GPU idle, mostly at their ends. In a CUDA graph the second
-stream becomes a branch, whose kernels run beside those of the first. It shortens a step of Figure 2
-by 5 to 10% on an H200 (results/training). Only operators of the backbone and linear maps use it: in
-the kernels of mixers it brought at most 1.6%.
+stream becomes a branch, whose kernels run beside those of the first. This shortens a step of
+Figure 2 by 5 to 10% on an H200 (results/training). Only operators of the backbone and linear maps
+use it: in the kernels of mixers it saved at most 1.6%.
 
 Autograd never sees such a gradient, because it would read the gradient immediately wherever a
 parameter is used twice. The gradient is added to the parameter's ``grad`` at the end.
@@ -18,7 +18,7 @@ from torch import Tensor
 
 
 class Side:
-    """A second stream, the tensors that its work reads, and the gradients it has computed."""
+    """A second stream, the tensors that its work reads, and the gradients that it computes."""
 
     def __init__(self, device: torch.device):
         self._stream = torch.cuda.Stream(device)
@@ -31,9 +31,9 @@ class Side:
         work: Callable[..., Sequence[Tensor | None]],
         read: tuple[Any, ...],
     ) -> None:
-        """Run ``work(*read)`` after all work that the first stream was given so far."""
+        """Run ``work(*read)`` after all work queued on the first stream so far."""
         self._stream.wait_stream(torch.cuda.current_stream())
-        self._read.append(read)  # until the end the first stream may not write to its memory
+        self._read.append(read)  # keeps its memory from being reused before the end
         with torch.cuda.stream(self._stream):
             self._keep(owners, work(*read))
 
@@ -74,11 +74,11 @@ def aside(
     work: Callable[..., Sequence[Tensor | None]],
     *read: Any,
 ) -> Sequence[Tensor | None]:
-    """What a backward pass returns for ``owners``: their gradients ``work(*read)``, or Nones.
+    """The gradients ``work(*read)`` of ``owners``, or Nones if they are deferred.
 
-    It returns Nones where it leaves the gradients to the second stream of `beside`. Only leaf
-    parameters may be deferred; autograd needs all other gradients immediately. Nothing may write to
-    the tensors in ``read`` until the block of `beside` ends.
+    A backward pass returns the result to autograd. Inside a block of `beside` the second stream
+    computes the gradients. Only leaf parameters may be deferred; autograd needs all other gradients
+    immediately. Nothing may write to the tensors in ``read`` until the block ends.
     """
     given = [owner for owner in owners if owner is not None]
     if _current is None or not all(x.is_leaf and x.requires_grad for x in given):

@@ -1,4 +1,4 @@
-"""Adding a few rows of a tensor in place in Triton, in the same order every time.
+"""Adding rows to a few positions of a tensor, in place, in Triton and in a fixed order.
 
 Dimensions: B batch, Q rows that are added to each of its T, D width; tiles of R rows and C columns.
 """
@@ -8,14 +8,14 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-C_LIMIT = 128  # columns: with 8 rows of them, what one warp holds well
+C_LIMIT = 128  # columns; one warp holds 8 rows of them well
 
 
 @triton.jit(do_not_specialize=["Q", "T"])
 def _add_rows_kernel(
     out, rows, positions, Q, T, D, N: tl.constexpr, R: tl.constexpr, C: tl.constexpr
 ):
-    """One program a row: the first of those at one position adds them all, the others nothing."""
+    """One program per row: the first row of each position adds all of them, the others none."""
     b = (tl.program_id(0) // Q).to(tl.int64)
     query = tl.program_id(0) % Q
     positions += b * Q
@@ -41,9 +41,10 @@ def _add_rows_kernel(
 
 
 def add_rows(out: Tensor, rows: Tensor, positions: Tensor) -> Tensor:
-    """out (B, T, …) with rows (B, Q, …) added at positions (B, Q) int64, in any order, any twice.
+    """Add rows (B, Q, …) to out (B, T, …) in place, at positions (B, Q) int64.
 
-    In place: out is contiguous, and the caller's own. Rows of one position are summed in float32.
+    The positions may repeat and have any order; rows of one position are summed in float32. out
+    must be contiguous and belong to the caller.
     """
     assert out.is_contiguous()
     if rows.numel() == 0:

@@ -1,7 +1,7 @@
-"""Sums in Triton, in the same order every time: of a tall matrix by columns, and of a few tensors.
+"""Column sums of a tall matrix, and sums of a few tensors, in Triton and in a fixed order.
 
-PyTorch's reduction takes many times as long as reading a tall matrix does. Here programs sum strips
-of it, and a second launch adds what the strips gave; a matrix of few rows takes one launch.
+PyTorch's reduction takes many times as long as reading a tall matrix. Here programs sum strips of
+it, and a second launch adds up the strips' sums; a matrix of few rows takes one launch.
 
 Dimensions: N rows, M columns; tiles of R rows and C columns.
 """
@@ -15,10 +15,10 @@ from torch import Tensor
 from recall_bench.kernels.plumbing.triton_support import rows_contiguous
 
 FEW = 2048
-"""Rows that one program sums alone, for as few columns as fill a memory transaction."""
+"""Up to this many rows, one program sums columns that fill one memory transaction."""
 
 STRIPS = 128
-"""Programs that share the rows: with a few column tiles each, enough to fill a large GPU."""
+"""Programs that share the rows; with a few column tiles, enough to fill a large GPU."""
 
 TILE = 4096  # elements
 
@@ -64,7 +64,7 @@ def column_sum_into(x: Tensor, total: Tensor) -> None:
 
 
 UNROLLED = 16
-"""Parts whose loads are on their way at once."""
+"""Parts that are loaded at the same time."""
 
 
 @triton.jit
@@ -73,15 +73,15 @@ def _sum_parts_kernel(
 ):
     """parts (groups, COUNT, size) -> total (groups, size)."""
     group = tl.program_id(1).to(tl.int64)
-    at = tl.program_id(0).to(tl.int64) * C + tl.arange(0, C)
-    parts += group * COUNT * size + at
+    offset = tl.program_id(0).to(tl.int64) * C + tl.arange(0, C)
+    parts += group * COUNT * size + offset
     summed = tl.zeros((C,), tl.float32)
     for first in range(0, COUNT, UNROLL):
         for i in tl.static_range(UNROLL):
-            inside = (at < size) & (first + i < COUNT)
+            inside = (offset < size) & (first + i < COUNT)
             summed += tl.load(parts, mask=inside, other=0.0).to(tl.float32)
             parts += size
-    tl.store(total + group * size + at, summed.to(total.dtype.element_ty), mask=at < size)
+    tl.store(total + group * size + offset, summed.to(total.dtype.element_ty), mask=offset < size)
 
 
 def sum_parts(parts: Tensor, total: Tensor) -> None:

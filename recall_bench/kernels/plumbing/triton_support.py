@@ -1,4 +1,4 @@
-"""What all Triton implementations ask before they run."""
+"""Checks and launches that all Triton implementations share."""
 
 import functools
 import os
@@ -19,7 +19,7 @@ def interpreted() -> bool:
 
 
 def unavailable_for(tensor: Tensor) -> str | None:
-    """Why no Triton kernel runs on tensors like this one; None where they can."""
+    """The reason no Triton kernel runs on tensors like this one, or None."""
     if tensor.device.type != "cuda" and not interpreted():
         return f"it needs a CUDA tensor, not one on {tensor.device.type}"
     if tensor.dtype not in DTYPES:
@@ -28,7 +28,7 @@ def unavailable_for(tensor: Tensor) -> str | None:
 
 
 def rows_contiguous(x: Tensor) -> Tensor:
-    """x itself where its last dimension is contiguous, as the kernels assume; else a copy."""
+    """x itself if its last dimension is contiguous, as the kernels assume, else a copy."""
     return x if x.stride(-1) == 1 or x.shape[-1] <= 1 else x.contiguous()
 
 
@@ -40,10 +40,9 @@ def as_rows(x: Tensor) -> Tensor:
 def dot_constants(dtype: torch.dtype) -> dict[str, Any]:
     """DTYPE and PRECISION of the matrix products on inputs of ``dtype``.
 
-    float32 keeps its accuracy by three TF32 products, unless
-    `torch.set_float32_matmul_precision` asked for less: then it takes one. float16 goes through
-    TF32, which holds its 11 bits exactly and, unlike float16, cannot overflow. Triton's
-    interpreter has no bfloat16.
+    float32 takes three TF32 products, which keep its accuracy, or a single one if
+    `torch.set_float32_matmul_precision` allows it. float16 takes TF32 products, which hold its 11
+    bits exactly and, unlike float16, cannot overflow. Triton's interpreter has no bfloat16.
     """
     if dtype == torch.bfloat16 and not interpreted():
         return {"DTYPE": tl.bfloat16, "PRECISION": "tf32"}
@@ -52,7 +51,7 @@ def dot_constants(dtype: torch.dtype) -> dict[str, Any]:
 
 
 def on_own_device(launch: Callable[..., Any]) -> Callable[..., Any]:
-    """``launch`` with the GPU of its first argument, a tensor, made the current one.
+    """Make ``launch`` run on the GPU of its first argument, a tensor.
 
     Triton launches on the current device. Autograd sets it for backward passes by itself.
     """
@@ -68,10 +67,10 @@ def on_own_device(launch: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class Launches:
-    """Launches of kernels whose sizes and constants never change, as those of one plan.
+    """Launches kernels whose sizes and constants never change, as those of one plan.
 
-    Triton looks a compiled kernel up by all its arguments at each call, which takes the host
-    longer than short kernels run. Here it does so once for each kernel and set of flags.
+    Triton looks up a compiled kernel by all its arguments at each call, which takes the host
+    longer than a short kernel runs. This class looks it up once for each kernel and set of flags.
     """
 
     def __init__(self) -> None:
@@ -88,8 +87,8 @@ class Launches:
     ) -> None:
         """``kernel[grid](*tensors, *sizes, **constants, **flags)``.
 
-        ``kernel`` and ``flags`` tell one launch from another: all else, but for the tensors'
-        addresses, follows from them and from whose launches these are.
+        ``kernel`` and ``flags`` identify the launch: within one object they determine everything
+        except the tensors' addresses.
         """
         addresses = 0
         for x in tensors:
@@ -109,7 +108,7 @@ class Launches:
 
 
 def needs_gradient(*tensors: Tensor | None) -> bool:
-    """Whether autograd will ask for a gradient of any of the tensors."""
+    """Whether autograd needs a gradient of any of the tensors."""
     return torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in tensors)
 
 
@@ -119,10 +118,10 @@ def differentiable(
     save: Callable[[Any, tuple[Any, ...], Any], None],
     backward: Callable[..., tuple[Any, ...]],
 ) -> Callable[..., Any]:
-    """``op`` where torch.compile traces; elsewhere the same as an autograd function.
+    """A function that calls ``op`` under torch.compile, and elsewhere an autograd function.
 
-    A custom operator costs the host several times what an autograd function does, which shows in
-    kernels as short as these. In ``backward`` a gradient that nobody needs may be None.
+    A custom operator costs the host several times as much as an autograd function, which is
+    noticeable for kernels this short. ``backward`` may return None for an unneeded gradient.
     """
     forward = on_own_device(forward)
 

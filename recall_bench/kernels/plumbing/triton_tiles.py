@@ -18,7 +18,7 @@ def dot(a, b, DTYPE: tl.constexpr, PRECISION: tl.constexpr):
 
 @triton.jit
 def reciprocal(x):
-    """1 / x for x > 0 in two instructions, where a division takes eight."""
+    """1 / x for x > 0 in two instructions; a division takes eight."""
     root = tl.rsqrt(x)
     return root * root
 
@@ -29,15 +29,15 @@ def sigmoid(x):
 
 
 @triton.jit
-def load_at(x, at, inside):
-    """x[at] in float32, zeros where there is nothing inside."""
-    return tl.load(x + at, mask=inside, other=0.0).to(tl.float32)
+def load_at(x, offset, inside):
+    """x[offset] in float32, zeros outside."""
+    return tl.load(x + offset, mask=inside, other=0.0).to(tl.float32)
 
 
 @triton.jit
-def store_at(x, at, value, inside):
-    """Write value to x[at], in the dtype of x."""
-    tl.store(x + at, value.to(x.dtype.element_ty), mask=inside)
+def store_at(x, offset, value, inside):
+    """Write value to x[offset], in the dtype of x."""
+    tl.store(x + offset, value.to(x.dtype.element_ty), mask=inside)
 
 
 @triton.jit

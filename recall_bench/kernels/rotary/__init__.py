@@ -15,7 +15,7 @@ def rotary(x: Tensor, positions: Tensor, backend: str = "auto") -> Tensor:
     Args:
         x: (…, tokens, heads, d) of any strides, d even: (batch, length, heads, d), or
             (batch, heads, d) of one token each.
-        positions: int64, broadcasting with what precedes heads: (length,) for x (batch, length,
+        positions: int64, broadcast to the axes before heads: (length,) for x (batch, length,
             heads, d), (batch,) for x (batch, heads, d).
         backend: "auto", "reference" or "triton".
 

@@ -1,8 +1,8 @@
-"""Rotary position embedding in Triton: one pass; backward is the same turn the other way.
+"""Rotary position embedding in Triton, in one pass; backward turns the other way.
 
 Dimensions: S sets of positions, N sequences of each, T tokens, H heads of two HALF; tiles of R
-tokens and C pairs. A program finds the angles of its tokens once, and turns several of the heads
-and sequences that share them.
+tokens and C pairs. A program computes the angles of its tokens once, and turns several of the
+heads and sequences that share them.
 """
 # mypy: disable-error-code="no-untyped-def"
 
@@ -23,7 +23,7 @@ from recall_bench.kernels.rotary.reference import BASE
 
 OCTAVES = tl.constexpr(math.log2(BASE))
 FIRST = tl.constexpr(64 - math.log2(2 * math.pi))
-"""log2 of the first frequency in 2^-64 turns for each position."""
+"""log2 of the first frequency, in units of 2^-64 turns per position."""
 RADIANS = tl.constexpr(2 * math.pi / 2**32)
 
 
@@ -31,8 +31,8 @@ RADIANS = tl.constexpr(2 * math.pi / 2**32)
 def _angles(position, i, HALF: tl.constexpr):
     """position * BASE^(-i / HALF) in radians, less whole turns: (R, C) in -pi … pi.
 
-    In 2^-64 turns the product is exact, and loses whole turns by overflowing. In float32 it would
-    be off by the last places of an angle of thousands.
+    In units of 2^-64 turns the product is exact, and overflow drops whole turns. In float32 it
+    would have the rounding error of an angle of thousands.
     """
     frequency = tl.exp2(i.to(tl.float64) * (-OCTAVES / HALF) + FIRST).to(tl.int64)
     turns = position.to(tl.int64)[:, None] * frequency[None, :]
@@ -76,7 +76,7 @@ PROGRAMS = 2112  # sixteen for each multiprocessor of a large GPU
 
 
 def unavailable(op: str, tensor: Tensor) -> str | None:
-    """Why these kernels cannot run on an x like ``tensor``; None where they can."""
+    """The reason these kernels cannot run on an x like ``tensor``, or None."""
     return unavailable_for(tensor)
 
 

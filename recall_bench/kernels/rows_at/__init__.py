@@ -1,4 +1,4 @@
-"""The rows of a batch of sequences at a few positions of each."""
+"""Rows at a few positions of each sequence."""
 
 from torch import Tensor
 

@@ -1,4 +1,4 @@
-"""Rows at a few positions by PyTorch; their gradients are added in Triton, without atomics."""
+"""PyTorch gathers rows at a few positions; Triton adds up their gradients, without atomics."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from recall_bench.kernels.rows_at import reference
 
 
 def unavailable(op: str, tensor: Tensor) -> str | None:
-    """Why these kernels cannot run on an x like ``tensor``; None where they can."""
+    """The reason these kernels cannot run on an x like ``tensor``, or None."""
     return unavailable_for(tensor)
 
 

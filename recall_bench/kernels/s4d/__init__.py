@@ -1,4 +1,4 @@
-"""A diagonal state space model with constant coefficients, S4D, on sequences that share it."""
+"""S4D: a diagonal state space model with constant coefficients, shared by many sequences."""
 
 import torch
 from torch import Tensor
@@ -20,14 +20,14 @@ def s4d(
 ) -> Layout:
     """h_t = A' h_{t-1} + B' x_t;  y_t = 2 Re sum_n C_n h_{t,n} + D x_t, with x = kv.
 
-    S4D (arXiv 2206.11893, section 3), the diagonal model of H3 (arXiv 2212.14052): N modes a head,
-    one of each conjugate pair. A' = (1 + dt A / 2) / (1 - dt A / 2) and B' = dt B / (1 - dt A / 2)
+    S4D (arXiv 2206.11893, section 3), H3's diagonal model (arXiv 2212.14052): N modes per head, one
+    of each conjugate pair. A' = (1 + dt A / 2) / (1 - dt A / 2) and B' = dt B / (1 - dt A / 2)
     are A = -exp(log_A_real) + i A_imag and B after the bilinear rule, with dt = exp(log_dt).
 
     Autocast is ignored: sums over whole sequences need the precision of the parameters.
 
     Args:
-        kv: (batch, heads, …, length), all of a head under one model; any length, also 0.
+        kv: (batch, heads, …, length), one model per head; any length, also 0.
         log_dt: (heads, 1).
         log_A_real, A_imag: (heads, N).
         B, C: (heads, N, 2), real and imaginary parts.

@@ -1,6 +1,6 @@
 """S4D in PyTorch, on any device: a long convolution, and powers of A' for the states.
 
-The convolution and its kernel are operators of their own, which choose their backends themselves.
+The convolution and its kernel are separate operators, which choose their own backends.
 
 B batch, H heads, R sequences of a head, L length, N modes.
 """

@@ -1,4 +1,4 @@
-"""The convolution kernel of a diagonal state space model, which all sequences of a batch share."""
+"""The convolution kernel of a diagonal state space model, shared by all sequences of a batch."""
 
 from torch import Tensor
 
@@ -20,7 +20,7 @@ def s4d_kernel(
 ) -> Tensor:
     """K_t = 2 Re sum_n C_n B'_n A'_n^t, plus D at t = 0 (S4D, arXiv 2206.11893, section 3).
 
-    N modes a head, one of each conjugate pair. A' = (1 + dt A / 2) / (1 - dt A / 2) and
+    N modes per head, one of each conjugate pair. A' = (1 + dt A / 2) / (1 - dt A / 2) and
     B' = dt B / (1 - dt A / 2) are A = -exp(log_A_real) + i A_imag and B after the bilinear rule,
     with dt = exp(log_dt).
 
@@ -29,7 +29,7 @@ def s4d_kernel(
         log_A_real, A_imag: (heads, N).
         B, C: (heads, N, 2), real and imaginary parts.
         D: (heads,).
-        length: how many values to compute, from t = 0 on; also 0.
+        length: the number of values to compute, from t = 0 on; also 0.
         backend: "auto", "reference" or "triton".
 
     Returns:

@@ -1,8 +1,8 @@
 """The kernel of a diagonal SSM in Triton: one launch forward, and one for all gradients.
 
-Parameters, and powers far apart, are computed in float64, of which there are few; it makes phases
-of any number of turns exact. The powers within a tile of time follow from them in float32 by
-log2(T) products.
+Parameters and the first power of each tile are few, and computed in float64, so that phases of any
+number of turns are exact. The powers within a tile of time follow from them in float32 by log2(T)
+products.
 
 Complex numbers are pairs (real, imaginary). A gradient with respect to z is the complex g with
 dL = Re(g dz), so that it follows the chain rule without conjugates.
@@ -37,34 +37,34 @@ def _plus(x, y):
 
 
 @triton.jit
-def _load(x, at, exists):
-    return tl.load(x + at, mask=exists, other=0.0).to(tl.float64)
+def _load(x, offset, exists):
+    return tl.load(x + offset, mask=exists, other=0.0).to(tl.float64)
 
 
 @triton.jit
-def _load_pair(x, at, exists):
-    return _load(x, 2 * at, exists), _load(x, 2 * at + 1, exists)
+def _load_pair(x, offset, exists):
+    return _load(x, 2 * offset, exists), _load(x, 2 * offset + 1, exists)
 
 
 @triton.jit
-def _store(x, value, at, exists):
-    value = value.to(tl.float32)  # no other type is cast to bfloat16
-    tl.store(x + at, value.to(x.dtype.element_ty), mask=exists)
+def _store(x, value, offset, exists):
+    value = value.to(tl.float32)  # Triton casts no other type to bfloat16
+    tl.store(x + offset, value.to(x.dtype.element_ty), mask=exists)
 
 
 @triton.jit
-def _store_pair(x, gradient, at, exists):
+def _store_pair(x, gradient, offset, exists):
     """The gradients with respect to the real and to the imaginary part."""
-    _store(x, gradient[0], 2 * at, exists)
-    _store(x, -gradient[1], 2 * at + 1, exists)
+    _store(x, gradient[0], 2 * offset, exists)
+    _store(x, -gradient[1], 2 * offset + 1, exists)
 
 
 @triton.jit
-def _half_step(log_dt, log_A_real, A_imag, at, exists):
+def _half_step(log_dt, log_A_real, A_imag, offset, exists):
     """dt, half = dt A / 2, and 1 / (1 - half), of modes (M,)."""
     dt = tl.exp(tl.load(log_dt).to(tl.float64))
-    real = -0.5 * dt * tl.exp(_load(log_A_real, at, exists))
-    imaginary = 0.5 * dt * _load(A_imag, at, exists)
+    real = -0.5 * dt * tl.exp(_load(log_A_real, offset, exists))
+    imaginary = 0.5 * dt * _load(A_imag, offset, exists)
     scale = 1.0 / ((1.0 - real) * (1.0 - real) + imaginary * imaginary)
     return dt, (real, imaginary), ((1.0 - real) * scale, imaginary * scale)
 
@@ -98,10 +98,10 @@ def _forward_kernel(
     total = tl.where(t == 0, tl.load(D + h).to(tl.float32), 0.0)
     for first in range(0, N, M):
         n = first + tl.arange(0, M)
-        at, exists = h * N + n, n < N
-        dt, half, inverse = _half_step(log_dt + h, log_A_real, A_imag, at, exists)
+        offset, exists = h * N + n, n < N
+        dt, half, inverse = _half_step(log_dt + h, log_A_real, A_imag, offset, exists)
         powers, stride = _powers(_times((1.0 + half[0], half[1]), inverse), LOG_T)
-        factor = _times(_load_pair(B, at, exists), _load_pair(C, at, exists))
+        factor = _times(_load_pair(B, offset, exists), _load_pair(C, offset, exists))
         factor = _scaled(_times(factor, inverse), 2.0 * dt)
         for _ in range(tile):
             factor = _times(factor, stride)
@@ -115,14 +115,14 @@ def _backward_kernel(
     log_dt, log_A_real, A_imag, B, C, d_kernel,
     d_log_dt, d_log_A_real, d_A_imag, dB, dC, dD, N, L, M: tl.constexpr, LOG_T: tl.constexpr,
 ):  # fmt: skip
-    """One program a head, so that it sums all that is summed."""
+    """One program per head, which computes all sums over modes and time."""
     h = tl.program_id(0).to(tl.int64)
     d_kernel += h * L
     slopes = tl.zeros((M,), tl.float64)  # with respect to log_dt, by modes
     for first in range(0, N, M):
         n = first + tl.arange(0, M)
-        at, exists = h * N + n, n < N
-        dt, half, inverse = _half_step(log_dt + h, log_A_real, A_imag, at, exists)
+        offset, exists = h * N + n, n < N
+        dt, half, inverse = _half_step(log_dt + h, log_A_real, A_imag, offset, exists)
         A = _times((1.0 + half[0], half[1]), inverse)
         powers, stride = _powers(A, LOG_T)
         zero = tl.zeros((M,), tl.float64)
@@ -137,7 +137,7 @@ def _backward_kernel(
             by_factor = _plus(by_factor, _times(start, _weighted_sum(powers, slope)))
             by_A = _plus(by_A, _times(start, _weighted_sum(powers, later)))
             start = _times(start, stride)
-        B_n, C_n = _load_pair(B, at, exists), _load_pair(C, at, exists)
+        B_n, C_n = _load_pair(B, offset, exists), _load_pair(C, offset, exists)
         discrete_B = _scaled(_times(B_n, inverse), dt)
         d_discrete_B = _scaled(_times(by_factor, C_n), 2.0)
         d_discrete_A = _scaled(_times(by_A, _times(discrete_B, C_n)), 2.0)
@@ -145,22 +145,22 @@ def _backward_kernel(
         d_half = _times(_scaled(d_discrete_A, 2.0), inverse)
         d_half = _times(_plus(d_half, _times(d_discrete_B, discrete_B)), inverse)
         slopes += _times(d_discrete_B, discrete_B)[0] + _times(d_half, half)[0]
-        _store(d_log_A_real, d_half[0] * half[0], at, exists)
-        _store(d_A_imag, -0.5 * dt * d_half[1], at, exists)
-        _store_pair(dB, _scaled(_times(d_discrete_B, inverse), dt), at, exists)
-        _store_pair(dC, _scaled(_times(by_factor, discrete_B), 2.0), at, exists)
+        _store(d_log_A_real, d_half[0] * half[0], offset, exists)
+        _store(d_A_imag, -0.5 * dt * d_half[1], offset, exists)
+        _store_pair(dB, _scaled(_times(d_discrete_B, inverse), dt), offset, exists)
+        _store_pair(dC, _scaled(_times(by_factor, discrete_B), 2.0), offset, exists)
     _store(d_log_dt, tl.sum(slopes, 0), h, True)
     _store(dD, tl.load(d_kernel, mask=L > 0, other=0.0), h, True)
 
 
 MODES = 16
-"""Modes in one tile at most."""
+"""The most modes in one tile."""
 
 LOG_T = 7
 
 
 def unavailable(op: str, tensor: Tensor) -> str | None:
-    """Why these kernels cannot run on a D like ``tensor``; None where they can."""
+    """The reason these kernels cannot run on a D like ``tensor``, or None."""
     return unavailable_for(tensor)
 
 

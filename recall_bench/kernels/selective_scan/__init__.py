@@ -27,12 +27,12 @@ def selective_scan(
 
     Args:
         u: (batch, length, channels); any length, also 0.
-        delta: (batch, length, channels); ``delta_bias`` (channels,) is added to it, and softplus
-            applied after that where ``delta_softplus``.
+        delta: (batch, length, channels), plus ``delta_bias`` (channels,), then through softplus if
+            ``delta_softplus``.
         A: (channels, N), negative.
         B, C: (batch, length, N), shared by the channels.
-        D: (channels,); the skip is left out if None.
-        z: (batch, length, channels); the gate is left out if None.
+        D: (channels,); no skip connection if None.
+        z: (batch, length, channels); no gate if None.
 
     Returns:
         (batch, length, channels) in the dtype of u. The state is h (batch, channels, N): float32,

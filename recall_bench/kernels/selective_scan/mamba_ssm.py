@@ -1,6 +1,6 @@
-"""The selective scan by the authors' package mamba-ssm, which wants (batch, channels, length).
+"""The selective scan by the authors' package mamba-ssm, which takes (batch, channels, length).
 
-Importing any part of that package imports its compiled scan, so that without it nothing works.
+Importing any part of that package imports its compiled scan, so it is unusable without the scan.
 """
 
 from typing import Any
@@ -16,7 +16,7 @@ _interface = import_optional("mamba_ssm.ops.selective_scan_interface", "mamba-ss
 
 
 def unavailable(op: str, tensor: Tensor) -> str | None:
-    """Why the package cannot run on a u like ``tensor``; None where it can."""
+    """The reason the package cannot run on a u like ``tensor``, or None."""
     return unavailable_for(tensor, DTYPES)
 
 
@@ -34,8 +34,8 @@ def selective_scan(
 ) -> Any:
     """See `recall_bench.kernels.selective_scan.selective_scan`.
 
-    The package cannot start from a given state. Raises `UserError` where the last state needs a
-    gradient, which the package would leave out without a word.
+    The package cannot start from an initial state. Raises `UserError` if the last state needs a
+    gradient, which the package would omit silently.
     """
     tensors = (u, delta, A, B, C, D, z, delta_bias)
     if return_state and needs_gradient(*tensors):

@@ -1,7 +1,7 @@
 """The selective scan on a GPU: launches the kernels, forward, backward and step.
 
 The forward pass keeps the state once every few chunks; the backward pass goes through the chunks in
-reverse and computes each again. Nothing is added atomically, so that results repeat.
+reverse and recomputes each. It uses no atomic additions, so that results repeat exactly.
 """
 
 from typing import Any, NamedTuple
@@ -42,14 +42,14 @@ class Tile(NamedTuple):
 
     @property
     def stages(self) -> int:
-        """Chunks in flight. In wide tiles the compiler fetches for threads, not for tiles, and
-        every thread repeats the arithmetic on what it got: which costs more than it saves."""
+        """Chunks in flight. In wide tiles the compiler prefetches for threads, not for tiles, so
+        that every thread repeats the arithmetic, which costs more than prefetching saves."""
         return 3 if self.J * self.Q <= 16 else 1
 
 
 class Pass(NamedTuple):
-    """How one of the two passes runs: tokens of a chunk, warps of a program, and the registers that
-    a thread may have, None for all there are. Fewer leave room for more warps, and may spill."""
+    """Settings of a pass: tokens of a chunk, warps of a program, and the most registers of a
+    thread (None for no limit). Fewer registers leave room for more warps, but may spill."""
 
     tokens: int
     warps: int
@@ -58,21 +58,21 @@ class Pass(NamedTuple):
 
 FORWARD, BACKWARD = Pass(4, 1), Pass(4, 1)
 SPAN = 8
-"""Tokens from one kept state to the next, a multiple of either pass's chunk."""
+"""Tokens from one saved state to the next, a multiple of both passes' chunks."""
 
-ELEMENTS = 8  # of a thread and token
+ELEMENTS = 8  # per thread and token
 FORWARD_HALVES, BACKWARD_HALVES = True, True
 
 
 def tile_of(n_state: int, run: Pass) -> Tile:
-    """Eight elements a thread, states over at least four threads; more where N exceeds that."""
+    """Eight elements per thread, states over at least four threads; more if N is larger."""
     N = triton.next_power_of_2(n_state)
     P = min(32, N, max(4, N // ELEMENTS))
     return Tile(run.tokens, N // P, max(1, ELEMENTS * P // N), run.warps, P, 32 // P)
 
 
 def unavailable(op: str, tensor: Tensor) -> str | None:
-    """Why these kernels cannot run on a u like ``tensor``; None where they can."""
+    """The reason these kernels cannot run on a u like ``tensor``, or None."""
     return unavailable_for(tensor)
 
 
@@ -127,8 +127,8 @@ def selective_scan_step(
 
 
 def _aligned(x: Tensor) -> Tensor:
-    """x itself where Triton sees that its rows are aligned, else a copy: B and C are small, and
-    often slices of one projection, whose rows the kernels could not fetch ahead."""
+    """x itself if Triton sees that its rows are aligned, else a copy. B and C are small, and
+    often slices of one projection, whose rows the kernels could not prefetch."""
     return x if x.stride(-1) == 1 and x.stride(1) % 16 == 0 else x.contiguous()
 
 
@@ -188,7 +188,7 @@ def _forward(
 
 
 def _scan_shapes(*inputs: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """What `_forward` returns for the same inputs, nothing written yet."""
+    """The uninitialised results of `_forward`."""
     u, _, A, *_, keep = inputs
     batch, length, width = u.shape
     tile = tile_of(A.shape[1], Pass(SPAN, 1))
@@ -216,8 +216,8 @@ def _scan_backward(
     dy: Tensor,
     dh_last: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of u, delta, z, A, B and C together (2, batch, L, N), and the initial state, those
-    of z and the initial state empty without one; and parts of D's and the bias's (batch, 2, W)."""
+    """Gradients of u, delta, z, A, B and C together (2, batch, L, N), and the initial state (empty
+    for a missing z or initial state), and parts of those of D and the bias (batch, 2, W)."""
     shapes = _scan_backward_shapes(
         u, delta, A, B, C, D, z, delta_bias, delta_softplus, has_initial, starts, dy, dh_last
     )
@@ -254,7 +254,7 @@ def _scan_backward(
 
 @_scan_backward.register_fake
 def _scan_backward_shapes(*inputs: Any) -> tuple[Tensor, ...]:
-    """What `_scan_backward` returns for the same inputs, nothing written yet."""
+    """The uninitialised results of `_scan_backward`."""
     u, delta, A, B, _, _, z, _, _, has_initial, *_ = inputs
 
     def empty(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:

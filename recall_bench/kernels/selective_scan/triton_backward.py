@@ -55,12 +55,13 @@ def backward_kernel(
     STAGES: tl.constexpr, SPAN: tl.constexpr, T: tl.constexpr, S: tl.constexpr, J: tl.constexpr,
     V: tl.constexpr, P: tl.constexpr, Q: tl.constexpr,
 ):  # fmt: skip
-    """Chunks in reverse: forward through one from its start, then back through it. Of each span of
-    SPAN chunks, only the start of the first was kept, and those of the others are computed again.
+    """Takes the chunks in reverse: forward through one from its start, then back through it. The
+    forward pass saved only the first start in each span of SPAN chunks; this kernel recomputes the
+    others.
 
-    g_t = C_t dy_t + a_{t+1} g_{t+1} is the gradient of h_t; ``carry`` is a_t g_t. This program's
-    parts of dA (batch, W, N), of those of D and the bias, (batch, 2, W), and of dB and dC,
-    (2, blocks, batch, L, N), are to be summed. du, d_delta and dz are contiguous.
+    g_t = C_t dy_t + a_{t+1} g_{t+1} is the gradient of h_t; ``carry`` is a_t g_t. The caller sums
+    the programs' parts of dA (batch, W, N), of the gradients of D and the bias (batch, 2, W), and
+    of dB and dC (2, blocks, batch, L, N). du, d_delta and dz are contiguous.
     """
     b = tl.program_id(0).to(tl.int64)
     batch = tl.num_programs(0)

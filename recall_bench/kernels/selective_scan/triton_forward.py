@@ -25,9 +25,9 @@ def forward_kernel(
     STAGES: tl.constexpr, T: tl.constexpr, S: tl.constexpr, J: tl.constexpr, V: tl.constexpr,
     P: tl.constexpr, Q: tl.constexpr,
 ):  # fmt: skip
-    """One program: one sequence, C channels. ``starts`` (batch, spans, warps' blocks, N C / V) gets
-    the state before each EVERY-th chunk, none if 0. WHOLE: no chunk, channel block or state is
-    padded."""
+    """One program: one sequence, C channels. It writes the state before each EVERY-th chunk to
+    ``starts`` (batch, spans, warps' blocks, N C / V), none if EVERY is 0. WHOLE: no chunk, channel
+    block or state is padded."""
     b = tl.program_id(0).to(tl.int64)
     block = tl.program_id(1)
     c = block * (J * V * Q) + tl.arange(0, J * V * Q)[None, :]

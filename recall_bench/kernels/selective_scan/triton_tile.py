@@ -1,11 +1,11 @@
-"""Tiles of states in the registers of threads: what the kernels of the selective scan share.
+"""Tiles of states in the registers of threads, shared by the kernels of the selective scan.
 
 A tile is (T, S, J, V, P, Q): T tokens of a chunk, N = S P states of each of C = J V Q channels. A
 thread holds S states of J channels for all T tokens; the P Q = 32 threads of a warp and the V warps
 share out the rest. The layout follows from the shape alone: Triton gives the last dimensions to
 threads and warps and leaves the first ones in registers. So the recurrence goes through a chunk
-token by token without a word between threads, and the sums over states and over channels begin
-within a thread.
+token by token without communication between threads, and the sums over states and over channels
+begin within a thread.
 """
 # mypy: disable-error-code="no-untyped-def, index"
 
@@ -35,8 +35,8 @@ def softplus(x):
 
 @triton.jit
 def unmoved(x, other):
-    """x, as the sum of two loaded tiles: the compiler would postpone the widening of only one
-    until every thread has its copy, and with it all arithmetic in between."""
+    """x, as the sum of two loaded tiles: the compiler would widen a single one only after every
+    thread has its copy, and postpone all arithmetic in between."""
     return x + (other - other)
 
 
@@ -124,9 +124,9 @@ def offsets(
     """Channel and state of each element of a tile (1, S, J, V, P, Q), its offset in a (W, N)
     tensor, and its offset in a kept state, which is stored as the threads of each warp hold it.
 
-    The declared contiguity orders the dimensions for the layout, and ``zero``, which the compiler
-    takes for any number, keeps it from widening the accesses: both so that loads have the layout
-    of the arithmetic.
+    Loads thus have the layout of the arithmetic: the declared contiguity orders the dimensions for
+    the layout, and ``zero``, whose value the compiler does not know, keeps it from widening the
+    accesses.
     """
     s = tl.arange(0, S)[None, :, None, None, None, None]
     j = tl.arange(0, J)[None, None, :, None, None, None]

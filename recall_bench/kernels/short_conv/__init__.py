@@ -28,8 +28,8 @@ def short_conv(
         weight: (width, K).
         bias: (width,) or None.
         activation: None or "silu".
-        gate: (batch, length, width), multiplied in after the activation; left out if None.
-        residual: add x, which is left out otherwise.
+        gate: (batch, length, width), multiplied in after the activation; no gate if None.
+        residual: whether to add x.
 
     Returns:
         (batch, length, width) in the dtype of x. The state is the last K-1 inputs

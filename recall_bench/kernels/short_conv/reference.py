@@ -42,7 +42,7 @@ def _convolve(
 ) -> Tensor:
     """(B, K-1+L, D) -> (B, L, D), summed in at least float32.
 
-    Shifted products: on CPU they are quicker than a transposed `conv1d`, forward and backward.
+    It sums shifted products, which on a CPU are faster than a transposed `conv1d` both ways.
     """
     kernel = weight.shape[1]
     length = inputs.shape[1] - kernel + 1

@@ -36,19 +36,19 @@ def _token(x, k: tl.constexpr):
 def _load(x, t, c, L, W, stride, zero):
     """x (L, W) at times t and channels c, zeros outside: float32.
 
-    The compiler takes ``zero`` for any number, twice of which is even: it makes the accesses two
-    channels wide, and no wider.
+    The compiler knows only that 2 ``zero`` is even, so it makes the accesses two channels wide and
+    no wider.
     """
     inside = ((t >= 0) & (t < L))[:, None] & (c < W)[None, :]
-    at = t.to(tl.int64)[:, None] * stride + c[None, :] + 2 * zero
-    return tl.load(x + at, mask=inside, other=0.0).to(tl.float32)
+    offset = t.to(tl.int64)[:, None] * stride + c[None, :] + 2 * zero
+    return tl.load(x + offset, mask=inside, other=0.0).to(tl.float32)
 
 
 @triton.jit
 def _store(x, value, t, c, L, W, zero):
     inside = (t < L)[:, None] & (c < W)[None, :]
-    at = t.to(tl.int64)[:, None] * W + c[None, :] + 2 * zero
-    tl.store(x + at, value.to(x.dtype.element_ty), mask=inside)
+    offset = t.to(tl.int64)[:, None] * W + c[None, :] + 2 * zero
+    tl.store(x + offset, value.to(x.dtype.element_ty), mask=inside)
 
 
 @triton.jit
@@ -67,15 +67,15 @@ def _earlier(
             row = _load(x, t, c, L, W, stride, zero)
             if INITIAL:
                 before = ((t < 0) & (t > -K))[:, None] & (c < W)[None, :]
-                at = (t + K - 1)[:, None] * W + c[None, :] + 2 * zero
-                row += tl.load(initial + at, mask=before, other=0.0).to(tl.float32)
+                offset = (t + K - 1)[:, None] * W + c[None, :] + 2 * zero
+                row += tl.load(initial + offset, mask=before, other=0.0).to(tl.float32)
             shifted = tl.where(rows == k, row, shifted)
     return shifted
 
 
 @triton.jit
 def _later(tile, following, j: tl.constexpr, T: tl.constexpr):
-    """The rows j tokens after those of the tile, of which the last are in the next one: (T, C)."""
+    """The rows j tokens after those of the tile; the last ones are in the next tile: (T, C)."""
     rows = tl.arange(0, T)[:, None]
     shifted = tile
     for k in tl.static_range(T):
@@ -89,8 +89,8 @@ def _later(tile, following, j: tl.constexpr, T: tl.constexpr):
 @triton.jit
 def _tap(weight, i, c, W, K: tl.constexpr):
     """The weights of the input i tokens ago: (1, C)."""
-    at = c * K + (K - 1 - i)
-    return tl.load(weight + at, mask=c < W, other=0.0).to(tl.float32)[None, :]
+    offset = c * K + (K - 1 - i)
+    return tl.load(weight + offset, mask=c < W, other=0.0).to(tl.float32)[None, :]
 
 
 @triton.jit
@@ -138,8 +138,10 @@ def _slopes(
     K: tl.constexpr, BIAS: tl.constexpr, SILU: tl.constexpr, INITIAL: tl.constexpr,
     GATE: tl.constexpr, STORE: tl.constexpr, T: tl.constexpr,
 ):  # fmt: skip
-    """x, dy and the gradient of the convolution before its activation, (T, C) from time ``start``;
-    on the way, the gate's gradient."""
+    """x, dy and the gradient of the convolution before its activation, (T, C) from time ``start``.
+
+    It also writes the gate's gradient.
+    """
     t = start + tl.arange(0, T)
     tile = _load(x, t, c, L, W, x_t, zero)
     dout = _load(dy, t, c, L, W, dy_t, zero)
@@ -167,8 +169,11 @@ def _backward_kernel(
     K: tl.constexpr, BIAS: tl.constexpr, SILU: tl.constexpr, INITIAL: tl.constexpr,
     GATE: tl.constexpr, RESIDUAL: tl.constexpr, T: tl.constexpr, C: tl.constexpr,
 ):  # fmt: skip
-    """A segment of ``chunks`` chunks, in reverse: an input has its share in K outputs from its own
-    on. ``parts`` (batch, segments, K + 1, W) gets the parts of d_weight, transposed, and d_bias."""
+    """A segment of ``chunks`` chunks, in reverse: an input affects K outputs from its own time on.
+
+    It writes its parts of d_weight, transposed, and d_bias to ``parts``, which is
+    (batch, segments, K + 1, W).
+    """
     b = tl.program_id(0).to(tl.int64)
     first = tl.program_id(1) * chunks * T
     c = tl.program_id(2) * C + tl.arange(0, C)
@@ -205,8 +210,8 @@ def _backward_kernel(
             total += dout
         _store(dx, total, start + tl.arange(0, T), c, L, W, zero)
         following = slope
-    at = (rows - (T - K)) * W + c[None, :] + 2 * zero
-    tl.store(parts + at, d_taps, mask=(rows >= T - K) & (c < W)[None, :])
+    offset = (rows - (T - K)) * W + c[None, :] + 2 * zero
+    tl.store(parts + offset, d_taps, mask=(rows >= T - K) & (c < W)[None, :])
     tl.store(parts + K * W + c[None, :] + 2 * zero, d_bias, mask=(c < W)[None, :])
     if INITIAL:
         if first == 0:
@@ -218,17 +223,16 @@ def _backward_kernel(
                 tl.store(d_initial + m * W + c[None, :] + 2 * zero, value, mask=(c < W)[None, :])
 
 
-KERNEL_LIMIT = 8  # beyond, compilers take minutes and the reference is no slower
+KERNEL_LIMIT = 8  # compiling longer ones takes minutes, and the reference is as fast
 CHANNELS = 64
 T_TILE = 8
-PROGRAMS = 2112  # of one warp: sixteen for each multiprocessor of a large GPU
+PROGRAMS = 2112  # of one warp, sixteen for each multiprocessor of a large GPU
 CHUNKS = 2, 16
-"""The fewest and the most chunks that one program of the backward pass goes through; it also looks
-at the next."""
+"""The fewest and the most chunks of one program of the backward pass; it also reads the next."""
 
 
 def unavailable(op: str, tensor: Tensor) -> str | None:
-    """Why these kernels cannot run on an x like ``tensor``; None where they can."""
+    """The reason these kernels cannot run on an x like ``tensor``, or None."""
     return unavailable_for(tensor)
 
 
@@ -280,7 +284,7 @@ def _constants(
         "RESIDUAL": residual,
         "T": T_TILE,
         "C": CHANNELS,
-        "num_warps": 1,  # several would share out the tokens of narrow inputs
+        "num_warps": 1,  # several warps would split the tokens of narrow inputs
     }
 
 
@@ -308,7 +312,7 @@ def _forward(
 
 
 def _chunks(B: int, L: int, W: int) -> int:
-    """How many chunks of tokens a program of the backward pass goes through."""
+    """The number of chunks that a program of the backward pass goes through."""
     rows = B * triton.cdiv(W, CHANNELS)
     fewest, most = CHUNKS
     filling = triton.cdiv(L, T_TILE) * rows // PROGRAMS
@@ -338,8 +342,8 @@ def _convolution_backward(
     residual: bool,
     dy: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of x, of the initial inputs and of the gate, the latter two empty without one, and
-    parts of those of the weight, transposed, above that of the bias (parts, K + 1, W)."""
+    """Gradients of x, of the initial inputs and of the gate (empty if there is none), and parts of
+    the gradients of the weight, transposed, and in the last row the bias (parts, K + 1, W)."""
     outputs = _convolution_backward_shapes(x, weight, bias, initial, gate, silu, residual, dy)
     dx, d_initial, d_gate, parts = outputs
     if x.numel() == 0:

@@ -16,7 +16,7 @@ def sliding_window_attention(q: Tensor, k: Tensor, v: Tensor, window: int) -> La
     Args:
         q: (batch, length, heads, d); any length, also 0.
         k, v: (batch, length, key-value heads, d); heads is a multiple of key-value heads.
-        window: how many keys a query sees, itself included; at least 1.
+        window: the number of keys a query sees, its own included; at least 1.
 
     Returns:
         (batch, length, heads, d). The state is a `WindowState`: keys and values

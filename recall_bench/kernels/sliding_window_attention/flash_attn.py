@@ -17,7 +17,7 @@ def sliding_window_attention(
 ) -> Tensor | tuple[Tensor, WindowState]:
     """See `recall_bench.kernels.sliding_window_attention.sliding_window_attention`.
 
-    The package counts the keys before the current one: ours is among the ``window``.
+    The package counts the keys before the current one; ``window`` includes the current one.
     """
     if q.numel() == 0:
         y = torch.empty_like(q)

@@ -29,7 +29,7 @@ def sliding_window_attention(
         keys = torch.where(current, k[:, t, None], keys)
         values = torch.where(current, v[:, t, None], values)
         unused = (slots > position[:, None])[:, None, None]  # (B, 1, 1, W)
-        heads = q[:, t].reshape(B, G, H // G, d)  # those that share keys and values
+        heads = q[:, t].reshape(B, G, H // G, d)  # grouped by shared keys and values
         scores = torch.einsum("bgrd,bwgd->bgrw", heads, keys) / d**0.5
         weights = scores.masked_fill(unused, -torch.inf).softmax(-1)
         outputs.append(torch.einsum("bgrw,bwgd->bgrd", weights, values).reshape(B, H, d))

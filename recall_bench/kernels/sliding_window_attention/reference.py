@@ -28,7 +28,10 @@ def sliding_window_attention(
     keys, values, position = initial_state
     keys = torch.cat([unrolled(keys.to(k.dtype), position), k], 1)  # (B, W+L, G, d)
     values = torch.cat([unrolled(values.to(v.dtype), position), v], 1)
-    length, few = q.shape[1], min(q.shape[1], window - 1)  # later ones see keys of the call alone
+    length, few = (
+        q.shape[1],
+        min(q.shape[1], window - 1),
+    )  # later queries see only keys of this call
     y = _attend_ring(q[:, :few], keys[:, : window + few], values[:, : window + few], position)
     if few < length:
         y = torch.cat([y, _attend(q, k, v, window)[:, few:]], 1)
@@ -48,7 +51,7 @@ def sliding_window_attention_step(
     initial_state: WindowState,
     return_state: bool = False,
 ) -> Tensor | tuple[Tensor, WindowState]:
-    """One token, which needs no order among the keys: the ring stays as it lies."""
+    """One token; the order of the keys does not matter, so the ring stays as it is."""
     keys, values, position = initial_state
     group = q.shape[2] // k.shape[2]
     slots = torch.arange(window, device=q.device)
@@ -68,8 +71,8 @@ def sliding_window_attention_step(
 def _attend(q: Tensor, k: Tensor, v: Tensor, window: int) -> Tensor:
     """A whole sequence: q (B, L, H, d), k and v (B, L, G, d) -> (B, L, H, d).
 
-    Blocks of at least a window attend to themselves and the block before; where these two would
-    hold the whole sequence, one dense product is quicker.
+    Blocks of at least a window attend to themselves and the block before; if these two would hold
+    the whole sequence, one dense product is faster.
     """
     groups = q.shape[2] // k.shape[2]
     q, k, v = (
@@ -110,12 +113,12 @@ def _attend_ring(q: Tensor, keys: Tensor, values: Tensor, position: Tensor) -> T
 
 
 def _in_reach(query: Tensor, key: Tensor, window: int) -> Tensor:
-    """Mask (…, queries, keys) from positions (…, queries) and (…, keys); none below 0 is a key."""
+    """Mask (…, queries, keys) of positions (…, queries) and (…, keys); keys below 0 are masked."""
     age = query[..., :, None] - key[..., None, :]
     return (age >= 0) & (age < window) & (key >= 0)[..., None, :]
 
 
 def _with_block_before(x: Tensor, blocks: int, block: int, fill: int) -> Tensor:
-    """(B, H, L, d) -> (B, H, N, 2C, d): each block behind the one before it; zeros come first."""
+    """(B, H, L, d) -> (B, H, N, 2C, d): each block after its predecessor, the first after zeros."""
     x = F.pad(x, (0, 0, block, fill)).unflatten(2, (blocks + 1, block))
     return torch.cat([x[:, :, :-1], x[:, :, 1:]], 3)

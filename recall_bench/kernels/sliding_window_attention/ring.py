@@ -18,11 +18,11 @@ class WindowState(NamedTuple):
     values: Tensor
     """(B, W, G, d)."""
     position: Tensor
-    """(B,) int64: how many tokens have been seen."""
+    """(B,) int64: the number of tokens so far."""
 
 
 def ring(keys: Tensor, values: Tensor, window: int) -> WindowState:
-    """The ring after all of ``keys`` and ``values`` (B, L, G, d); slots not yet used hold zeros."""
+    """The ring after all of ``keys`` and ``values`` (B, L, G, d); unused slots hold zeros."""
     batch, length = keys.shape[:2]
 
     def last(x: Tensor) -> Tensor:
@@ -35,12 +35,12 @@ def ring(keys: Tensor, values: Tensor, window: int) -> WindowState:
 
 
 def unrolled(slots: Tensor, position: Tensor) -> Tensor:
-    """The ring (B, W, …) in order of time, the oldest first; what has not been used comes first."""
+    """The ring (B, W, …) in order of time, unused slots first, then the oldest."""
     return _rotated(slots, position)
 
 
 def rolled(tokens: Tensor, position: Tensor) -> Tensor:
-    """The ring of the last W tokens (B, W, …), the oldest first, of ``position`` tokens."""
+    """The inverse of `unrolled`: the ring of the last W of ``position`` tokens (B, W, …)."""
     return _rotated(tokens, -position)
 
 

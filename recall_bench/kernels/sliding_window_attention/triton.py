@@ -30,7 +30,7 @@ HEAD_DIM_LIMIT = 256
 
 
 def unavailable(op: str, tensor: Tensor) -> str | None:
-    """Why these kernels cannot run on a q like ``tensor``; None where they can."""
+    """The reason these kernels cannot run on a q like ``tensor``, or None."""
     if tensor.shape[-1] > HEAD_DIM_LIMIT:
         return f"its head dimension is at most {HEAD_DIM_LIMIT}, not {tensor.shape[-1]}"
     return unavailable_for(tensor)
@@ -57,7 +57,7 @@ def sliding_window_attention_step(
     initial_state: WindowState,
     return_state: bool = False,
 ) -> Tensor | tuple[Tensor, WindowState]:
-    """One token of it."""
+    """One token of `sliding_window_attention`."""
     keys, values, position = initial_state
     if needs_gradient(q, k, v, keys, values):
         return reference.sliding_window_attention_step(q, k, v, window, initial_state, return_state)
@@ -114,10 +114,10 @@ def _cached_plan(precision: str, *key: Any) -> _Plan:
 
 
 def _plan(q: Tensor, k: Tensor, v: Tensor, window: int) -> _Plan:
-    """The plan for tensors laid out like these, on their device and in the precision asked for."""
+    """The plan for tensors of this layout and device, at the current matmul precision."""
     strides = *q.stride()[:3], *k.stride()[:3], *v.stride()[:3]
-    how = torch.get_float32_matmul_precision() + str(q.device)
-    return _cached_plan(how, q.shape, k.shape[2], v.shape[3], window, q.dtype, strides)
+    precision = torch.get_float32_matmul_precision() + str(q.device)
+    return _cached_plan(precision, q.shape, k.shape[2], v.shape[3], window, q.dtype, strides)
 
 
 def _forward(q: Tensor, k: Tensor, v: Tensor, window: int) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Gradients of sliding-window attention: a tile of queries or of keys a program, in one launch.
+"""Gradients of sliding-window attention: one program per tile of queries or keys, in one launch.
 
 The probabilities are rebuilt from the log-sum-exp (Dao et al., arXiv 2205.14135, algorithm 4).
 """

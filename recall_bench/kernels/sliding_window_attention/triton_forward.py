@@ -41,6 +41,6 @@ def forward_kernel(
         total = total * shrink + tl.sum(p, 1)
         out = out * shrink[:, None] + dot(p, v_tile, DTYPE, PRECISION)
         largest = new
-    total = tl.maximum(total, 1.0)  # as it is, but for rows beyond T that see no key
+    total = tl.maximum(total, 1.0)  # changes only rows beyond T, which see no key
     store_tile(y + (b * T * H + h) * dv, out / total[:, None], m0, T, H * dv, dv, M, V)
     tl.store(lse + (b * H + h) * T + m, largest + tl.log2(total), mask=m < T)

@@ -21,7 +21,7 @@ def step_kernel(
     bg = tl.program_id(0).to(tl.int64)
     b = bg // G
     g = bg % G
-    at = tl.load(position + b)
+    token = tl.load(position + b)
     column = tl.arange(0, D)
     value_column = tl.arange(0, V)
     member = tl.arange(0, M)
@@ -39,7 +39,7 @@ def step_kernel(
     out = tl.zeros((M, V), tl.float32)
     for i in range(0, tl.cdiv(window, N)):
         slot = i * N + tl.arange(0, N)
-        current = (slot == at % window)[:, None]
+        current = (slot == token % window)[:, None]
         inside = (slot < window)[:, None] & (column < d)[None, :]
         offset = ((b * window + slot) * G + g)[:, None] * d + column[None, :]
         key = tl.load(keys + offset, mask=inside, other=0.0)
@@ -51,7 +51,7 @@ def step_kernel(
         value = tl.where(current, own_value[None, :].to(value.dtype), value)
         tl.store(new_values + offset, value, mask=inside)
         s = tl.sum(q_tile[:, None, :] * key.to(tl.float32)[None, :, :], 2) * scale  # (M, N)
-        s = tl.where(((slot <= at) & (slot < window))[None, :], s, -float("inf"))
+        s = tl.where(((slot <= token) & (slot < window))[None, :], s, -float("inf"))
         new = tl.maximum(largest, tl.max(s, 1))
         p = tl.exp2(s - new[:, None])
         shrink = tl.exp2(largest - new)
@@ -65,4 +65,4 @@ def step_kernel(
         mask=(member < group)[:, None] & (value_column < dv)[None, :],
     )
     if g == 0:
-        tl.store(new_position + b, at + 1)
+        tl.store(new_position + b, token + 1)

@@ -1,4 +1,4 @@
-"""The gate of a SwiGLU layer: both halves of one projection in, their product out, in one pass."""
+"""The gate of a SwiGLU layer: multiplies both halves of one projection in one pass."""
 
 from torch import Tensor
 
@@ -17,7 +17,7 @@ def swiglu(x: Tensor, backend: str = "auto") -> Tensor:
         backend: "auto", "reference" or "triton".
 
     Returns:
-        (…, H) in the dtype of x. Raises `ValueError` where the last dimension of x is odd.
+        (…, H) in the dtype of x. Raises `ValueError` if the last dimension of x is odd.
     """
     if x.shape[-1] % 2:
         raise ValueError(

@@ -1,7 +1,7 @@
-"""The gate of SwiGLU in Triton: each direction reads and writes once, in float32 between.
+"""The gate of SwiGLU in Triton: each direction reads and writes once, and computes in float32.
 
-Dimensions: M rows of H gates and H values; tiles of R rows and C columns. Backward computes the
-sigmoid again from the gates, which it reads anyway.
+Dimensions: M rows of H gates and H values; tiles of R rows and C columns. The backward pass
+recomputes the sigmoid from the gates, which it reads anyway.
 """
 # mypy: disable-error-code="no-untyped-def"
 
@@ -18,7 +18,7 @@ from recall_bench.kernels.plumbing.triton_tiles import load_at, sigmoid, store_a
 
 @triton.jit
 def _place(M, H, R: tl.constexpr, C: tl.constexpr):
-    """A program's rows (R, 1), its columns (1, C), and which of them there are (R, C)."""
+    """A program's rows (R, 1), its columns (1, C), and which of them exist (R, C)."""
     rows = (tl.program_id(0) * R + tl.arange(0, R))[:, None]
     columns = (tl.program_id(1) * C + tl.arange(0, C))[None, :]
     return rows.to(tl.int64), columns, (rows < M) & (columns < H)
@@ -40,9 +40,9 @@ def _backward_kernel(x, dy, dx, x_m, dy_m, M, H, R: tl.constexpr, C: tl.constexp
     slope = load_at(dy, rows * dy_m + columns, inside)
     share = sigmoid(gate)
     d_gate = slope * value * share * (1.0 + gate * (1.0 - share))
-    at = rows * (2 * H) + columns
-    store_at(dx, at, d_gate, inside)
-    store_at(dx + H, at, slope * gate * share, inside)
+    offset = rows * (2 * H) + columns
+    store_at(dx, offset, d_gate, inside)
+    store_at(dx + H, offset, slope * gate * share, inside)
 
 
 TILE = 2048  # elements
@@ -50,7 +50,7 @@ COLUMNS = 1024
 
 
 def unavailable(op: str, tensor: Tensor) -> str | None:
-    """Why these kernels cannot run on an x like ``tensor``; None where they can."""
+    """The reason these kernels cannot run on an x like ``tensor``, or None."""
     return unavailable_for(tensor)
 
 
@@ -61,7 +61,7 @@ def swiglu(x: Tensor) -> Tensor:
 
 
 def _launch_on(M: int, H: int) -> tuple[tuple[int, int], dict[str, int]]:
-    """The grid, and the tiles of its programs."""
+    """The grid, and the programs' tile sizes."""
     C = min(triton.next_power_of_2(H), COLUMNS)
     R = TILE // C
     return (triton.cdiv(M, R), triton.cdiv(H, C)), {"R": R, "C": C, "num_warps": 4}

@@ -36,10 +36,10 @@ def taylor_attention(q: Tensor, k: Tensor, v: Tensor) -> Layout:
 
 
 def taylor_attention_at(q: Tensor, k: Tensor, v: Tensor, positions: Tensor) -> Tensor:
-    """`taylor_attention` at a few positions alone, by the closed form, in plain PyTorch.
+    """`taylor_attention` at a few positions only, by the closed form, in plain PyTorch.
 
     q (batch, queries, heads, d) are the queries at ``positions`` (batch, queries), k and v those of
-    all tokens. Returns (batch, queries, heads, d_v). What all positions cost is saved; a GPU's
-    kernels for all of them are faster still.
+    all tokens. Returns (batch, queries, heads, d_v). This is cheaper than the closed form at all
+    positions, but a GPU's kernels for all positions are faster still.
     """
     return reference.taylor_attention_at(q, k, v, positions)

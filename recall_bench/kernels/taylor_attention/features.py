@@ -1,4 +1,4 @@
-"""The feature map of Based, and the state that linear attention with it carries.
+"""The feature map of Based, and the state of linear attention with it.
 
 B batch, H heads, d feature dimension, dv value dimension, P packed features.
 """
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 class TaylorState(NamedTuple):
-    """What linear attention carries: float32, or float64 for float64 inputs."""
+    """The state of Taylor attention: float32, or float64 for float64 inputs."""
 
     kv: Tensor
     """(B, H, P, dv): sum of phi(k_j) v_j^T."""

@@ -12,10 +12,10 @@ from recall_bench.kernels.plumbing.precision import without_autocast
 from recall_bench.kernels.taylor_attention.features import TaylorState, feature_map
 
 CHUNK = 512
-"""Up to this length the closed form is cheaper than expanding the features (measured on CPU)."""
+"""Up to this length the closed form is cheaper than the expanded features (measured on a CPU)."""
 
 ROWS = 64
-"""Queries scored at once: each such block leaves out the keys that all its queries precede."""
+"""Queries scored at once; each block skips the keys after its last query."""
 
 EPS = 1e-12
 
@@ -29,7 +29,7 @@ def taylor_attention(
 ) -> Tensor | tuple[Tensor, TaylorState]:
     """See `recall_bench.kernels.taylor_attention.taylor_attention`.
 
-    Inside a chunk the closed form on the scores; between chunks the state.
+    It uses the closed form on the scores inside a chunk, and the state between chunks.
     """
     with without_autocast(q.device):
         dtype = torch.promote_types(q.dtype, torch.float32)
@@ -43,7 +43,7 @@ def taylor_attention(
         y = _joined(outputs).transpose(1, 2).to(v.dtype)
     if not return_state:
         return y
-    assert state is not None  # an empty sequence still is one, empty, chunk
+    assert state is not None  # an empty sequence has one, empty, chunk
     return y, state
 
 
@@ -66,7 +66,7 @@ def taylor_attention_step(
     initial_state: TaylorState,
     return_state: bool = False,
 ) -> Tensor | tuple[Tensor, TaylorState]:
-    """One token: the new state answers the query, which spares the products within a chunk."""
+    """One token: the query reads the new state, so that no products within a chunk are needed."""
     with without_autocast(q.device):
         kv, z = initial_state
         phi_q, phi_k = feature_map(q[:, 0].to(z.dtype)), feature_map(k[:, 0].to(z.dtype))
@@ -97,7 +97,7 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, state: TaylorState | None) -> Tenso
 
 
 def _pieces(x: Tensor, size: int) -> Sequence[Tensor]:
-    """x (B, H, L, ·) split along L; a single piece is x itself, which spares a copy each way."""
+    """x (B, H, L, ·) split along L; a single piece is x itself, which saves a copy each way."""
     return x.split(size, 2) if x.shape[2] > size else (x,)
 
 

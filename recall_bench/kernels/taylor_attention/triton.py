@@ -1,13 +1,13 @@
 """Linear attention with the second-order Taylor map in Triton: linear time, no serial loop.
 
 A sequence is cut into spans. Inside a span the closed form 1 + s + s^2/2 acts on the scores, tile
-by tile, as in softmax attention; earlier spans are reached through S = sum f(k) v^T and
-z = sum f(k). Sums within spans, a scan over them, and the outputs are a kernel each, all parallel
-over the whole sequence; a sequence of one span needs only the last. The gradients are the same
-backwards.
+by tile, as in softmax attention; queries reach earlier spans through S = sum f(k) v^T and
+z = sum f(k). Three kernels, parallel over the whole sequence, compute sums within spans, a scan
+over them, and the outputs; a sequence of one span needs only the last. The gradients take the same
+steps backwards.
 
-Dimensions: B batch, T length, H heads, d feature_dim padded to D, dv padded to V, C tokens a tile;
-R = NB RB feature rows of a state.
+Dimensions: B batch, T length, H heads, d feature_dim padded to D, dv padded to V; tiles of C
+tokens, R = NB RB feature rows of a state.
 """
 
 import functools
@@ -42,7 +42,7 @@ FEATURE_DIM_LIMIT = 32
 
 
 def unavailable(op: str, tensor: Tensor) -> str | None:
-    """Why these kernels cannot run on a q like ``tensor``; None where they can."""
+    """The reason these kernels cannot run on a q like ``tensor``, or None."""
     if tensor.shape[-1] > FEATURE_DIM_LIMIT:
         return f"its feature dimension is at most {FEATURE_DIM_LIMIT}, not {tensor.shape[-1]}"
     return unavailable_for(tensor)
@@ -73,7 +73,7 @@ def taylor_attention_step(
     initial_state: TaylorState,
     return_state: bool = False,
 ) -> Tensor | tuple[Tensor, TaylorState]:
-    """One token of it."""
+    """One token of `taylor_attention`."""
     if needs_gradient(q, k, v, *initial_state):
         return taylor_attention(q, k, v, initial_state, return_state)
     y, kv, z = _step(q[:, 0], k[:, 0], v[:, 0], *initial_state)
@@ -85,15 +85,15 @@ def _width(dv: int) -> int:
 
 
 def _state_dtype(dtype: torch.dtype) -> torch.dtype:
-    """What states are rounded to, as every operand of a product is."""
+    """The dtype of states, rounded like every operand of a product."""
     bfloat16 = dot_constants(dtype)["DTYPE"] == triton.language.bfloat16
     return torch.bfloat16 if bfloat16 else torch.float32
 
 
 def _options(V: int, exact: bool, wide: bool, state: bool) -> dict[str, dict[str, int]]:
-    """How each kernel is compiled, as measured on an H200.
+    """Each kernel's compiler options, as measured on an H200.
 
-    ``exact`` products are made of three, ``wide`` ones have operands of 32 bits.
+    ``exact`` products consist of three, ``wide`` ones have operands of 32 bits.
     """
     if exact:
         return {name: {"num_warps": 4, "num_stages": 1} for name in ("sum", "forward", "backward")}
@@ -158,7 +158,7 @@ class _Plan:
         *,
         total: bool,
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """The weighed state before each span, and the raw one after the last if ``total``.
+        """The weighted state before each span, and with ``total`` the raw one after the last.
 
         S (B H, spans, R, V) in the dtype of products, z (B H, spans, R); raw (B H, R (V + 1)). With
         ``queries`` = (y, inverse, delta), the sums over queries after each span, which write delta.
@@ -213,7 +213,7 @@ def _cached_plan(precision: str, *key: Any) -> _Plan:
 
 
 def _plan(q: Tensor, k: Tensor, v: Tensor, state: bool) -> _Plan:
-    """The plan for tensors laid out like these, in the precision asked for."""
+    """The plan for tensors of this layout, at the current matmul precision."""
     strides = *q.stride()[:3], *k.stride()[:3], *v.stride()[:3]
     precision = torch.get_float32_matmul_precision()
     return _cached_plan(precision, q.shape, v.shape[-1], q.dtype, q.device, strides, state, SPAN)
@@ -224,7 +224,7 @@ def _forward(
 ) -> tuple[Tensor | None, ...]:
     """y, 1 / the denominators (B, H, T up to a full tile), states before each span, the last state.
 
-    What is not needed is None.
+    Results that are not needed are None.
     """
     B, T, H, _ = q.shape
     y = torch.empty(v.shape, dtype=v.dtype, device=v.device)
@@ -240,7 +240,9 @@ def _forward(
         S, S_z, last = plan.states(k, v, initial, total=return_state)
         if last is not None:
             last_kv, last_z = plan.pack(last)
-    before = (q, inverse) if S is None or S_z is None else (S, S_z)  # without a state, not read
+    before = (
+        (q, inverse) if S is None or S_z is None else (S, S_z)
+    )  # placeholders; not read without a state
     plan.launch(
         forward_kernel,
         plan.forward_grid,
@@ -260,7 +262,7 @@ def _needs_state(T: int, kv: Tensor | None, return_state: bool) -> bool:
 def _handed_through(
     q: Tensor, v: Tensor, kv: Tensor | None, z: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """The state after a problem without a token, sequence or value."""
+    """The state after inputs without a token, sequence or value."""
     if kv is not None and z is not None:
         return kv.float().clone(), z.float().clone()
     empty = q.new_zeros(q.shape[0], q.shape[2], packed_size(q.shape[3]), dtype=torch.float32)
@@ -293,7 +295,7 @@ def _backward(
         return dq, dk, dvalue, d_last_kv.to(kv.dtype, copy=True), d_last_z.to(z.dtype, copy=True)
     q, k, v, dy = rows_contiguous(q), rows_contiguous(k), rows_contiguous(v), dy.contiguous()
     plan = _plan(q, k, v, S is not None)
-    U, u, first, delta = q, inverse, None, inverse  # without a state, not read
+    U, u, first, delta = q, inverse, None, inverse  # placeholders; not read without a state
     if S is None or S_z is None:
         S, S_z = q, inverse
     else:
@@ -320,7 +322,7 @@ def _backward(
 def _attention_op(
     q: Tensor, k: Tensor, v: Tensor, kv: Tensor | None, z: Tensor | None, return_state: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """`_forward` for torch.compile: what is not needed is empty."""
+    """`_forward` for torch.compile: results that are not needed are empty."""
     outputs = on_own_device(_forward)(q, k, v, kv, z, return_state)
     y, inverse, S, S_z, last_kv, last_z = (q.new_empty(0) if x is None else x for x in outputs)
     return y, inverse, S, S_z, last_kv, last_z
@@ -359,7 +361,7 @@ def _backward_op(
     d_last_kv: Tensor | None,
     d_last_z: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """`_backward` for torch.compile: what is not needed is empty."""
+    """`_backward` for torch.compile: results that are not needed are empty."""
     before = None if S.numel() == 0 else S
     gradients = _backward(q, k, v, kv, z, y, inverse, before, S_z, dy, d_last_kv, d_last_z)
     dq, dk, dvalue, dkv, dz = (q.new_empty(0) if x is None else x for x in gradients)

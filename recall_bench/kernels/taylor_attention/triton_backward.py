@@ -1,4 +1,4 @@
-"""Gradients of Taylor attention: a tile of queries or a tile of keys a program, in one launch.
+"""Gradients of Taylor attention: one program per tile of queries or keys, in one launch.
 
 With g = dy . v - dy . y for a query and a key, and e = 1 + s, the gradient of s is g e / den.
 Queries of later spans reach keys through U = sum f(q) (dy / den)^T and u = sum f(q) delta / den.

@@ -22,7 +22,7 @@ from recall_bench.kernels.plumbing.triton_tiles import dot
 
 
 class Tables(NamedTuple):
-    """What kernels know of the features of one feature dimension d."""
+    """Tables of the features of one feature dimension d, for the kernels."""
 
     picks: Tensor
     """(2, R, D): which columns the rows multiply."""
@@ -35,7 +35,7 @@ class Tables(NamedTuple):
 
 
 def padded(d: int) -> tuple[int, int, int]:
-    """D, R and how many rows are used, in blocks of 32."""
+    """D, R and the number of rows in use, in blocks of 32."""
     return (16, 192, 160) if d <= 16 else (32, 576, 576)
 
 
@@ -80,7 +80,7 @@ def load_picks(picks, block, D: tl.constexpr, R: tl.constexpr, RB: tl.constexpr)
 
 @triton.jit
 def constants(block, D: tl.constexpr, RB: tl.constexpr):
-    """What is added to both factors: 1 where a row has none of the columns for one: (RB,) each."""
+    """Addends of both factors, (RB,) each: 1 if a row has no column for that factor."""
     row = block * RB + tl.arange(0, RB)
     products: tl.constexpr = D * D // 2 + D // 2
     one = (row == products + D).to(tl.float32)
@@ -100,5 +100,5 @@ def factors(
 
 @triton.jit
 def through_factors(df, a, b, first, second, DTYPE: tl.constexpr, PRECISION: tl.constexpr):
-    """The gradient of x (C, D) that the gradient df (C, RB) of the block's features brings."""
+    """The gradient of x (C, D) from the gradient df (C, RB) of the block's features."""
     return dot(df * b, first, DTYPE, PRECISION) + dot(df * a, second, DTYPE, PRECISION)

@@ -1,4 +1,4 @@
-"""Outputs of Taylor attention: the span's earlier keys by their scores, older ones by the state."""
+"""Outputs of Taylor attention: scores for keys of the same span, the state for older ones."""
 # mypy: disable-error-code="no-untyped-def, assignment"
 
 import triton

@@ -1,6 +1,6 @@
 """States at the start of each span of a sequence: sums within spans, then a scan over spans.
 
-A raw state is S (R, V) and the normaliser (R,), one behind the other: R (V + 1) numbers.
+A raw state is S (R, V) and the normaliser (R,), concatenated: R (V + 1) numbers.
 """
 # mypy: disable-error-code="no-untyped-def, assignment"
 
@@ -69,7 +69,7 @@ def sum_kernel(
         for g in tl.static_range(G):
             left = dot(firsts[g], x_t_tile, DTYPE, PRECISION)
             right = dot(seconds[g], x_t_tile, DTYPE, PRECISION)
-            if R > 64 * G or g == G - 1:  # the block may have rows without two columns of x
+            if R > 64 * G or g == G - 1:  # the block may have rows that lack a column of x
                 one, other = constants(group * G + g, D, 64)
                 left += one[:, None]
                 right += other[:, None]
@@ -96,7 +96,7 @@ def scan_kernel(
     REVERSE: tl.constexpr, INITIAL: tl.constexpr, LAST: tl.constexpr,
     K: tl.constexpr, N: tl.constexpr,
 ):  # fmt: skip
-    """What precedes each span, times w^2, and the raw total; with REVERSE, what follows it.
+    """The sum before each span (after it with REVERSE), times w^2, and the raw total.
 
     sums (BH, spans, R (V + 1)) and initial (BH, R (V + 1)) -> S (BH, spans, R, V),
     z (BH, spans, R), last (BH, R (V + 1)).

@@ -18,7 +18,7 @@ def token_mix(x: Tensor, mix: Tensor) -> Layout:
         mix: (N, D), the ratio of each channel for each of N outputs.
 
     Returns:
-        N tensors (batch, length, D) in the dtype of x, not to be changed in place. The state is
+        N tensors (batch, length, D) in the dtype of x; do not change them in place. The state is
         the last token (batch, D).
     """
     sizes = Shapes("token_mix")

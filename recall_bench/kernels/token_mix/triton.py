@@ -1,6 +1,6 @@
 """Mixing tokens with their predecessors in Triton: each direction reads and writes once.
 
-Dimensions: M rows, which are sequences of L tokens one after the other; D width, N outputs; tiles
+Dimensions: M rows, the tokens of all sequences of length L; D width, N outputs; tiles
 of R rows and C columns.
 """
 # mypy: disable-error-code="no-untyped-def"
@@ -19,7 +19,7 @@ from recall_bench.kernels.token_mix import reference
 ROWS = 32
 COLUMNS = 64
 LIMIT = 4
-"""Outputs whose gradients the backward kernel has arguments for."""
+"""The number of outputs for which the backward kernel has arguments."""
 
 
 @triton.jit
@@ -73,7 +73,7 @@ def backward_kernel(
 
 
 def unavailable(op: str, tensor: Tensor) -> str | None:
-    """Why these kernels cannot run on an x like ``tensor``; None where they can."""
+    """The reason these kernels cannot run on an x like ``tensor``, or None."""
     return unavailable_for(tensor)
 
 
@@ -105,7 +105,7 @@ def _shapes(x: Tensor, mix: Tensor) -> Tensor:
 
 @torch.library.custom_op("recall_bench::token_mix_backward", mutates_args=())
 def _backward(x: Tensor, mix: Tensor, gradients: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Gradients of x, and of mix in float32; ``gradients`` (batch, length, D), one an output."""
+    """Gradients of x, and of mix in float32; ``gradients`` (batch, length, D), one per output."""
     dx, d_mix = _backward_shapes(x, mix, gradients)
     if x.numel() == 0:
         return dx, d_mix.zero_()

@@ -1,4 +1,4 @@
-"""RWKV-5's recurrence: linear attention with a matrix state a head and a decay a channel."""
+"""RWKV-5's recurrence: linear attention with a matrix state per head and a decay per channel."""
 
 from torch import Tensor
 

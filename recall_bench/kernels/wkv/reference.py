@@ -26,8 +26,8 @@ def wkv(
 ) -> Any:
     """See `recall_bench.kernels.wkv.wkv`.
 
-    Scores inside a chunk, the state between chunks. Every decay is w to a power that is not
-    negative, so nothing overflows however fast a channel forgets.
+    It uses scores inside a chunk and the state between chunks. Every decay is a nonnegative power
+    of w, so that nothing overflows however fast a channel forgets.
     """
     dtype = log_decay.dtype
     r, k, v = (value.to(dtype).transpose(1, 2) for value in (r, k, v))  # (B, H, L, ·)
@@ -68,8 +68,8 @@ def wkv_step(
 def _scores(r: Tensor, k: Tensor, w: Tensor, bonus: Tensor) -> Tensor:
     """r_i diag(w^(i-1-j)) k_j for j < i, r_i diag(u) k_i for j = i: (B, H, n, d) -> (B, H, n, n).
 
-    Grown from blocks of one token by joining neighbours: between a block of s tokens and the next
-    one, the decay splits at their border into w^(0 … s-1) on either side.
+    It starts from blocks of one token and joins neighbours: between a block of s tokens and the
+    next one, the decay splits at their border into w^(0 … s-1) on either side.
     """
     n, s = r.shape[2], 1
     padding = (0, 0, 0, 2 ** (n - 1).bit_length() - n)

@@ -1,7 +1,6 @@
 """RWKV-5's recurrence in Triton: programs walk along the sequences with a state in registers.
 
-Nothing but the inputs is kept for the backward pass, and nothing is added atomically, so that
-results repeat.
+The backward pass needs only the inputs, and there are no atomic additions, so that results repeat.
 
 Dimensions: B batch, L length, H heads, d padded to D, dv to E.
 """
@@ -53,7 +52,7 @@ def backward_kernel(
 ):  # fmt: skip
     """One program: dk, d_v, or M channels of dr, of one head of one sequence.
 
-    Programs of one sequence follow one another, since they read the same inputs.
+    Programs of one sequence are adjacent, since they read the same inputs.
     """
     share = tl.program_id(0) % (2 + D // M)
     sequence = tl.program_id(0) // (2 + D // M)
@@ -88,7 +87,7 @@ def backward_kernel(
 
 
 def unavailable(op: str, tensor: Tensor) -> str | None:
-    """Why these kernels cannot run on an r like ``tensor``; None where they can."""
+    """The reason these kernels cannot run on an r like ``tensor``, or None."""
     if tensor.shape[-1] > WIDTH_LIMIT:
         return f"it takes heads of at most {WIDTH_LIMIT} channels, not {tensor.shape[-1]}"
     return unavailable_for(tensor)
@@ -104,7 +103,7 @@ def wkv(
 ) -> Any:
     """See `recall_bench.kernels.wkv.wkv`; float64 decays and wide v run on the reference.
 
-    There is no ``initial_state``: the tokens of zeros before the first chunk would make it fade.
+    It takes no ``initial_state``, which the zero tokens before the first chunk would decay.
     """
     if v.shape[-1] > WIDTH_LIMIT or log_decay.dtype == torch.float64:
         return reference.wkv(r, k, v, log_decay, bonus, return_state=return_state)
@@ -122,9 +121,10 @@ def _constants(r: Tensor, v: Tensor) -> dict[str, Any]:
 
 
 def _options(constants: dict[str, Any], registers: int) -> dict[str, Any]:
-    """``registers`` of a thread let more programs run at once; three products take all there are.
+    """Compiler options: ``registers`` per thread let more programs run at once; exact products have
+    no limit.
 
-    Read off the compiler's reports, not timed yet.
+    These come from the compiler's reports and are not timed yet.
     """
     exact = constants["PRECISION"] == "tf32x3"
     warps = max(constants["D"], constants["E"]) // 16
@@ -175,7 +175,7 @@ def _backward(
         return shapes
     r, k, v, dy = (rows_contiguous(x) for x in (r, k, v, dy))
     constants = _constants(r, v)
-    M = max(16, constants["D"] // 2)  # beside its state, the walk for dr holds a derivative
+    M = max(16, constants["D"] // 2)  # the walk for dr holds a derivative beside its state
     parts = torch.empty(B, 2, H, d, dtype=torch.float32, device=r.device)
     backward_kernel[(B * H * (2 + constants["D"] // M),)](
         r, k, v, dy, log_decay.contiguous(), bonus.contiguous(),

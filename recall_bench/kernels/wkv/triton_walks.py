@@ -1,15 +1,15 @@
-"""The two walks along a sequence of which outputs and gradients are made, 16 tokens at a time.
+"""The two walks along a sequence that compute outputs and gradients, 16 tokens at a time.
 
-One gives the outputs; backwards in time, with r and k exchanged, it gives the gradient of v. The
-other gives the gradient of r, and backwards in time that of k.
+One computes the outputs; backwards in time, with r and k exchanged, it computes the gradient of v.
+The other computes the gradient of r, and backwards in time that of k.
 
-Inside a chunk the scores r_i diag(w^(i-1-j)) k_j come level by level: at level s = 1, 2, 4, 8 those
-between neighbouring blocks of s tokens, where the decay splits at the blocks' border into powers of
-w on either side, none of them negative. A token's powers grow from level to level by one factor,
-and after the last they are those between the token and the chunk's ends.
+Inside a chunk the walk computes the scores r_i diag(w^(i-1-j)) k_j level by level: at level s = 1,
+2, 4, 8 those between neighbouring blocks of s tokens, where the decay splits at the blocks' border
+into nonnegative powers of w on either side. A token's power grows by one factor per level, and
+after the last one it is the decay between the token and the chunk's end.
 
-Chunks are aligned to the end of the sequence. What the first one lacks counts as tokens of zeros:
-they come before a state of zeros, or backwards in time after the last state anyone reads.
+Chunks are aligned to the end of the sequence, and zero tokens fill the first one: they only decay
+a state of zeros, or backwards in time come after the last state that anyone reads.
 
 Dimensions: C tokens of a chunk, rows i and j; d channels of r and k padded to D, dv of v to E. A
 program of the second walk takes D of the channels, from ``c0`` on.
@@ -27,7 +27,7 @@ LEVELS: tl.constexpr = tl.constexpr(4)
 
 @triton.jit
 def positions(n, L, REVERSE: tl.constexpr):
-    """Where the tokens of the n-th chunk of a walk stand (C, 1); below 0 there is none."""
+    """The positions of the tokens of a walk's n-th chunk (C, 1), below 0 for zero tokens."""
     i = tl.arange(0, C)[:, None]
     if REVERSE:
         t = L - 1 - n * C - i
@@ -68,7 +68,7 @@ def neighbours(level: tl.constexpr):
 
 @triton.jit
 def decayed(x, rate, level: tl.constexpr, LATER: tl.constexpr):
-    """x (C, D), with one factor more where a token lies in a pair's later or earlier block."""
+    """x (C, D), decayed by one more factor in each pair's later or earlier block."""
     bit = (tl.arange(0, C)[:, None] >> level) & 1
     factor = tl.exp2(rate * (1 << level))[None, :]
     return x * tl.where(bit == (1 if LATER else 0), factor, 1.0)
@@ -116,9 +116,9 @@ def walk_gradients(
 ):  # fmt: skip
     """dr_i = (S_{i-1} + diag(u) k_i v_i^T) dy_i for channels of r; GIVEN: there is a d_last.
 
-    Backwards in time d_last is where S starts. Forwards, this sequence's parts (2, H, d) of the
-    gradients of log_decay and bonus are written as well. Between chunks the former takes F, the
-    derivative of S by log_decay: each channel of S depends on its own decay alone.
+    Backwards in time S starts from d_last. Forwards, it also writes this sequence's parts (2, H, d)
+    of the gradients of log_decay and bonus. Between chunks the former needs F, the derivative of S
+    by log_decay: each channel of S depends only on its own decay.
     """
     i = tl.arange(0, C)[:, None]
     j = tl.arange(0, C)[None, :]
@@ -163,9 +163,9 @@ def walk_gradients(
             F = faded * (F + C * S) + dot(tl.trans(K * (C - 1 - i)), V, DTYPE, PRECISION)
         S = faded * S + dot(tl.trans(K), V, DTYPE, PRECISION)
     if not REVERSE:
-        at = c0 + tl.arange(0, D)
+        channel = c0 + tl.arange(0, D)
         total = tl.sum(d_decay, 0)
         if GIVEN:
             total += tl.sum(F * tl.load(d_last + c * dv + e, mask=inside, other=0.0), 1)
-        tl.store(parts + at, total, mask=at < d)
-        tl.store(parts + H * d + at, tl.sum(d_bonus, 0), mask=at < d)
+        tl.store(parts + channel, total, mask=channel < d)
+        tl.store(parts + H * d + channel, tl.sum(d_bonus, 0), mask=channel < d)
