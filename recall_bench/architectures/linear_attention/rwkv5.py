@@ -46,6 +46,6 @@ class RWKV5(Architecture):
         return self
 
     def mixer(self) -> Mixer:
-        from recall_bench.architectures.linear_attention.rwkv_layer import RWKV5Mixer
+        from recall_bench.architectures.linear_attention.rwkv5_layer import RWKV5Mixer
 
         return RWKV5Mixer(self.d_model, self.head_dim)

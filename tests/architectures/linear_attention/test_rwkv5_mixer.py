@@ -5,7 +5,7 @@ from recurrence import draw, scan
 from torch.nn import functional as F
 
 from recall_bench.architectures.linear_attention.rwkv5 import RWKV5
-from recall_bench.architectures.linear_attention.rwkv_layer import RWKV5Mixer
+from recall_bench.architectures.linear_attention.rwkv5_layer import RWKV5Mixer
 from recall_bench.model.state_size import state_bytes
 
 LENGTHS = [1, 2, 17, 63, 130]
