@@ -121,19 +121,16 @@ def mean_required_bits(
     return high
 
 
-def reach(architecture: str, knobs: Mapping[str, Any]) -> int | None:
-    """Tokens that a stack of sliding windows and short convolutions sees; None for other stacks.
+def reach(windows: Iterable[int | None]) -> int | None:
+    """Tokens that a stack of layers sees, the current one included; None where it has no limit.
 
-    Every window of w adds w - 1 positions to the current one, every convolution of kernel k, k - 1.
+    ``windows`` holds the tokens that each layer sees, None for a layer without a limit
+    (`recall_bench.architectures.Architecture.windows`). A window of w adds w - 1 positions to the
+    current one.
     """
-    if architecture != "sliding-window" or "window" not in knobs:
-        return None
-    added = {"self": knobs["window"] - 1, "short-conv": knobs.get("kernel_size", 3) - 1}
-    added["sliding-window"] = added["self"]
-    layers = [layer.strip() for layer in knobs.get("layers", "short-conv+self").split("+")]
-    if not added.keys() >= set(layers):
-        return None
-    return int(1 + sum(added[layer] for layer in layers))
+    added = [None if window is None else window - 1 for window in windows]
+    limited = [positions for positions in added if positions is not None]
+    return 1 + sum(limited) if len(limited) == len(added) else None
 
 
 def window_ceiling(

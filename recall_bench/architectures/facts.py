@@ -52,6 +52,9 @@ class Facts(Component):
     """By preset, the knobs that `recall-bench bench training` times; else the grid's first."""
     counterparts: ClassVar[Mapping[str, str]] = {}
     """By suite, the name of this architecture in the suite's published table."""
+    window_knob: ClassVar[str] = ""
+    """The knob that holds how many tokens the mixer sees, the current one included; the empty
+    string where a mixer has no such limit. The window ceiling follows from it."""
     published_recipe: ClassVar[Mapping[str, Any]] = {}
     """Fields of the backbone and the training recipe that its authors set differently."""
 

@@ -66,6 +66,11 @@ class Architecture(Facts):
             for index, layer in enumerate(layers)
         ]
 
+    def windows(self) -> list[int | None]:
+        """How many tokens each layer sees, from the bottom up; None for a layer without a limit."""
+        parts = [stacking.component(self, layer) for layer in self.stacked()]
+        return [getattr(part, part.window_knob) if part.window_knob else None for part in parts]
+
     def stacked(self) -> list[Layer]:
         """The layers from the bottom up, as they are named, with the knobs of their braces."""
         return flatten(parse(self.layers))

@@ -6,7 +6,9 @@ from typing import Any, TypeAlias
 import numpy as np
 import pandas as pd
 
-from recall_bench import bounds
+from recall_bench import bounds, registry
+from recall_bench.config import build
+from recall_bench.errors import UserError
 from recall_bench.frontier.points import as_points
 from recall_bench.frontier.segments import mean_of_segments, on_test
 
@@ -53,14 +55,23 @@ def recall_setting(row: Mapping[Any, Any]) -> tuple[list[tuple[int, int]], int] 
 def window_limit(row: Mapping[Any, Any], segments: Iterable[Any]) -> float | None:
     """The ceiling of a stack of windows, mean over the test segments; None for other points.
 
-    As the records have it. Older ones of MQAR do not say; for them it is `bounds.window_ceiling`
-    over ``segments``, which leaves guesses out.
+    The records hold it, except older ones. For those of MQAR it is `bounds.window_ceiling` over
+    ``segments``, which leaves guesses out.
     """
-    if (told := mean_of_segments(row["segments"], "window_ceiling")) is not None:
-        return told
-    reach = bounds.reach(row["architecture"], row["knobs"])
-    if row["task"] != "mqar" or reach is None:
+    if (recorded := mean_of_segments(row["segments"], "window_ceiling")) is not None:
+        return recorded
+    reach = _reach(row["architecture"], row["knobs"]) if row["task"] == "mqar" else None
+    if reach is None:
         return None
     options = row["task_options"]
     power, repeats = options.get("power_a", 0.01), options.get("repeats", 1)
     return float(bounds.window_ceiling(reach, segments, power, repeats=repeats))
+
+
+def _reach(architecture: str, knobs: Mapping[str, Any]) -> int | None:
+    """Tokens that the stack of a point sees; None without a limit or without its plugin."""
+    try:
+        windows = build(registry.architectures, {**knobs, "name": architecture}).windows()
+    except (UserError, ValueError):  # the knobs of a plugin that is not installed, or has changed
+        return None
+    return bounds.reach(windows)

@@ -103,7 +103,7 @@ def exact_match(correct: Tensor, asked: Tensor, answer: int | Tensor) -> float:
 
 def with_limits(scores: Sequence[SegmentScore], config: RunConfig) -> list[SegmentScore]:
     """The scores, in the order of the task's segments, with their chance and their ceilings."""
-    window = reach(config.architecture.name, config.architecture.model_dump())
+    window = reach(config.architecture.windows())
     limited = []
     for split in ("validation", "test"):
         mine = [score for score in scores if score.split == split]

@@ -28,22 +28,34 @@ def test_the_setting_of_the_bound_is_read_from_the_runs():
 
 
 @pytest.mark.parametrize(
-    ("layers", "kernel_size", "reach"),
+    ("layers", "reach"),
     [
-        ("short-conv+self", 3, 10),
-        ("short-conv + self", 5, 12),
-        ("self+sliding-window", 3, 15),
-        ("self", 3, 8),
+        ("short-conv+self", 10),
+        ("short-conv{kernel_size=5} + self", 12),
+        ("self+sliding-window", 15),
+        ("self", 8),
+        ("sliding-window{window=4}+self", 11),
+        ("(short-conv+self{window=2})*2", 7),
     ],
 )
-def test_windows_and_convolutions_add_up_their_reach(layers, kernel_size, reach):
-    found = limit_of("sliding-window", window=8, layers=layers, kernel_size=kernel_size)
-    assert found == pytest.approx(window_ceiling(reach, FIGURE_2))
+def test_windows_and_convolutions_add_up_their_reach(layers, reach):
+    limit = limit_of("sliding-window", window=8, layers=layers)
+    assert limit == pytest.approx(window_ceiling(reach, FIGURE_2))
+
+
+def test_a_stack_of_windows_has_a_limit_whatever_its_architecture():
+    limit = limit_of("based", layers="short-conv+sliding-window", window=8)
+    assert limit == pytest.approx(window_ceiling(10, FIGURE_2))
 
 
 def test_layers_that_remember_more_than_a_window_have_no_window_limit():
     assert limit_of("sliding-window", window=8, layers="mamba+self") is None
     assert limit_of("based", window=8) is None
+
+
+def test_points_of_a_plugin_that_is_not_installed_have_no_window_limit():
+    assert limit_of("not-installed", window=8) is None
+    assert limit_of("sliding-window", window=8, layers="not-installed+self") is None
 
 
 def test_windows_on_other_tasks_have_no_known_limit():

@@ -24,6 +24,7 @@ class ShortConv(Architecture):
     )
     marker = "v"
     grids = {"quick": [{"d_model": [32]}]}
+    window_knob = "kernel_size"
 
     kernel_size: int = Field(
         3, ge=1, le=1024, description="inputs under the kernel, current one included"

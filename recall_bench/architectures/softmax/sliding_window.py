@@ -26,6 +26,7 @@ class SlidingWindow(Attention):
     }
     suites = {"recall": {"window": 64}, "quick": {"window": 16}}
     bench = {"figure2": {"d_model": 128, "window": 64}}
+    window_knob = "window"
 
     window: int = Field(
         64, ge=1, le=2**20, description="how many tokens a query sees, itself included"
