@@ -1,5 +1,7 @@
-"""Mixers and the recipes that stack them, a folder a family; `recall_bench.architectures.base` has
-the contract of a mixer, `recall_bench.architectures.recipe` that of a recipe, which needs no torch.
+"""Mixers and the recipes that stack them, one folder per family.
+
+`recall_bench.architectures.base` holds the contract of a mixer and
+`recall_bench.architectures.recipe` that of a recipe, which needs no torch.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -16,7 +18,7 @@ __all__ = ["Architecture", "Carry", "CheckOn", "Mixer", "Recurrence", "Source", 
 
 
 def __getattr__(name: str) -> Any:
-    """Mixers need torch, which whoever only reads recipes never waits for."""
+    """Import the mixers on first use: they need torch, and reading recipes does not."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from recall_bench.architectures import base, carry

@@ -16,35 +16,35 @@ State: TypeAlias = Mapping[str, Any]
 class Mixer(nn.Module):
     """A causal sequence-mixing layer ``(batch, length, width) -> same``, with a recurrent form.
 
-    Most mixers derive from `Recurrence` and write two methods. This class is for those that write
-    the forms themselves: `forward` is the parallel form used in training; scanning `step` from
-    `initial_state` must give the same outputs. The state holds everything that decoding carries,
-    and nothing else: its bytes are what the frontier shows.
+    Most mixers derive from `Recurrence` and write two methods. Derive from this class to write
+    every form yourself: training uses the parallel form `forward`, and scanning `step` from
+    `initial_state` must give the same outputs. The state holds everything that decoding carries
+    and nothing else: the frontier shows its bytes.
     """
 
     grows: bool = False
-    """True where the state grows with the tokens seen, as a key-value cache does."""
+    """True if the state grows with the tokens seen, as a key-value cache does."""
 
     recurrent: bool = True
-    """False where there is only `forward`: such a mixer is trained and scored, never decoded."""
+    """False if the mixer has only `forward`: it is then trained and scored, but never decodes."""
 
     stated_bytes: int | None = None
-    """Bytes of state that the author of a mixer without a recurrent form states, if any."""
+    """State bytes declared by the author of a mixer without a recurrent form; None if unknown."""
 
     runs_on_meta: bool = True
-    """False where the state must be measured on a real device, as kernels of its own require."""
+    """False if the mixer's own kernels need a real device to measure the state on."""
 
     renamed: ClassVar[Mapping[str, str]] = {}
-    """Parameters that had other names once: kept weights load by the old names (old: new)."""
+    """Former names of parameters (old: new): weights saved under the old names still load."""
 
     seed: Tensor | None = None
-    """Set by the backbone while it trains; see `Carry.seed`."""
+    """The backbone sets it during training; see `Carry.seed`."""
 
     @property
     def losses(self) -> dict[str, Tensor]:
         """Auxiliary losses of the last call of `forward` or `at`, by name."""
-        found: dict[str, Tensor] = self.__dict__.get("_losses", {})
-        return found
+        losses: dict[str, Tensor] = self.__dict__.get("_losses", {})
+        return losses
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, length, width) -> (batch, length, width)."""
@@ -55,13 +55,17 @@ class Mixer(nn.Module):
         raise NotImplementedError
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        """One token: (batch, width), state -> (batch, width), new state; ``state`` is kept."""
+        """One token: (batch, width), state -> (batch, width), new state.
+
+        Must leave ``state`` unchanged.
+        """
         raise NotImplementedError
 
     def prefill(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """(batch, length, width) -> outputs and the state after the last token.
 
-        The tokens follow those of ``state``, or are the first ones. This default scans `step`.
+        The tokens continue those of ``state``; without one they start the sequence. This default
+        scans `step`.
         """
         state = self.initial_state(x.shape[0]) if state is None else state
         outputs = []
@@ -71,15 +75,15 @@ class Mixer(nn.Module):
         return (torch.stack(outputs, 1) if outputs else torch.empty_like(x)), state
 
     def at(self, x: Tensor, positions: Tensor) -> Tensor:
-        """Outputs of `forward` at ``positions`` alone, (batch, queries) -> (batch, queries, width).
+        """Outputs of `forward` at ``positions`` only, (batch, queries) -> (batch, queries, width).
 
-        Training and scoring look at the last layer nowhere else. This default computes all and
-        picks; override it where the others need not be computed.
+        Training and scoring read the last layer at these positions only. This default computes
+        every output and selects; override it to skip the others.
         """
         return rows_at(self(x), positions)
 
     def zeros(self, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
-        """Zeros on this mixer's device, in its parameters' dtype unless told otherwise."""
+        """Zeros on this mixer's device, by default in the dtype of its parameters."""
         like = next(self.parameters())
         return torch.zeros(shape, device=like.device, dtype=dtype or like.dtype)
 
@@ -93,12 +97,12 @@ class Mixer(nn.Module):
 
 
 class Recurrence(Mixer):
-    """A mixer of two methods, `mix` and `finish`; every other form is derived from them.
+    """A mixer written as two methods, `mix` and `finish`; this class derives every other form.
 
-    ``mix(x, carry)`` works on any number of tokens (batch, length, width), and the past enters
-    through ``carry`` alone (see `recall_bench.architectures.carry`). It returns one tensor or
-    several (batch, length, …), a row for each token. ``finish`` turns these into the output; it
-    looks at each position by itself, so that it can be asked for a few positions only.
+    ``mix(x, carry)`` takes any number of tokens (batch, length, width) and reads the past only
+    through ``carry`` (see `recall_bench.architectures.carry`). It returns one or several tensors
+    (batch, length, …), one row per token. ``finish`` turns these into the output. It treats each
+    position separately, so that callers can compute a few positions only.
     """
 
     def __init__(self, d_model: int):
@@ -110,7 +114,7 @@ class Recurrence(Mixer):
         raise NotImplementedError
 
     def finish(self, *mixed: Any, **_: Any) -> Tensor:
-        """What `mix` returned, at some positions -> (batch, positions, width)."""
+        """Tensors that `mix` returned, at some positions -> outputs (batch, positions, width)."""
         (y,) = mixed
         assert isinstance(y, Tensor)
         return y
@@ -119,7 +123,7 @@ class Recurrence(Mixer):
         return self.finish(*self._mixed(x))
 
     def at(self, x: Tensor, positions: Tensor) -> Tensor:
-        """`finish` on the rows at ``positions`` alone."""
+        """Apply `finish` only to the rows at ``positions``."""
         return self.finish(*(rows_at(part, positions) for part in self._mixed(x)))
 
     def prefill(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
@@ -133,14 +137,14 @@ class Recurrence(Mixer):
         return y[:, 0], state
 
     def initial_state(self, batch_size: int) -> State:
-        """The state that a prefill of no tokens leaves."""
-        nothing = self.zeros(batch_size, 0, self._width)
-        carry = Carry(nothing, keep=True)
-        self.mix(nothing, carry)
+        """The state after a prefill of zero tokens."""
+        empty = self.zeros(batch_size, 0, self._width)
+        carry = Carry(empty, keep=True)
+        self.mix(empty, carry)
         return carry.state
 
     def _mixed(self, x: Tensor) -> tuple[Tensor, ...]:
-        """What `mix` gives for whole sequences; its auxiliary losses are left in `losses`."""
+        """Run `mix` on whole sequences and store its auxiliary losses in `losses`."""
         carry = Carry(x, seed=self.seed if self.training else None)
         parts = _parts(self.mix(x, carry))
         self.__dict__["_losses"] = carry.losses
@@ -160,15 +164,15 @@ def _parts(mixed: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
 
 
 def keep_initialisation(*parameters: Tensor) -> None:
-    """Mark parameters of linear maps that have a published initialisation of their own.
+    """Mark parameters of linear maps that have their own published initialisation.
 
-    The backbone leaves them as they are; it draws all others from a normal of its own.
+    The backbone leaves them unchanged; it draws all others of our `Linear` maps anew.
     """
     for parameter in parameters:
         parameter._no_reinit = True  # type: ignore[attr-defined]
 
 
 def exempt_from_decay(*parameters: Tensor) -> None:
-    """Mark parameters that the optimiser must not decay, such as rates and time scales."""
+    """Mark parameters that weight decay must skip, such as rates and time scales."""
     for parameter in parameters:
         parameter._no_weight_decay = True  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""What a mixer carries from token to token, handed out by name."""
+"""The state that a mixer carries from token to token, by name."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ START = "start"
 
 
 class Carry:
-    """The past of one call of `Recurrence.mix`, and the state that it leaves behind.
+    """The past of one call of `Recurrence.mix`, and the state after it.
 
     ``carry(name, operator, *inputs)`` runs an operator from the state kept under ``name`` and keeps
-    its new state. An operator is any function of the convention of
-    `recall_bench.kernels.plumbing.operator`, a method of the mixer included.
+    its new state. An operator is any function that follows the convention of
+    `recall_bench.kernels.plumbing.operator`; it may be a method of the mixer.
     """
 
     def __init__(
@@ -36,20 +36,19 @@ class Carry:
         self._used: set[str] = set()
         self._start: Tensor | None = None
         self.state: dict[str, Any] = {}
-        """The state after the call; empty where none is kept."""
+        """The state after the call; empty unless the call keeps it."""
         self.losses: dict[str, Tensor] = {}
-        """What `loss` was given, by name."""
+        """The auxiliary losses that `loss` received, by name."""
         self.seed = seed
-        """While training, an int64 tensor that changes in every step and is safe in a CUDA graph;
-        None otherwise. Random choices of a mixer are functions of it."""
+        """During training, an int64 tensor that changes every step and is safe in a CUDA graph;
+        otherwise None. A mixer derives its random choices from it."""
 
     def __call__(
         self, name: str, operator: Callable[..., Any], *inputs: Any, **options: Any
     ) -> Any:
-        """``operator(*inputs, **options)``, continued from what is kept under ``name``.
+        """Run ``operator(*inputs, **options)`` from the state kept under ``name``.
 
-        Raises `ValueError` where the name was used before in this call, or the state has no such
-        entry.
+        Raises `ValueError` if this call has used the name before, or the state has no such entry.
         """
         name = self._claim(name)
         if self._past is not None:
@@ -61,9 +60,9 @@ class Carry:
 
     @property
     def start(self) -> Tensor:
-        """How many tokens each sequence has seen before this call: (batch,) int64.
+        """Tokens that each sequence has seen before this call: (batch,) int64.
 
-        It costs eight bytes of state a layer, and only where a mixer asks for it.
+        A mixer that reads it carries eight more bytes of state per sequence.
         """
         if self._start is None:
             batch, length = self._x.shape[:2]
@@ -76,7 +75,7 @@ class Carry:
         return self._start
 
     def loss(self, name: str, value: Tensor) -> None:
-        """Add ``value``, a scalar with the mixer's own weight in it, to the training objective."""
+        """Add ``value``, a scalar that the mixer has weighted itself, to the training objective."""
         name = self._scope + name
         if name in self.losses:
             raise ValueError(f"The loss {name!r} was given twice in one call of mix.")
@@ -84,7 +83,7 @@ class Carry:
 
     @contextmanager
     def scope(self, prefix: str) -> Iterator[None]:
-        """Names used in the block begin with ``prefix.``, for branches that run the same code."""
+        """Prefix every name in the block with ``prefix.``: parallel branches may share code."""
         before = self._scope
         self._scope = f"{before}{prefix}."
         try:

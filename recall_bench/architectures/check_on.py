@@ -1,4 +1,4 @@
-"""Where, and in which arithmetic, the contract of a mixer is checked; it imports no torch."""
+"""The device, precision and tolerance of a contract check; imports no torch."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -10,10 +10,10 @@ DTYPES: dict[CheckPrecision, str] = {"fp64": "float64", "fp32": "float32", "bf16
 
 @dataclass(frozen=True)
 class CheckOn:
-    """The device and precision of a check, and the tolerance that belongs to them.
+    """The device and precision of a check, and the tolerance that applies there.
 
-    In ``bf16`` weights and inputs are float32 under autocast, as in a run with that precision.
-    ``tolerance`` is relative to the largest magnitude; None takes the usual one, which for float32
+    ``bf16`` keeps weights and inputs in float32 under autocast, as a run with that precision does.
+    ``tolerance`` is relative to the largest magnitude; None selects the default, which for float32
     on a GPU allows for TF32 in products.
     """
 

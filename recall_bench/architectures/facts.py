@@ -1,4 +1,4 @@
-"""What the package needs to know about an architecture beside its knobs, kept on its class."""
+"""Facts about an architecture besides its knobs, kept on its class."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
@@ -16,7 +16,7 @@ FAMILIES = (
     "convolution",
     "hybrids",
 )
-"""The families in the order of tables; each is a folder, and has one colour in figures."""
+"""The families in the order of tables; each has a folder, and one colour in figures."""
 
 BUILTIN = "recall_bench.architectures."
 
@@ -35,21 +35,23 @@ class Source(NamedTuple):
 class Facts(Component):
     """Class variables of an architecture; presets, suites, figures and tables read them here.
 
-    A plugin may set any of them. An architecture that derives from another one inherits its code
-    and none of its facts.
+    A plugin may set any of them. An architecture that derives from another inherits its code but
+    none of its facts.
     """
 
     family: ClassVar[str] = ""
-    """One of `FAMILIES`, or nothing: a neutral colour. The folder of a built-in architecture."""
+    """One of `FAMILIES`; figures draw a plugin without one in a neutral colour. A built-in
+    architecture gets it from its folder."""
     marker: ClassVar[str] = ""
     """A marker of matplotlib's, unique within the family; a letter, "$A$", once those run out."""
     source: ClassVar[Source | None] = None
     grids: ClassVar[Mapping[str, Sequence[Mapping[str, Sequence[Any]]]]] = {}
-    """By preset, the knob grids that a sweep runs by default; each crosses its values."""
+    """By preset, the knob grids that a sweep runs by default; a grid crosses its values."""
     suites: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    """By suite, knobs that differ from the defaults; the values of a list are crossed."""
+    """By suite, knobs that differ from the defaults; a suite crosses the values of lists."""
     bench: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    """By preset, the knobs that `recall-bench bench training` times; else the grid's first."""
+    """By preset, the knobs that `recall-bench bench training` times; by default the first setting
+    of the grid."""
     counterparts: ClassVar[Mapping[str, str]] = {}
     """By suite, the name of this architecture in the suite's published table."""
     window_knob: ClassVar[str] = ""

@@ -1,4 +1,4 @@
-"""The recipe that turns knobs into a stack of mixers; it imports no torch."""
+"""The recipe that turns knobs into a stack of mixers; imports no torch."""
 
 from __future__ import annotations
 
@@ -9,24 +9,27 @@ from pydantic import Field, field_validator, model_validator
 from recall_bench.architectures import stacking
 from recall_bench.architectures.check_on import CheckOn
 from recall_bench.architectures.facts import Facts
-from recall_bench.architectures.layers import Layer, flatten, parse
+from recall_bench.architectures.layer_grammar import Layer, flatten, parse
 
 if TYPE_CHECKING:
     from recall_bench.architectures.base import Mixer
 
 
 class Architecture(Facts):
-    """A named recipe: its fields are the knobs, `mixer` builds the layer it is named after.
+    """A named recipe: its fields are the knobs, and `mixer` builds the layer it is named after.
+
+    The class also holds the facts of `recall_bench.architectures.facts`: source, marker, and the
+    sizes that presets and suites run.
 
     ``layers`` names the mixers from the bottom up, in the grammar of
-    `recall_bench.architectures.layers`; ``self`` is this architecture's own. Another name stands
-    for that architecture's mixer with its defaults, the knobs in its braces and this architecture's
-    ``d_model``. Where the default ``layers`` name it too, it also takes the knobs that both share
-    by name.
+    `recall_bench.architectures.layer_grammar`; ``self`` is this architecture's own mixer. Another
+    name stands for that architecture's mixer with its defaults, the knobs in its braces and this
+    architecture's ``d_model``. If the default ``layers`` contain that name, the layer also takes
+    the knobs that both architectures share by name.
     """
 
     check_on: ClassVar[CheckOn] = CheckOn()
-    """Where and in which precision `check` runs, such as ``CheckOn("cuda", "bf16")``."""
+    """The device and precision of `check`, such as ``CheckOn("cuda", "bf16")``."""
 
     d_model: int = Field(64, ge=1, le=65536, description="model width")
     layers: str = Field(
@@ -50,14 +53,18 @@ class Architecture(Facts):
     def mixer(self) -> Mixer:
         """A fresh mixer of this architecture's own kind, with random weights.
 
-        A signature ``mixer(self, layer=0, layers=1)`` is told the index of the layer, counted from
-        the bottom, and the number of layers of the whole stack.
+        Usually a `recall_bench.architectures.Recurrence`, which writes ``mix(x, carry)`` and
+        ``finish``; any `recall_bench.architectures.Mixer` will do. To keep the recipe free of
+        torch, write the mixer in ``<name>_layer.py`` and import it inside this method.
+
+        A signature ``mixer(self, layer=0, layers=1)`` receives the index of the layer, counted
+        from the bottom, and the number of layers of the whole stack.
         """
         raise NotImplementedError
 
     def stack(self) -> list[tuple[str, Mixer]]:
-        """The layers from the bottom up: (architecture name, fresh mixer)."""
-        layers = self.stacked()
+        """Build the layers, from the bottom up: (architecture name, fresh mixer)."""
+        layers = self.parsed_layers()
         return [
             (
                 self.name if layer.name == "self" else layer.name,
@@ -68,13 +75,13 @@ class Architecture(Facts):
 
     def windows(self) -> list[int | None]:
         """How many tokens each layer sees, from the bottom up; None for a layer without a limit."""
-        parts = [stacking.component(self, layer) for layer in self.stacked()]
+        parts = [stacking.component(self, layer) for layer in self.parsed_layers()]
         return [getattr(part, part.window_knob) if part.window_knob else None for part in parts]
 
-    def stacked(self) -> list[Layer]:
-        """The layers from the bottom up, as they are named, with the knobs of their braces."""
+    def parsed_layers(self) -> list[Layer]:
+        """The entries of ``layers`` from the bottom up, repeats written out."""
         return flatten(parse(self.layers))
 
     def layer_names(self) -> list[str]:
         """The names of the layers from the bottom up."""
-        return [layer.name for layer in self.stacked()]
+        return [layer.name for layer in self.parsed_layers()]

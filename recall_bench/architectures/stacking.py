@@ -1,4 +1,4 @@
-"""From the layers that an architecture names to mixers: whose knobs each has, and its spelling."""
+"""Resolves the knobs of an architecture's layers, builds their mixers, and spells them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from recall_bench import registry
-from recall_bench.architectures.layers import Layer, flatten, parse, show
+from recall_bench.architectures.layer_grammar import Layer, flatten, parse, show
 from recall_bench.config import explain
 from recall_bench.errors import UserError, nearest
 
@@ -22,9 +22,9 @@ FIXED = {"d_model", "layers"}
 
 
 def check_knobs(cls: type[Architecture], layers: Iterable[Layer]) -> None:
-    """Raises `UserError` for a knob in braces that its layer lacks, with the nearest valid name.
+    """Raise `UserError` for a knob in braces that its layer lacks, with the nearest valid name.
 
-    Unknown layers pass, so that a configuration can be read without the plugin it was made with;
+    Unknown layers pass, so that a configuration can be read without the plugin that made it;
     `component` refuses them.
     """
     for layer in dict.fromkeys(layers):
@@ -42,33 +42,33 @@ def check_knobs(cls: type[Architecture], layers: Iterable[Layer]) -> None:
 
 
 def component(architecture: Architecture, layer: Layer) -> Architecture:
-    """The architecture whose mixer the layer is; raises `ValueError` for a knob out of range."""
+    """The architecture that builds a layer's mixer; raises `ValueError` for a knob out of range."""
     knobs = {knob: None if text.lower() == "none" else text for knob, text in layer.knobs}
     if _is_own(type(architecture), layer.name):
         if not knobs:
             return architecture
         fields = {name: getattr(architecture, name) for name in type(architecture).model_fields}
-        return _made(type(architecture), layer, {**fields, **knobs, "layers": "self"})
+        return _construct(type(architecture), layer, {**fields, **knobs, "layers": "self"})
     kind = registry.architectures.get(layer.name)
     shared = _shared(architecture, kind) if kind.name in _defaults(type(architecture)) else {}
-    return _made(kind, layer, {"d_model": architecture.d_model, **shared, **knobs})
+    return _construct(kind, layer, {"d_model": architecture.d_model, **shared, **knobs})
 
 
 def build(architecture: Architecture, index: int, count: int) -> Mixer:
-    """The architecture's mixer, told its place in the stack where its signature takes that."""
-    takes = inspect.signature(architecture.mixer).parameters
-    place = {"layer": index, "layers": count}
-    return architecture.mixer(**{name: place[name] for name in place if name in takes})
+    """Build a mixer; pass ``layer`` and ``layers`` if the signature of `mixer` takes them."""
+    parameters = inspect.signature(architecture.mixer).parameters
+    arguments = {"layer": index, "layers": count}
+    return architecture.mixer(**{k: value for k, value in arguments.items() if k in parameters})
 
 
 def spell(architecture: Architecture) -> str:
-    """``layers`` as records have it: the same stack is spelled in the same way.
+    """``layers`` as records hold it: equal stacks get equal text.
 
-    Repeats are written out, aliases give way to the names of records, and a layer has braces around
-    the knobs that differ from what it would have without them. A layer outside of the default
-    ``layers`` also spells out a knob of its own that the architecture has with another value. Such
-    a layer used to take the architecture's value, so a run of today must not share its name with
-    one of then.
+    The spelling writes repeats out, replaces aliases by the names in records, and puts into braces
+    the knobs whose values differ from those without braces. For a layer outside the default
+    ``layers``, braces also hold every knob that the architecture has under the same name with
+    another value: older versions passed that value on to the layer, and a run of today must not
+    share its name with such a run.
     """
     text = architecture.layers
     layers = [_spelled(architecture, layer) for layer in flatten(parse(text))]
@@ -82,26 +82,29 @@ def _spelled(architecture: Architecture, layer: Layer) -> Layer:
     if kind is None:
         return layer
     name = layer.name if layer.name == "self" else kind.name
-    mine = {knob: getattr(architecture, knob) for knob in cls.model_fields.keys() - FIXED}
-    usual = {knob: kind.model_fields[knob].get_default() for knob in kind.model_fields}
-    usual |= mine if own else _shared(architecture, kind) if name in _defaults(cls) else {}
-    values = usual
+    knobs_of_stack = {knob: getattr(architecture, knob) for knob in cls.model_fields.keys() - FIXED}
+    plain = {knob: kind.model_fields[knob].get_default() for knob in kind.model_fields}
+    plain |= (
+        knobs_of_stack if own else _shared(architecture, kind) if name in _defaults(cls) else {}
+    )
+    values = plain
     if layer.knobs:
-        made = component(architecture, layer)
-        values = {knob: getattr(made, knob) for knob in kind.model_fields}
+        built = component(architecture, layer)
+        values = {knob: getattr(built, knob) for knob in kind.model_fields}
     foreign = not own and name not in _defaults(cls)
     knobs = [
         (knob, _text(values[knob]))
         for knob in sorted(kind.model_fields.keys() - FIXED)
-        if values[knob] != usual[knob] or (foreign and mine.get(knob, values[knob]) != values[knob])
+        if values[knob] != plain[knob]
+        or (foreign and knobs_of_stack.get(knob, values[knob]) != values[knob])
     ]
     return Layer(name, tuple(knobs))
 
 
 def _kind(cls: type[Architecture], name: str) -> type[Architecture] | None:
-    """The class of a layer of ``cls``; None where the name is unknown here."""
-    found: type[Architecture] | None = registry.architectures.find(name)
-    return cls if _is_own(cls, name) else found
+    """The class that a layer of ``cls`` names; None if it is not known here."""
+    registered: type[Architecture] | None = registry.architectures.find(name)
+    return cls if _is_own(cls, name) else registered
 
 
 def _is_own(cls: type[Architecture], name: str) -> bool:
@@ -109,7 +112,7 @@ def _is_own(cls: type[Architecture], name: str) -> bool:
 
 
 def _defaults(cls: type[Architecture]) -> set[str]:
-    """The names in the default ``layers``, as records have them."""
+    """The names in the default ``layers``, as records hold them."""
     names = {layer.name for layer in flatten(parse(cls.model_fields["layers"].default))} - {"self"}
     return {getattr(registry.architectures.find(name), "name", name) for name in names}
 
@@ -119,7 +122,7 @@ def _shared(architecture: Architecture, kind: type[Architecture]) -> dict[str, A
     return {name: getattr(architecture, name) for name in names}
 
 
-def _made(kind: type[Architecture], layer: Layer, fields: dict[str, Any]) -> Architecture:
+def _construct(kind: type[Architecture], layer: Layer, fields: dict[str, Any]) -> Architecture:
     try:
         return kind(**fields)
     except ValidationError as error:

@@ -25,7 +25,9 @@ def resolved(architecture):
                 if (value := getattr(part, knob)) != type(part).model_fields[knob].default
             },
         )
-        for part in (stacking.component(architecture, layer) for layer in architecture.stacked())
+        for part in (
+            stacking.component(architecture, layer) for layer in architecture.parsed_layers()
+        )
     ]
 
 

@@ -1,4 +1,4 @@
-"""Mixers made of layers that people own already; the packages they come from are not imported."""
+"""Wraps layers of other packages as mixers, without importing those packages."""
 
 from recall_bench.architectures.adapters.fla import fla_layer
 from recall_bench.architectures.adapters.installed import installed

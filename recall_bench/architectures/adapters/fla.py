@@ -1,4 +1,4 @@
-"""Layers of flash-linear-attention: `fla_layer`, and the cache they keep their state in.
+"""Wraps layers of flash-linear-attention: `fla_layer`, and the cache that holds their state.
 
 The protocol is that of fla 0.6.0 (``fla/models/cache_utils.py`` and ``fla/layers/utils.py``).
 """
@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from recall_bench.architectures.adapters.nest import mapped
+from recall_bench.architectures.adapters.nest import map_tensors
 from recall_bench.architectures.base import Mixer, State
 from recall_bench.errors import UserError
 
@@ -21,12 +21,12 @@ def fla_layer(
 ) -> Mixer:
     """A mixer of one fla layer: ``layer(x, past_key_values=…, use_cache=…)`` -> (output, …).
 
-    The layer must have been built with ``layer_idx=0``: each layer stands by itself here. ``width``
-    is its ``hidden_size`` unless given. ``grows`` says that it keeps all keys and values. ``bf16``
-    runs the layer under bfloat16 autocast whatever the precision of the run, as kernels that refuse
-    float32 require (DeltaNet's); outputs have the dtype of the inputs.
+    Build the layer with ``layer_idx=0``: each layer stands by itself here. ``width`` defaults to
+    its ``hidden_size``. Set ``grows`` if it keeps all keys and values. ``bf16`` runs the layer
+    under bfloat16 autocast whatever the precision of the run, for kernels that refuse float32 such
+    as DeltaNet's; outputs keep the dtype of the inputs.
 
-    Raises `UserError` for another ``layer_idx`` and where the width is not known.
+    Raises `UserError` for another ``layer_idx`` and if the width is unknown.
     """
     index = getattr(layer, "layer_idx", None)
     name = type(layer).__name__
@@ -42,20 +42,20 @@ def fla_layer(
 
 
 class FlaCache:
-    """What one layer keeps, behind the methods that fla's layers call on their cache."""
+    """The state of one layer, behind the methods that fla's layers call on their cache."""
 
     def __init__(self, state: State | None = None):
-        kept = dict(state or {})
-        seen = kept.pop(SEEN, None)
+        entries = dict(state or {})
+        seen = entries.pop(SEEN, None)
         self._seen = 0 if seen is None else int(seen[0])
-        self._asked = seen is not None
-        self._entry: dict[str, Any] | None = dict.fromkeys(ENTRIES) | kept if kept else None
+        self._counts = seen is not None
+        self._entry: dict[str, Any] | None = dict.fromkeys(ENTRIES) | entries if entries else None
 
     def state(self, batch_size: int, device: torch.device) -> State:
-        """The tensors kept; the number of tokens too, but only where the layer asked for it."""
+        """The tensors of the cache, and the number of tokens if the layer has read it."""
         entry = self._entry or {}
-        state = {name: mapped(entry[name], _same) for name in entry if entry[name] is not None}
-        if self._asked:
+        state = {name: map_tensors(entry[name], _same) for name in entry if entry[name] is not None}
+        if self._counts:
             state[SEEN] = torch.full((batch_size,), self._seen, device=device)
         return state
 
@@ -64,11 +64,11 @@ class FlaCache:
 
     def __getitem__(self, layer_idx: int) -> dict[str, Any]:
         if self._entry is None or layer_idx != 0:
-            raise KeyError(f"The cache has {len(self)} layers; layer {layer_idx} was asked for.")
+            raise KeyError(f"The cache has {len(self)} layers, but not layer {layer_idx}.")
         return self._entry
 
     def get_seq_length(self, layer_idx: int | None = 0) -> int:
-        self._asked = True
+        self._counts = True
         return self._seen
 
     def update(
@@ -81,7 +81,7 @@ class FlaCache:
         offset: int | None = 1,
         cache_kwargs: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """Replace what is given; keys and values are appended, up to ``window_size`` tokens."""
+        """Replace the given states; append keys and values, keeping ``window_size`` tokens."""
         entry = self._entry = self._entry or dict.fromkeys(ENTRIES)
         given = {"recurrent_state": recurrent_state, "conv_state": conv_state}
         given["ffn_state"] = ffn_state
@@ -100,7 +100,7 @@ class FlaCache:
 class FlaLayer(Mixer):
     """See `fla_layer`."""
 
-    runs_on_meta = False  # a Triton kernel would be launched on addresses that are not there
+    runs_on_meta = False  # Triton kernels would access memory that does not exist
 
     def __init__(self, layer: nn.Module, width: int, grows: bool, bf16: bool):
         super().__init__()
@@ -111,11 +111,11 @@ class FlaLayer(Mixer):
         return self._run(x)
 
     def initial_state(self, batch_size: int) -> State:
-        """Zeros of the shapes that one token leaves; keys and values of no token."""
+        """Zeros in the shapes of the state after one token; keys and values of zero tokens."""
         with torch.no_grad():
             _, state = self.prefill(self.zeros(batch_size, 1, self._width))
         return {
-            name: mapped(value, _no_tokens if name == "attn_state" else torch.zeros_like)
+            name: map_tensors(value, _no_tokens if name == "attn_state" else torch.zeros_like)
             for name, value in state.items()
         }
 
@@ -127,7 +127,7 @@ class FlaLayer(Mixer):
         if x.shape[1] == 0:
             return x, self.initial_state(x.shape[0]) if state is None else state
         # Decoding kernels write into the tensors of the cache.
-        cache = FlaCache(None if state is None else mapped(state, torch.clone))
+        cache = FlaCache(None if state is None else map_tensors(state, torch.clone))
         y = self._run(x, past_key_values=cache, use_cache=True)
         return y, cache.state(x.shape[0], x.device)
 

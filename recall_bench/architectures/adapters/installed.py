@@ -1,4 +1,4 @@
-"""The packages that wrapped layers come from, imported when a layer is built."""
+"""Imports the package of a wrapped layer when the layer is built."""
 
 import importlib
 from types import ModuleType
@@ -12,6 +12,6 @@ def installed(module: str, package: str) -> ModuleType:
         return importlib.import_module(module)
     except ImportError as error:
         raise UserError(
-            f"The module {module} cannot be imported ({error}). Expected the package {package}, "
-            f"see its page for how to install it."
+            f"The module {module} cannot be imported ({error}). Expected the package {package}; "
+            f"its page explains how to install it."
         ) from error

@@ -1,4 +1,4 @@
-"""Layers of mamba_ssm, Mamba and Mamba2: `mamba_layer`.
+"""Wraps layers of mamba_ssm, Mamba and Mamba2: `mamba_layer`.
 
 The protocol is that of mamba_ssm 2.3.2 (``mamba_ssm/modules/mamba_simple.py`` and ``mamba2.py``).
 """
@@ -17,8 +17,8 @@ STATES = ("conv_state", "ssm_state")
 def mamba_layer(layer: nn.Module) -> Mixer:
     """A mixer of one mamba_ssm layer with ``inference_params``, ``step`` and a cache of two states.
 
-    The layer must have been built with a ``layer_idx``, under which it looks its states up. Raises
-    `UserError` where it has none.
+    Build the layer with a ``layer_idx``: it looks up its states by this number. Raises `UserError`
+    if it has none.
     """
     if getattr(layer, "layer_idx", None) is None:
         raise UserError(
@@ -30,7 +30,7 @@ def mamba_layer(layer: nn.Module) -> Mixer:
 
 @dataclass
 class InferenceParams:
-    """What mamba_ssm's layers read of their own class of this name."""
+    """The fields of mamba_ssm's class of this name that its layers read."""
 
     max_seqlen: int
     max_batch_size: int
@@ -43,7 +43,7 @@ class InferenceParams:
 class MambaLayer(Mixer):
     """See `mamba_layer`."""
 
-    runs_on_meta = False  # its kernels would be launched on addresses that are not there
+    runs_on_meta = False  # its kernels would access memory that does not exist
 
     def __init__(self, layer: nn.Module):
         super().__init__()
@@ -63,7 +63,7 @@ class MambaLayer(Mixer):
         return y[:, 0], dict(zip(STATES, after, strict=True))
 
     def prefill(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """One pass for the first tokens; later ones step by step, as mamba_ssm reads them."""
+        """One pass for the first tokens; mamba_ssm can only continue a prompt step by step."""
         batch_size, length = x.shape[:2]
         if state is not None or length == 0:
             return super().prefill(x, state)

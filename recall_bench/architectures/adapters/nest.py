@@ -1,4 +1,4 @@
-"""Nests of tensors, as the caches of other packages hold them."""
+"""Nests of tensors, as found in the caches of other packages."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -6,15 +6,15 @@ from typing import Any
 from torch import Tensor
 
 
-def mapped(nest: Any, function: Callable[[Tensor], Tensor]) -> Any:
-    """The same nest of mappings, lists and tuples with every tensor passed through ``function``.
+def map_tensors(nest: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    """Apply ``function`` to every tensor in a nest of mappings, lists and tuples.
 
-    Raises `TypeError` for anything else in it.
+    Raises `TypeError` for anything else in the nest.
     """
     if isinstance(nest, Tensor):
         return function(nest)
     if isinstance(nest, Mapping):
-        return {key: mapped(value, function) for key, value in nest.items()}
+        return {key: map_tensors(value, function) for key, value in nest.items()}
     if isinstance(nest, list | tuple):
-        return tuple(mapped(value, function) for value in nest)
+        return tuple(map_tensors(value, function) for value in nest)
     raise TypeError(f"A layer's cache holds a {type(nest).__name__}; expected tensors alone.")

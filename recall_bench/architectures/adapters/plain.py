@@ -1,4 +1,4 @@
-"""Modules that have only `forward`: `plain_module`."""
+"""Wraps modules that have only `forward`: `plain_module`."""
 
 from torch import Tensor, nn
 
@@ -8,8 +8,8 @@ from recall_bench.architectures.base import Mixer
 def plain_module(module: nn.Module, state_bytes: int | None = None) -> Mixer:
     """A mixer of a causal module ``(batch, length, width) -> same`` without a recurrent form.
 
-    Where ``module`` returns a tuple, as `torch.nn.GRU` does, its first entry is the output. The
-    mixer is trained and scored. Its state cannot be measured: ``state_bytes`` states the bytes of
+    If ``module`` returns a tuple, as `torch.nn.GRU` does, its first entry is the output. The mixer
+    can be trained and scored. Its state cannot be measured: ``state_bytes`` declares the bytes of
     one sequence, and None leaves them unmeasured.
 
     Raises `ValueError` for negative bytes.

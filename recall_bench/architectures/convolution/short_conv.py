@@ -27,7 +27,7 @@ class ShortConv(Architecture):
     window_knob = "kernel_size"
 
     kernel_size: int = Field(
-        3, ge=1, le=1024, description="inputs under the kernel, current one included"
+        3, ge=1, le=1024, description="inputs under the kernel, including the current one"
     )
     form: Literal["synthetic", "language-model"] = Field(
         "synthetic",

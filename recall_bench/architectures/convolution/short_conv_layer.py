@@ -10,7 +10,7 @@ from recall_bench.kernels.short_conv import short_conv
 
 
 class DepthwiseConv(nn.Module):
-    """Weights of one causal convolution a channel, drawn as `torch.nn.Conv1d` draws them."""
+    """Weights of one causal convolution per channel, drawn as `torch.nn.Conv1d` draws them."""
 
     def __init__(self, width: int, kernel_size: int):
         super().__init__()

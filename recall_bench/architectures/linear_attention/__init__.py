@@ -1,1 +1,1 @@
-"""Linear attention: a sum over the past with a feature map or a decay."""
+"""Linear attention: sums over the past with a feature map or a decay."""

@@ -1,11 +1,11 @@
-"""Based: linear attention for the whole past, a small exact window for the near one."""
+"""Based: linear attention over the whole past, exact attention over a small window."""
 
 from typing import Self
 
 from pydantic import Field, model_validator
 
 from recall_bench.architectures.facts import Source
-from recall_bench.architectures.layers import Layer
+from recall_bench.architectures.layer_grammar import Layer
 from recall_bench.architectures.linear_attention.taylor_attention import TaylorAttention
 from recall_bench.architectures.softmax.attention import check_heads
 from recall_bench.registry import register_architecture
@@ -15,7 +15,7 @@ from recall_bench.registry import register_architecture
 class Based(TaylorAttention):
     """Short convolution, Taylor linear attention, sliding window.
 
-    With window=0 the window layer is left out: the two-layer Based of the paper's Figure 2.
+    window=0 leaves the window layer out, which gives the two-layer Based of the paper's Figure 2.
     """
 
     source = Source(
@@ -49,16 +49,16 @@ class Based(TaylorAttention):
     @model_validator(mode="after")
     def _window_fits(self) -> Self:
         check_heads(self.d_model, self.num_heads, self.rotary)
-        if not self.stacked():
+        if not self.parsed_layers():
             raise ValueError(
-                f"window must be at least 1 where the sliding window is the only layer. "
+                f"window must be at least 1 if the sliding window is the only layer. "
                 f"Got window={self.window}, layers={self.layers!r}"
             )
         return self
 
-    def stacked(self) -> list[Layer]:
-        """The entries of ``layers``, less sliding windows without tokens."""
-        return [layer for layer in super().stacked() if self._window_of(layer) != 0]
+    def parsed_layers(self) -> list[Layer]:
+        """The entries of ``layers``, except sliding windows of zero tokens."""
+        return [layer for layer in super().parsed_layers() if self._window_of(layer) != 0]
 
     def _window_of(self, layer: Layer) -> int | None:
         """The window of a sliding window; None for other layers."""

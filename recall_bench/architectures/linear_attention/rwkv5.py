@@ -1,4 +1,4 @@
-"""RWKV-5: linear attention with a matrix state a head and a learned decay a channel."""
+"""RWKV-5: linear attention with a matrix state per head and a learned decay per channel."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ class RWKV5(Architecture):
     bench = {"figure2": {"d_model": 128}}
 
     generation: Literal["5"] = Field("5", description="which RWKV; 5 is Eagle")
-    head_dim: int = Field(64, ge=1, le=1024, description="channels a head; its state is square")
+    head_dim: int = Field(
+        64, ge=1, le=1024, description="channels per head; a head's state is square"
+    )
 
     @model_validator(mode="after")
     def _heads_fit(self) -> Self:

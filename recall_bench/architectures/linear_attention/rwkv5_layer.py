@@ -1,4 +1,4 @@
-"""RWKV-5: linear attention with a matrix state a head and a learned decay a channel."""
+"""RWKV-5: linear attention with a matrix state per head and a learned decay per channel."""
 
 from typing import ClassVar
 
@@ -13,13 +13,13 @@ from recall_bench.kernels.token_mix import token_mix
 from recall_bench.kernels.wkv import wkv
 
 NORM_EPS = 64e-5
-"""The released code divides by 8 before a normalisation with eps 1e-5."""
+"""The released code divides by 8 and then normalises with eps 1e-5."""
 
 
 class RWKV5Mixer(Recurrence):
     """The time mixing of Eagle, which is RWKV-5 (arXiv 2404.05892).
 
-    r, k, v, g are projections of m x_t + (1 - m) x_{t-1}, each with d_model ratios m of its own. In
+    r, k, v, g are projections of m x_t + (1 - m) x_{t-1}, each with its own d_model ratios m. In
     each head, with decay w = exp(-exp(decay)) and bonus u over the channels of k:
 
         y_t = r_t (S_{t-1} + diag(u) k_t v_t^T),   S_t = diag(w) S_{t-1} + k_t v_t^T
@@ -28,7 +28,7 @@ class RWKV5Mixer(Recurrence):
     first layer of the released code (BlinkDL/RWKV-LM, RWKV-v5), which varies them with a layer's
     index: the ratio of channel i is i/d for k and v and its square root for r and g, decay rises
     from -6 to -1, bonus is one of -0.1, 0, 0.1. They and the norm have no weight decay. The
-    projections start as the backbone's, not orthogonal and zero as in that code.
+    backbone initialises the projections; that code starts them orthogonal or at zero.
 
     State: ``token`` (batch, d_model), the last input, and ``wkv``
     (batch, heads, head_dim, head_dim), S with the channels of k first.

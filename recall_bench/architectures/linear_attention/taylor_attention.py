@@ -1,4 +1,4 @@
-"""Linear attention by the second-order Taylor expansion of exp, the recurrent half of Based."""
+"""Linear attention with the second-order Taylor expansion of exp, the recurrent half of Based."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Based's linear attention: softmax's exponential replaced by its second-order Taylor expansion."""
+"""Based's linear attention: the second-order Taylor expansion replaces softmax's exponential."""
 
 from torch import Tensor
 
@@ -13,7 +13,7 @@ class TaylorAttentionMixer(Recurrence):
     """y_t = phi(q_t) S_t / (phi(q_t).z_t) (Based, arXiv 2402.18668, section 4).
 
     The state, in float32, is S and z over the 1 + f + f(f+1)/2 distinct features of f =
-    feature_dim: each product of two different coordinates is kept once, not twice.
+    feature_dim: it keeps each product of two different coordinates once, not twice.
     """
 
     def __init__(self, d_model: int, feature_dim: int = 16, num_heads: int = 1):
@@ -32,7 +32,7 @@ class TaylorAttentionMixer(Recurrence):
         return self.out(y)
 
     def at(self, x: Tensor, positions: Tensor) -> Tensor:
-        """On a CPU, queries are projected and answered at ``positions`` alone."""
+        """On a CPU, project and answer queries at ``positions`` only."""
         if x.is_cuda:
             return self.out(rows_at(taylor_attention(*self._project(x)).flatten(-2), positions))
         features, width = self.num_heads * self.feature_dim, self.out.in_features

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def check_heads(d_model: int, num_heads: int, rotary: bool = False) -> None:
-    """Raises `ValueError` where heads do not divide the width, or rotary gets no pairs to turn."""
+    """Raise `ValueError` if the heads do not divide the width, or rotary gets an odd head size."""
     if d_model % num_heads:
         raise ValueError(
             f"d_model must be a multiple of num_heads. Got d_model={d_model}, num_heads={num_heads}"

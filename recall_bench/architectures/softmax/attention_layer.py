@@ -21,7 +21,7 @@ class AttentionMixer(Recurrence):
 
     grows = True
     window: int | None = None
-    """How many tokens a query sees, itself included; all where None."""
+    """Tokens that a query sees, its own included; None means all."""
 
     def __init__(self, d_model: int, num_heads: int = 1, rotary: bool = False):
         super().__init__(d_model)
@@ -40,7 +40,7 @@ class AttentionMixer(Recurrence):
         return self.out(y)
 
     def at(self, x: Tensor, positions: Tensor) -> Tensor:
-        """Queries are projected and answered at ``positions`` alone; all tokens are keys."""
+        """Project and answer queries at ``positions`` only; all tokens are keys."""
         heads = self.num_heads, self.head_dim
         q, kv = self.qkv.at(x, positions, self.out.in_features)
         q, kv = q.unflatten(-1, heads), kv.unflatten(-1, (2, *heads))

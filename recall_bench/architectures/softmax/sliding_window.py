@@ -29,7 +29,7 @@ class SlidingWindow(Attention):
     window_knob = "window"
 
     window: int = Field(
-        64, ge=1, le=2**20, description="how many tokens a query sees, itself included"
+        64, ge=1, le=2**20, description="tokens that a query sees, its own included"
     )
 
     def mixer(self) -> Mixer:

@@ -12,7 +12,7 @@ from recall_bench.kernels.sliding_window_attention import sliding_window_attenti
 class SlidingWindowMixer(AttentionMixer):
     """softmax(q.k / sqrt(d)) over the last ``window`` tokens, the current one included.
 
-    Keys are turned by their rotary position before they enter the ring, so that their order in it
+    Rotary turns keys by their positions before they enter the ring, so that their order in the ring
     does not matter.
     """
 

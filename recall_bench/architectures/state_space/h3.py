@@ -46,7 +46,7 @@ class H3(Architecture):
     def _sizes_fit(self) -> Self:
         if self.d_state % 2:
             raise ValueError(
-                f"d_state must be even, a complex mode and its conjugate count as two. "
+                f"d_state must be even: a complex mode and its conjugate count as two. "
                 f"Got {self.d_state}."
             )
         if self.d_model % self.head_dim:

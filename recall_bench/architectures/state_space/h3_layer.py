@@ -16,10 +16,10 @@ from recall_bench.kernels.s4d import s4d
 from recall_bench.kernels.short_conv import short_conv
 
 SHORT = 8
-"""Up to this many taps the sum over them is the fastest convolution, on any device."""
+"""Up to this many taps, summing over them is the fastest convolution on any device."""
 
 DT_MIN, DT_MAX = 1e-3, 1e-1
-"""Range of the step sizes at the start, drawn uniformly in log space."""
+"""Range of the initial step sizes, drawn uniformly in log space."""
 
 
 class H3Mixer(Recurrence):

@@ -16,7 +16,7 @@ from recall_bench.kernels.selective_scan import selective_scan
 from recall_bench.kernels.short_conv import short_conv
 
 DT_MIN, DT_MAX, DT_FLOOR = 1e-3, 1e-1, 1e-4
-"""Range of the step sizes at the start, drawn uniformly in log space."""
+"""Range of the initial step sizes, drawn uniformly in log space."""
 
 
 class MambaMixer(Recurrence):
@@ -63,14 +63,14 @@ class MambaMixer(Recurrence):
         return self.out_proj(y)
 
     def at(self, x: Tensor, positions: Tensor) -> Tensor:
-        """The gate is projected and applied at ``positions`` alone."""
+        """Project and apply the gate at ``positions`` only."""
         z, x = self.in_proj.at(x, positions, -self.out_proj.in_features)
         x = short_conv(x, self.conv_weight, self.conv_bias, "silu")
         y = selective_scan(x, **self._scan_arguments(x))
         return self.out_proj(rows_at(y, positions) * F.silu(z))
 
     def _scan_arguments(self, x: Tensor) -> dict[str, Any]:
-        """The arguments of the scan beside x (…, E) and z; delta, B and C depend on x."""
+        """The arguments of the scan besides x (…, E) and z; delta, B and C depend on x."""
         delta, B, C = self.x_proj(x).split(self.split, -1)
         return {
             "delta": linear(delta, self.dt_proj.weight),

@@ -102,7 +102,7 @@ def test_keys_and_values_beyond_the_window_are_dropped() -> None:
 def test_a_cache_keeps_what_an_update_leaves_out() -> None:
     cache = FlaCache()
     assert len(cache) == 0
-    with pytest.raises(KeyError, match="layer 0"):
+    with pytest.raises(KeyError, match="not layer 0"):
         cache[0]
     cache.update(recurrent_state=torch.ones(1), offset=7)
     cache.update(conv_state=torch.zeros(1), offset=1)

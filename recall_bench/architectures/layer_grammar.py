@@ -4,8 +4,9 @@
     item   = (layer | "(" layers ")") ["*" number]
     layer  = name ["{" knob "=" value {"," knob "=" value} "}"]
 
-Blanks between the parts mean nothing. ``parse`` gives a tree, ``show`` writes it again, `flatten`
-lists its layers. Square brackets and bars are kept for parallel branches, ``[a|b]gate``.
+Spaces between the parts are ignored. `parse` returns a tree, `show` turns it back into text, and
+`flatten` lists its layers. Square brackets and bars are reserved for parallel branches,
+``[a|b]gate``.
 """
 
 import functools
@@ -17,7 +18,7 @@ from recall_bench.errors import UserError
 
 MOST_LAYERS = 512
 DEEPEST = 16
-"""Groups within groups."""
+"""The deepest nesting of groups."""
 
 NAME = re.compile(r"[^-+*(){}\[\]|,=\s](?:[^+*(){}\[\]|,=]*[^+*(){}\[\]|,=\s])?")
 KNOB = re.compile(r"[A-Za-z_][\w-]*")
@@ -33,20 +34,20 @@ class Layer:
     knobs: tuple[tuple[str, str], ...] = ()
 
     def __str__(self) -> str:
-        said = ",".join(f"{knob}={value}" for knob, value in self.knobs)
-        return f"{self.name}{{{said}}}" if said else self.name
+        knobs = ",".join(f"{knob}={value}" for knob, value in self.knobs)
+        return f"{self.name}{{{knobs}}}" if knobs else self.name
 
 
 @dataclass(frozen=True)
 class Repeated:
-    """Nodes that follow each other ``times`` times, at least twice."""
+    """A sequence of nodes repeated ``times`` times, at least twice."""
 
     nodes: "tuple[Node, ...]"
     times: int
 
     def __str__(self) -> str:
-        alone = len(self.nodes) == 1 and isinstance(self.nodes[0], Layer)
-        return f"{show(self.nodes) if alone else f'({show(self.nodes)})'}*{self.times}"
+        single = len(self.nodes) == 1 and isinstance(self.nodes[0], Layer)
+        return f"{show(self.nodes) if single else f'({show(self.nodes)})'}*{self.times}"
 
 
 Node: TypeAlias = Layer | Repeated
@@ -72,11 +73,11 @@ def count(nodes: tuple[Node, ...]) -> int:
 
 @functools.lru_cache(maxsize=256)
 def parse(text: str) -> tuple[Node, ...]:
-    """The tree of a text; raises `UserError` with the place of what is wrong, counted from 1."""
+    """The tree of a text; raises `UserError` with the position of the mistake, counted from 1."""
     parser = _Parser(text)
     nodes = parser.nodes(0)
-    if parser.place < len(text):
-        parser.refuse(f"has '{text[parser.place]}' where '+' or '*' may follow")
+    if parser.position < len(text):
+        parser.refuse(f"has '{text[parser.position]}' where '+' or '*' may follow")
     if (number := count(nodes)) > MOST_LAYERS:
         raise UserError(
             f"layers={text!r} stands for {number:,} layers. Expected at most {MOST_LAYERS}."
@@ -86,35 +87,36 @@ def parse(text: str) -> tuple[Node, ...]:
 
 class _Parser:
     def __init__(self, text: str):
-        self.text, self.place = text, 0
+        self.text, self.position = text, 0
         self.skip()
 
-    def refuse(self, problem: str, place: int | None = None) -> NoReturn:
-        where = (self.place if place is None else place) + 1
+    def refuse(self, problem: str, position: int | None = None) -> NoReturn:
+        character = (self.position if position is None else position) + 1
         raise UserError(
-            f"layers={self.text!r} {problem}, at character {where}. Expected names joined by '+', "
-            f"such as 'short-conv+self' or '(mamba{{d_state=8}}+self)*2'."
+            f"layers={self.text!r} {problem}, at character {character}. "
+            f"Expected names joined by '+', such as 'short-conv+self' or "
+            f"'(mamba{{d_state=8}}+self)*2'."
         )
 
     def skip(self) -> None:
-        while self.place < len(self.text) and self.text[self.place].isspace():
-            self.place += 1
+        while self.position < len(self.text) and self.text[self.position].isspace():
+            self.position += 1
 
     def accept(self, mark: str) -> bool:
         """Step over ``mark`` if it comes next."""
-        if not self.text.startswith(mark, self.place):
+        if not self.text.startswith(mark, self.position):
             return False
-        self.place += 1
+        self.position += 1
         self.skip()
         return True
 
     def match(self, pattern: re.Pattern[str], missing: str) -> str:
-        found = pattern.match(self.text, self.place)
-        if found is None:
+        match = pattern.match(self.text, self.position)
+        if match is None:
             self.refuse(missing)
-        self.place = found.end()
+        self.position = match.end()
         self.skip()
-        return found[0]
+        return match[0]
 
     def nodes(self, depth: int) -> tuple[Node, ...]:
         nodes = self.item(depth)
@@ -123,11 +125,11 @@ class _Parser:
         return nodes
 
     def item(self, depth: int) -> tuple[Node, ...]:
-        opened = self.place
+        opened = self.position
         nodes: tuple[Node, ...]
         if self.accept("("):
             if depth == DEEPEST:
-                self.refuse(f"nests groups deeper than {DEEPEST}", opened)
+                self.refuse(f"nests groups deeper than {DEEPEST} levels", opened)
             nodes = self.nodes(depth + 1)
             if not self.accept(")"):
                 self.refuse("has a '(' without its ')'", opened)
@@ -135,7 +137,7 @@ class _Parser:
             nodes = (self.layer(),)
         if not self.accept("*"):
             return nodes
-        started = self.place
+        started = self.position
         digits = self.match(NUMBER, "has no whole number after '*'")
         times = int(digits[:9])
         if times < 1:
@@ -143,17 +145,17 @@ class _Parser:
         return nodes if times == 1 else (Repeated(nodes, times),)
 
     def layer(self) -> Layer:
-        if self.text.startswith(("[", "|", "]"), self.place):
+        if self.text.startswith(("[", "|", "]"), self.position):
             self.refuse("asks for parallel branches, [a|b], which are not available yet")
         name = self.match(NAME, "has an empty entry")
-        opened = self.place
+        opened = self.position
         if not self.accept("{"):
             return Layer(name)
         if "}" not in self.text[opened:]:
             self.refuse("has a '{' without its '}'", opened)
         knobs: dict[str, str] = {}
         while True:
-            started = self.place
+            started = self.position
             knob = self.match(KNOB, "has no knob=value in braces").replace("-", "_")
             if knob in knobs:
                 self.refuse(f"gives '{knob}' twice", started)

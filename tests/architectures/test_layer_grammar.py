@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recall_bench.architectures.layers import Layer, Repeated, count, flatten, parse, show
+from recall_bench.architectures.layer_grammar import Layer, Repeated, count, flatten, parse, show
 from recall_bench.errors import UserError
 
 WORDS = st.from_regex(r"[a-z0-9]([a-z0-9._ -]{0,6}[a-z0-9])?", fullmatch=True)
@@ -73,7 +73,7 @@ def test_knobs_may_be_written_as_flags_are_and_with_blanks():
         ("a*0", "repeats something 0 times, at character 3"),
         ("a*513", "stands for 513 layers. Expected at most 512"),
         ("((a*99)*99)*99", "stands for 970,299 layers"),
-        ("(" * 17 + "a" + ")" * 17, "nests groups deeper than 16, at character 17"),
+        ("(" * 17 + "a" + ")" * 17, "nests groups deeper than 16 levels, at character 17"),
         ("[a|b]gate", "parallel branches, [a|b], which are not available yet, at character 1"),
         ("a+[self|b]", "not available yet, at character 3"),
     ],
