@@ -1,4 +1,4 @@
-"""``python -m recall_bench`` is the command line."""
+"""Run the command line with ``python -m recall_bench``."""
 
 from recall_bench.cli.app import main
 

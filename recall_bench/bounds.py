@@ -1,17 +1,17 @@
-"""What no model can beat: ceilings on recall from the bits of state, and from a window's reach.
+"""Ceilings on recall that no model can beat, from the bits of state and from a window's reach.
 
-Notation: S bits of state carried past D pairs, each value one of q; a the mean accuracy. Answers
-are never fed back, so every guess is a function of the state, the keys and the filler. By data
-processing, Fano's inequality and Jensen's, independent values need
+Notation: a model carries S bits of state past D pairs, each with one of q values; a is the mean
+accuracy. Answers are never fed back into the model, so every guess is a function of the state, the
+keys and the filler. By the data processing inequality, Fano's and Jensen's, independent values need
 
     S >= D R_q(a),    R_q(a) = log2 q - h(a) - (1 - a) log2(q - 1),    h the binary entropy,
 
-R_q being the rate-distortion function of a uniform source under Hamming distortion. Distinct
+where R_q is the rate-distortion function of a uniform source under Hamming distortion. Distinct
 values (``replacement=False``) carry log2(q! / (q-D)!) bits instead of D log2 q, so
 
     S >= log2(q! / (q-D)!) - D (log2 q - R_q(a)).
 
-MQAR draws distinct values: there only the second form is a bound. The two differ by less than
+MQAR draws distinct values, for which only the second form is a bound. The two differ by less than
 0.002 in accuracy at q = 4096, and by 12 bits of 3072 at D = 256.
 """
 
@@ -31,9 +31,10 @@ def recall_ceiling(
 ) -> Any:
     """The highest mean accuracy a*(S) over D ``pairs`` with S ``state_bits`` and q ``values``.
 
-    Solves D R_q(a) = S by bisection; at least chance, 1/q. Arguments broadcast; a float for
-    scalars, else an array. ``replacement=False`` is the bound for values distinct within a row.
-    Raises `ValueError` for negative bits, no pairs, or fewer than two values.
+    Solves D R_q(a) = S by bisection; the result is at least chance, 1/q. Arguments broadcast.
+    Returns a float for scalars, otherwise an array. ``replacement=False`` gives the bound for
+    values that are distinct within a row. Raises `ValueError` for negative bits, no pairs, or
+    fewer than two values.
     """
     S, D, q = (np.asarray(x, dtype=np.float64) for x in (state_bits, pairs, values))
     if not (S >= 0).all():
@@ -41,7 +42,7 @@ def recall_ceiling(
     _check(D, q, replacement)
     S, D, q = np.broadcast_arrays(S, D, q)
     spare = 0.0 if replacement else _spare_bits(D, q)
-    rate = (S + spare) / D  # bits a pair that the model may use
+    rate = (S + spare) / D  # bits per pair that the model may use
     low, high = 1 / q, np.ones_like(q)
     for _ in range(60):
         middle = (low + high) / 2
@@ -75,9 +76,9 @@ def efficiency(
     *,
     replacement: bool = True,
 ) -> Any:
-    """The share of the state that recall accounts for: `required_bits` / S; 1 is optimal.
+    """The share of the state that its recall requires, `required_bits` / S; 1 is optimal.
 
-    Count ``state_bits`` at the width of the state's dtype: 32 for each fp32 element.
+    Count ``state_bits`` at the width of the state's dtype: 32 per fp32 element.
     """
     needed = required_bits(accuracy, pairs, values, replacement=replacement)
     return _plain(np.divide(needed, np.asarray(state_bits, dtype=np.float64)))
@@ -86,9 +87,9 @@ def efficiency(
 def mean_recall_ceiling(
     state_bits: ArrayLike, segments: Iterable[Any], values: int, *, replacement: bool = True
 ) -> Any:
-    """`recall_ceiling` averaged over ``segments``, each of (length, pairs); the score of a run.
+    """The mean `recall_ceiling` over ``segments`` of (length, pairs): the ceiling of a run's score.
 
-    A segment is a tuple that starts with length and pairs, or a mapping or object that has both.
+    A segment is a tuple that starts with length and pairs, or a mapping or object with both.
     """
     return _plain(
         np.mean(
@@ -143,12 +144,12 @@ def window_ceiling(
 ) -> Any:
     """The fraction of MQAR queries whose value token lies within ``window``, mean over segments.
 
-    ``window`` counts keys, the current one included. The value is in reach of a query at position t
-    when its own position is above t - window; a short convolution in front has put its key there
-    too. For even windows this equals a key within a look-back of ``window``. ``shift`` is the
-    further reach of such a convolution, at most its kernel size minus one; ``power`` is MQAR's
-    exponent a; with ``repeats`` the last listing of the pairs counts. A float, or an array where
-    ``window`` is one.
+    ``window`` counts keys, the current one included. A query at position t reaches a value whose
+    position is above t - window; a preceding short convolution has copied its key there too. For
+    even windows this equals a key within a look-back of ``window``. ``shift`` is the additional
+    reach of such a convolution, at most its kernel size minus one; ``power`` is MQAR's exponent a;
+    with ``repeats`` only the last listing of the pairs counts. Returns an array if ``window`` is
+    one, otherwise a float.
 
     On the seven test segments of Figure 2 of Based (2402.18668): w=8 .059, 16 .145, 32 .312,
     64 .514, 128 .655, 256 .797, 512 .936, 1024 1; w=8 with ``shift=2`` .080.
@@ -173,7 +174,7 @@ def window_ceiling(
 def _gaps(slots: int, pairs: int, power: float) -> Array:
     """P(query position - key position = 2j) for j = 0 .. slots + pairs - 1, over all queries.
 
-    The key of pair i sits at 2i, its query at 2 pairs + 2g, where g is the i-th slot drawn.
+    The key of pair i is at 2i and its query at 2 pairs + 2g, where g is the i-th slot drawn.
     """
     drawn = draw_order(slots, pairs, power)  # (slots, pairs)
     half_gap = pairs + np.arange(slots)[:, None] - np.arange(pairs)
@@ -183,14 +184,14 @@ def _gaps(slots: int, pairs: int, power: float) -> Array:
 def draw_order(slots: int, draws: int, power: float = 0.01) -> Array:
     """P(slot g is drawn i-th) as (slots, draws): successive draws, p_g ~ (g+1)^(power-1).
 
-    Draws without replacement are an exponential race: slot g rings at E_g ~ Exp(p_g), and the order
-    of the rings is the order of the draws. With q_j = 1 - exp(-p_j t),
+    Drawing without replacement is an exponential race: slot g rings at E_g ~ Exp(p_g), and the
+    slots are drawn in the order in which they ring. With q_j = 1 - exp(-p_j t),
 
         P(g is i-th) = ∫ p_g exp(-p_g t) P(exactly i of the others ring before t) dt,
 
-    where the count is Poisson-binomial. After a substitution that ends doubly exponentially on
-    both sides, the trapezoidal rule leaves an error of about 1e-14. The time grows with the cube
-    of ``slots``: 0.2 s for 256 on one core, seconds for 1024.
+    where the count is Poisson-binomial. After a substitution that makes the integrand decay doubly
+    exponentially on both sides, the trapezoidal rule has an error of about 1e-14. The time grows
+    with the cube of ``slots``: 0.2 s for 256 on one core, seconds for 1024.
     """
     p = np.arange(1, slots + 1, dtype=np.float64) ** (power - 1)
     p /= p.sum()
@@ -206,8 +207,8 @@ def draw_order(slots: int, draws: int, power: float = 0.01) -> Array:
         rung[1 : g + 2] += q[g] * (rung[: g + 1] - rung[1 : g + 2])
         rung[0] *= 1 - q[g]
 
-    # Taking slot g out again solves rung[k] = (1-q) others[k] + q others[k-1]: stable upwards
-    # from k = 0 where q <= 1/2, downwards from k = slots - 1 where q > 1/2.
+    # Removing slot g solves rung[k] = (1-q) others[k] + q others[k-1], which is stable upwards
+    # from k = 0 for q <= 1/2, and downwards from k = slots - 1 for q > 1/2.
     result = np.zeros((slots, draws))
     matters = density > 1e-18
     for upwards, chosen in ((True, matters & (q <= 0.5)), (False, matters & (q > 0.5))):
@@ -231,7 +232,7 @@ def _rate(accuracy: Array, values: Array) -> Array:
 
 
 def _spare_bits(pairs: Array, values: Array) -> Array:
-    """D log2 q - log2(q! / (q-D)!): what distinctness tells for free."""
+    """D log2 q - log2(q! / (q-D)!): the bits that a model gains by knowing values are distinct."""
 
     def one(D: float, q: float) -> float:
         return -math.fsum(math.log2(1 - i / q) for i in range(int(D)))
@@ -263,5 +264,5 @@ def _lengths_and_pairs(segments: Iterable[Any]) -> list[tuple[int, int]]:
 
 
 def _plain(number: Any) -> Any:
-    """A float where the result has no dimensions."""
+    """Convert a result without dimensions to a float."""
     return float(number) if np.ndim(number) == 0 else number

@@ -1,4 +1,4 @@
-"""What a run is: frozen configuration, its canonical JSON, and the run id made from it."""
+"""The frozen configuration of a run, its canonical JSON, and the run id made from it."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ Precision = Literal["fp32", "tf32", "bf16"]
 
 
 class Config(BaseModel):
-    """Frozen; refuses fields it does not know."""
+    """Base of all configurations: frozen, and refuses unknown fields."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", validate_default=True, ser_json_inf_nan="constants"
@@ -35,7 +35,7 @@ class Component(Config):
 
     name: ClassVar[str] = ""
     alias: ClassVar[str] = ""
-    """A second name that is accepted everywhere; records and run ids have ``name``."""
+    """A second name, accepted everywhere; records and run ids hold ``name``."""
     version: ClassVar[int] = 1
 
     @model_serializer(mode="wrap")
@@ -62,7 +62,7 @@ def build(kind: registry.Registry, value: Any) -> Any:
 
 
 def explain(error: ValidationError, cls: type[BaseModel]) -> str:
-    """One line for each thing a pydantic model refused, with the nearest valid field name."""
+    """The refusals of a pydantic model in one line, with the nearest valid field names."""
     lines = []
     for problem in error.errors(include_url=False):
         where = ".".join(str(part) for part in problem["loc"])
@@ -82,7 +82,7 @@ class ModelConfig(Config):
     model_config = ConfigDict(allow_inf_nan=False)
 
     mlp_ratio: float = Field(
-        0.0, ge=0, description="MLP width over model width; 0 leaves the MLP out"
+        0.0, ge=0, description="MLP width divided by model width; 0 leaves the MLP out"
     )
     norm: Literal["layernorm", "rmsnorm"] = Field(
         "layernorm", description="normalisation before each layer"
@@ -96,14 +96,14 @@ class TrainingConfig(Config):
     model_config = ConfigDict(allow_inf_nan=False)
 
     epochs: int = Field(32, ge=1, description="passes over the training segments")
-    batch_size: int = Field(256, ge=1, description="training examples a step")
-    evaluation_batch_size: int = Field(256, ge=1, description="examples a step in evaluation")
+    batch_size: int = Field(256, ge=1, description="training examples per step")
+    evaluation_batch_size: int = Field(256, ge=1, description="examples per step in evaluation")
     learning_rate: float = Field(1e-3, gt=0, description="peak learning rate")
     weight_decay: float = Field(0.1, ge=0, description="AdamW weight decay")
     gradient_clip: float | None = Field(None, gt=0, description="largest gradient norm")
     order: Literal["segments", "interleaved"] = Field(
         "segments",
-        description="segments one after the other as published, or their batches interleaved",
+        description="segments one after another, as published, or with their batches interleaved",
     )
     early_stop: float | None = Field(
         0.99, gt=0, le=1, description="stop once validation accuracy exceeds this"
@@ -112,9 +112,9 @@ class TrainingConfig(Config):
 
 
 class RunConfig(Config):
-    """One (task, architecture, optimiser, seed) training: the unit that is stored."""
+    """One training of a (task, architecture, recipe, seed): the unit of storage."""
 
-    # A Task and an Architecture; this module lies below both and cannot name them.
+    # A Task and an Architecture; this module lies below both and cannot import them.
     task: Annotated[Any, BeforeValidator(lambda value: build(registry.tasks, value))]
     architecture: Annotated[
         Any, BeforeValidator(lambda value: build(registry.architectures, value))
@@ -125,19 +125,19 @@ class RunConfig(Config):
 
     @property
     def versions(self) -> dict[str, int]:
-        """Versions of the task and the architecture: part of what defines the run."""
+        """Versions of the task and the architecture, which are part of the run id."""
         return {"task": self.task.version, "architecture": self.architecture.version}
 
     @property
     def run_id(self) -> str:
-        """Name of the run: a hash of everything that defines it and of nothing else."""
+        """The name of the run, with a hash of everything that defines it and of nothing else."""
         config = self.model_dump(mode="json")
         digest = short_hash({"config": config, "versions": self.versions})
         return f"{self.task.name}-{self.architecture.name}-{digest}"
 
 
 def canonical_json(value: Any) -> str:
-    """JSON with sorted keys and no spaces: equal values give equal text."""
+    """JSON with sorted keys and no spaces, so that equal values give equal text."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 

@@ -1,14 +1,14 @@
-"""`torch` for modules that often run without it: imported when an attribute is first read.
+"""`torch` for modules that often run without it: the first attribute access imports it.
 
-Importing PyTorch takes more than a second, and listing tasks or planning a sweep needs none of it.
-Such a module says
+Importing PyTorch takes more than a second, and listing tasks or planning a sweep does not need it.
+Such a module writes
 
     from __future__ import annotations
     from recall_bench.lazy import torch
 
-and imports the classes that only its annotations name under ``TYPE_CHECKING``. Type checkers see
-the real module. Unlike with `importlib.util.LazyLoader`, nothing enters ``sys.modules`` before the
-import, so that ``"torch" in sys.modules`` keeps its meaning for other packages.
+and imports classes that it uses only in annotations under ``TYPE_CHECKING``. Type checkers see the
+real module. Unlike `importlib.util.LazyLoader`, this adds nothing to ``sys.modules`` before the
+import, so that other packages can rely on ``"torch" in sys.modules``.
 """
 
 import importlib
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 else:
 
     class _LazyModule(ModuleType):
-        """Reads every attribute from the module of its name, which it imports if need be."""
+        """Reads every attribute from the real module of this name, importing it if needed."""
 
         def __getattr__(self, name: str) -> Any:
             return getattr(importlib.import_module(self.__name__), name)

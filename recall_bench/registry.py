@@ -1,8 +1,8 @@
 """Tasks and architectures by name: the built-in ones, installed plugins, and plugin files.
 
-Nothing is imported before it is asked for. Built-in architectures are found by file name below
-``architectures/<family>/``, built-in tasks by the table below, installed plugins by entry points. A
-plugin file is registered by the decorator on its class.
+A lookup imports only the module it needs. It finds built-in architectures by file name below
+``architectures/<family>/``, built-in tasks in the table below, and installed plugins through entry
+points. In a plugin file, the decorator on a class registers it.
 """
 
 import functools
@@ -26,14 +26,14 @@ BASES = {
     "architecture": "recall_bench.architectures.recipe.Architecture",
     "task": "recall_bench.config.Component",
 }
-"""What a registered class derives from, by kind: names, for this module lies below them all."""
+"""The base of registered classes by kind, as names: this module cannot import them."""
 
 
 class Registry:
     """Classes of one kind by name.
 
-    ``builtin`` gives the module of every built-in name, "module" or "module:Class"; it is called
-    once, when a name is first looked up.
+    ``builtin`` returns the module of every built-in name, "module" or "module:Class". The first
+    lookup calls it, once.
     """
 
     def __init__(self, kind: str, group: str, builtin: Callable[[], Mapping[str, str]]):
@@ -48,7 +48,7 @@ class Registry:
 
     @functools.cached_property
     def _renamed(self) -> dict[str, str]:
-        """Modules by the ``stored_as`` in their text, so that none has to be imported for it."""
+        """Modules by the ``stored_as`` in their source text, read without importing them."""
         return {
             name: module
             for module in self._builtin.values()
@@ -60,11 +60,11 @@ class Registry:
         return {point.name: point for point in importlib.metadata.entry_points(group=self._group)}
 
     def builtin(self) -> list[str]:
-        """The names that come with the package, one for each class."""
+        """The built-in names, one per class."""
         return list(self._builtin)
 
     def names(self) -> list[str]:
-        """All known names, one for each class: built-in first, then the others sorted."""
+        """All known names, one per class: built-in names first, then the others sorted."""
         registered = {
             name
             for name, cls in self._registered.items()
@@ -81,28 +81,28 @@ class Registry:
         if name in self._registered:
             return self._registered[name]
         if module := self._module_of(name):
-            found = _class_in(module, name)
+            cls = _class_in(module, name)
         elif name in (points := self._entry_points()):
             try:
-                found = points[name].load()
+                cls = points[name].load()
             except Exception as error:
                 raise UserError(
                     f"The installed plugin {name!r} ({points[name].value}) does not import: "
                     f"{type(error).__name__}: {error}"
                 ) from error
-            if not isinstance(found, type):
+            if not isinstance(cls, type):
                 raise UserError(
                     f"The entry point {points[name].value} of {self.kind} {name!r} is a "
-                    f"{type(found).__name__}; expected a registered class."
+                    f"{type(cls).__name__}; expected a registered class."
                 )
         else:
             raise UserError(f"Unknown {self.kind} '{name}'. {nearest(name, self.names())}")
-        return self._registered.setdefault(name, found)
+        return self._registered.setdefault(name, cls)
 
     def find(self, name: str) -> Any:
-        """The class registered as ``name``, or None where none can be had, for readers of records.
+        """The class registered as ``name``, or None if there is none, for readers of records.
 
-        Records outlive plugins: what made them may not be installed here.
+        Records outlive plugins, which may not be installed here.
         """
         try:
             return self.get(name)
@@ -115,11 +115,11 @@ class Registry:
     def register(
         self, name: str, version: int = 1, *, stored_as: str | None = None
     ) -> Callable[[Any], Any]:
-        """Class decorator: gives the class its ``name`` and ``version`` and makes it known.
+        """Class decorator: sets ``name`` and ``version`` on the class and registers it.
 
         Bump ``version`` when the meaning of the class's results changes: it is part of run ids.
-        ``stored_as`` is the name that its records and run ids carry, where that is another one;
-        both names are accepted everywhere.
+        ``stored_as`` is the name in records and run ids, if that differs; the package accepts both
+        names everywhere.
         """
 
         def decorate(cls: Any) -> Any:
@@ -128,16 +128,16 @@ class Registry:
             if base not in {f"{known.__module__}.{known.__qualname__}" for known in bases}:
                 got = cls.__qualname__ if bases else f"a {type(cls).__name__}"
                 raise UserError(
-                    f"What is registered as {self.kind} {name!r} is {got}. Expected a class that "
+                    f"Cannot register {got} as {self.kind} {name!r}. Expected a class that "
                     f"derives from recall_bench.{self.kind}s.{self.kind.capitalize()}."
                 )
-            mine = f"{cls.__module__}.{cls.__qualname__}"
+            own_path = f"{cls.__module__}.{cls.__qualname__}"
             for known in {name, stored_as or name}:
                 taken = self._registered.get(known)
                 module, _, attribute = (self._module_of(known) or "").partition(":")
                 builtin = f"{module}.{attribute or cls.__qualname__}" if module else ""
                 taken_by = f"{taken.__module__}.{taken.__qualname__}" if taken else builtin
-                if taken_by and taken_by != mine:
+                if taken_by and taken_by != own_path:
                     raise UserError(
                         f"The {self.kind} name '{known}' is taken by {taken_by}. "
                         f"Choose another name."
@@ -155,13 +155,13 @@ def _file_of(module: str) -> Path:
     return PACKAGE.parent.joinpath(*module.split(".")).with_suffix(".py")
 
 
-def _class_in(where: str, name: str) -> type:
+def _class_in(reference: str, name: str) -> type:
     """The class at "module:Class", or the one that "module" registers under ``name``."""
-    path, _, attribute = where.partition(":")
+    path, _, attribute = reference.partition(":")
     module = importlib.import_module(path)
     if attribute:
-        found: type = getattr(module, attribute)
-        return found
+        cls: type = getattr(module, attribute)
+        return cls
     own = [
         cls
         for cls in vars(module).values()
@@ -171,28 +171,29 @@ def _class_in(where: str, name: str) -> type:
         if name in (cls.name, cls.alias):  # type: ignore[attr-defined]
             return cls
     names = ", ".join(repr(cls.name) for cls in own) or "nothing"  # type: ignore[attr-defined]
-    raise UserError(f"{_file_of(path)} must register '{name}', after its file name. Got {names}.")
+    raise UserError(f"{_file_of(path)} must register '{name}', its file name. Got {names}.")
 
 
 def architecture_modules(folder: Path) -> dict[str, str]:
-    """Modules of the architectures below ``<folder>/<family>/`` by name, which is the file's.
+    """Modules of the architectures below ``<folder>/<family>/``, by name.
 
-    ``gated_deltanet.py`` is "gated-deltanet". Files that begin with an underscore and those of
-    layers, ``*_layer.py``, are none. Raises `UserError` where two families have the same name.
+    The file name gives the name: ``gated_deltanet.py`` is "gated-deltanet". Skips files that begin
+    with an underscore and layer files, ``*_layer.py``. Raises `UserError` if two families have the
+    same name.
     """
-    found: dict[str, str] = {}
+    modules: dict[str, str] = {}
     for file in sorted(folder.glob("[!_]*/[!_]*.py"), key=lambda file: file.name):
         family = file.parent.name
         if family in NOT_FAMILIES or file.stem.endswith("_layer"):
             continue
         name, module = file.stem.replace("_", "-"), f"{family}.{file.stem}"
-        if name in found:
+        if name in modules:
             raise UserError(
-                f"Two families have an architecture '{name}': {found[name]} and {module}. "
+                f"Two families have an architecture '{name}': {modules[name]} and {module}. "
                 f"Rename one of the files."
             )
-        found[name] = module
-    return {name: f"recall_bench.architectures.{module}" for name, module in found.items()}
+        modules[name] = module
+    return {name: f"recall_bench.architectures.{module}" for name, module in modules.items()}
 
 
 architectures = Registry(
@@ -234,9 +235,9 @@ register_task = tasks.register
 
 
 def load_plugin(path: str | Path) -> ModuleType:
-    """Import a plugin file; its decorators register what it defines.
+    """Import a plugin file, whose decorators register its classes.
 
-    Raises `UserError` when the file is missing, does not import, or registers nothing.
+    Raises `UserError` if the file is missing, does not import, or registers nothing.
     """
     file = Path(path)
     if not file.is_file():

@@ -1,4 +1,4 @@
-"""The one backbone: embedding, N x (norm, mixer, [norm, MLP]), norm, tied head.
+"""The backbone around the mixers: embedding, N x (norm, mixer, [norm, MLP]), norm, tied head.
 
 Shapes: B batch, L length, D width, V vocabulary.
 """
@@ -37,7 +37,7 @@ class MLP(nn.Module):
 
 
 class Layer(nn.Module):
-    """Pre-norm residual block around a mixer, with an MLP if asked for."""
+    """Pre-norm residual block around a mixer, with an MLP if configured."""
 
     def __init__(self, mixer: Mixer, width: int, config: ModelConfig):
         super().__init__()
@@ -51,9 +51,9 @@ class Layer(nn.Module):
     def forward(
         self, x: Tensor, residual: Tensor | None, positions: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """What this layer adds, and the stream that it adds to; ``x`` is the layer's before.
+        """This layer's output and the residual stream; ``x`` is the output of the layer below.
 
-        Both at ``positions`` (B, Q) alone where they are given.
+        ``positions`` (B, Q) restricts both to these positions.
         """
         normed, residual = normalise(self.norm, x, residual, positions)
         y = self.mixer(normed) if positions is None else self.mixer.at(normed, positions)
@@ -84,8 +84,8 @@ class Layer(nn.Module):
 class Model(nn.Module):
     """A language model over ``tokens`` symbols whose layers are an architecture's stack.
 
-    What dropout takes is decided by ``dropout_seed``, which whoever trains moves on in every step.
-    With the readout "sequence" it is an encoder: ``sequence_readout`` gives the logits.
+    ``dropout_seed`` selects the dropout mask; the trainer increments it every step. With the
+    readout "sequence" the model is an encoder, and ``sequence_readout`` computes the logits.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class Model(nn.Module):
         self.layers: list[Layer] = cast(list[Layer], nn.ModuleList(layers))
         self.norm = make_norm(config, width)
         self.sequence_readout: SequenceReadout | None = None
-        if readout == "sequence":  # its decoder begins with a norm of its own
+        if readout == "sequence":  # its decoder begins with its own norm
             self.norm = nn.Identity()
             norms = (make_norm(config, width), make_norm(config, width), make_norm(config, width))
             self.sequence_readout = SequenceReadout(width, tokens, norms)
@@ -124,8 +124,8 @@ class Model(nn.Module):
     ) -> Tensor:
         """Tokens (B, L) -> hidden vectors (B, L, D); `logits` turns those into scores.
 
-        At ``positions`` (B, Q) alone, (B, Q, D), where they are given: what the last layer does
-        elsewhere is not computed. ``order`` is the `token_order` of the inputs, where it is known.
+        With ``positions`` (B, Q) it returns (B, Q, D) and computes the last layer only there.
+        ``order`` is the `token_order` of the inputs, if known.
         """
         x, residual = self._embed(inputs, order), None
         for layer in self.layers:
@@ -161,7 +161,7 @@ class Model(nn.Module):
         return F.linear(hidden, self.embedding.weight)
 
     def initial_state(self, batch_size: int) -> dict[str, State]:
-        """What decoding starts from, by layer name."""
+        """The state before the first token, by layer name."""
         return {
             name: layer.mixer.initial_state(batch_size)
             for name, layer in zip(self.layer_names, self.layers, strict=True)
@@ -179,7 +179,7 @@ class Model(nn.Module):
     ) -> tuple[Tensor, dict[str, State]]:
         """Tokens (B, L) -> hidden vectors (B, L, D) and the state after the last token.
 
-        The tokens follow those of ``state``, or are the first ones.
+        The tokens continue those of ``state``; without one they start the sequence.
         """
         x, residual, after = self._embed(inputs), None, {}
         for name, layer in zip(self.layer_names, self.layers, strict=True):
@@ -191,9 +191,9 @@ class Model(nn.Module):
 def normalise(
     norm: nn.Module, x: Tensor, residual: Tensor | None, positions: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """norm(x + residual) and x + residual, by one kernel where there is one.
+    """norm(x + residual) and x + residual, by one kernel if there is one.
 
-    The sum at ``positions`` (B, Q) alone where they are given.
+    ``positions`` (B, Q) restricts the sum to these positions.
     """
     if isinstance(norm, nn.LayerNorm):
         return add_norm(x, residual, norm.weight, norm.bias, NORM_EPS, "layernorm", positions)
@@ -212,8 +212,8 @@ def initialise(module: nn.Module) -> None:
     """Normal(0, 0.02) for linear maps and embeddings, zero for their biases.
 
     The backbone calls it on its own modules and on every `Linear` of a mixer. A mixer's other
-    modules, `torch.nn.Linear` among them, and parameters marked by `keep_initialisation` stay as
-    the mixer drew them.
+    modules, including `torch.nn.Linear`, and parameters marked by `keep_initialisation` keep the
+    values that the mixer drew.
     """
     if not isinstance(module, nn.Linear | nn.Embedding):
         return
@@ -225,17 +225,17 @@ def initialise(module: nn.Module) -> None:
 
 
 def build_model(config: RunConfig) -> Model:
-    """The model of a run: the same weights for a seed whatever the device, drawn on the CPU."""
+    """Build the model of a run, drawing weights on the CPU so that only the seed decides them."""
     with isolated_rng(config.seed):
         task = config.task
         model = Model(config.architecture, config.model, task.tokens, task.readout)
-    model.dropout_seed += config.seed % 2**31 * 2**32  # room for the steps of each seed
+    model.dropout_seed += config.seed % 2**31 * 2**32  # leaves room for the steps of each seed
     return model
 
 
 @contextmanager
 def isolated_rng(seed: int, device: str | torch.device = "cpu") -> Iterator[None]:
-    """Run with PyTorch's generators seeded, and leave them as they were found."""
+    """Seed PyTorch's generators for the block, and restore them afterwards."""
     device = torch.device(device)
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):

@@ -1,13 +1,13 @@
 """Reading a whole sequence back from the hidden vector of its last token: MAD's autoencoder.
 
-MAD (2403.17844, compression task) trains a mixer as an encoder: everything a decoder gets is the
-vector at the last position, to which it adds the encoding of the position that is asked for. The
-decoder is an MLP that does not look at other positions, so that what it can say about a position
-must have been compressed into that vector. Layers and sizes are those of the authors' code: fixed
-sines and cosines for positions, two layers of (norm, linear, GELU) as wide as the model, then norm
-and a linear head of its own, not tied to the embedding.
+MAD (2403.17844, compression task) trains a mixer as an encoder: a decoder receives only the vector
+at the last position and adds the encoding of the position to read. The decoder is an MLP that sees
+no other position, so the encoder must have compressed the whole sequence into that vector. Layers
+and sizes are those of the authors' code: fixed sines and cosines for positions, two layers of
+(norm, linear, GELU) as wide as the model, then a norm and a linear head that is not tied to the
+embedding.
 
-Shapes: B batch, Q positions asked for, D width, V vocabulary.
+Shapes: B batch, Q positions to read, D width, V vocabulary.
 """
 
 import math
@@ -43,7 +43,7 @@ class SequenceReadout(nn.Module):
     def forward(self, last: Tensor, positions: Tensor) -> Tensor:
         """Vectors (B, D) and positions (B, Q) -> logits (B, Q, V)."""
         angles = positions.unsqueeze(-1) * self.frequencies  # (B, Q, D // 2)
-        where = torch.cat([angles.sin(), angles.cos()], -1)
-        where = F.pad(where, (0, self.width % 2)).to(last.dtype)  # (B, Q, D)
-        logits: Tensor = self.decoder(last.unsqueeze(1) + where)
+        encoding = torch.cat([angles.sin(), angles.cos()], -1)
+        encoding = F.pad(encoding, (0, self.width % 2)).to(last.dtype)  # (B, Q, D)
+        logits: Tensor = self.decoder(last.unsqueeze(1) + encoding)
         return logits

@@ -1,4 +1,4 @@
-"""Measured sizes: the state that decoding carries, in bytes."""
+"""Measures the bytes of the state that decoding carries."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -34,25 +34,25 @@ def measure_layers(
     architecture: Architecture,
     length: int,
     dtype: torch.dtype = torch.float32,
-    place: str | torch.device = "meta",
+    device: str | torch.device = "meta",
     real: str | torch.device = "cpu",
 ) -> list[LayerState]:
     """Bytes that each layer carries for one sequence after ``length`` tokens.
 
-    The layers prefill ``length`` tokens. On the meta device shapes and dtypes are those of the real
-    thing, and nothing is computed; a mixer that needs real numbers gets them on the CPU. One with
-    kernels of its own (`Mixer.runs_on_meta`) runs on the device ``real``, in the precision that is
-    in force there. A process that trains on the CPU is quicker with real numbers at once: for
-    products on the meta device PyTorch imports its compiler, which takes a second.
+    The layers prefill ``length`` tokens on ``device``. The meta device gives the same shapes and
+    dtypes without computing anything; a mixer that fails there runs on the CPU instead. A mixer
+    with its own kernels (`Mixer.runs_on_meta` is False) runs on the device ``real``, in the
+    precision in force there. A process that trains on the CPU is faster with real numbers from the
+    start: for products on the meta device PyTorch imports its compiler, which takes a second.
 
-    A mixer without a recurrent form is not measured: its bytes are those that its author states.
+    A mixer without a recurrent form cannot be measured; its author declares the bytes.
     """
-    stack = _stack(architecture, place)
+    stack = _stack(architecture, device)
     if not all(mixer.runs_on_meta for _, mixer in stack):
-        anew = _stack(architecture, "cpu")
+        on_cpu = _stack(architecture, "cpu")
         stack = [
             layer if layer[1].runs_on_meta else (layer[0], other[1].to(real))
-            for layer, other in zip(stack, anew, strict=True)
+            for layer, other in zip(stack, on_cpu, strict=True)
         ]
     return [
         _measure(f"{index}.{name}", mixer.to(dtype), (1, length, architecture.d_model), dtype)
@@ -61,7 +61,7 @@ def measure_layers(
 
 
 def total_bytes(layers: Iterable[LayerState]) -> int | None:
-    """The bytes of all layers; None where those of one are not known."""
+    """The bytes of all layers together; None if those of any layer are unknown."""
     total = 0
     for layer in layers:
         if layer.bytes is None:
@@ -71,13 +71,13 @@ def total_bytes(layers: Iterable[LayerState]) -> int | None:
 
 
 def dtypes(layers: Iterable[LayerState]) -> str:
-    """The floating-point types of all measured layers; "float32" where there are none."""
+    """The floating-point types of all measured layers; "float32" if there are none."""
     names = {name for layer in layers if layer.dtype for name in layer.dtype.split(", ")}
     return ", ".join(sorted(names)) or "float32"
 
 
-def _stack(architecture: Architecture, place: str | torch.device) -> list[tuple[str, Mixer]]:
-    with isolated_rng(0), torch.device(place):
+def _stack(architecture: Architecture, device: str | torch.device) -> list[tuple[str, Mixer]]:
+    with isolated_rng(0), torch.device(device):
         return architecture.stack()
 
 

@@ -1,6 +1,7 @@
-"""The weights of a finished run, kept where they are asked for, and the model made of them again.
+"""Saves the weights of a finished run and rebuilds the model from them.
 
-A file by itself, beside the record: it needs neither the data nor the tokeniser's cache.
+The file beside the record is self-contained: loading it needs neither the data nor the tokeniser's
+cache.
 """
 
 import io
@@ -22,7 +23,7 @@ WEIGHTS = "weights.pt"
 
 @dataclass(frozen=True)
 class KeptRun:
-    """A trained model, in evaluation mode, and how its tokens are text, if they are."""
+    """A trained model in evaluation mode, with the codec of its tokens if they are text."""
 
     record: TrainingRecord
     model: Model
@@ -43,12 +44,12 @@ def keep_weights(directory: Path, config: RunConfig, model: Model) -> None:
 
 
 def load_weights(record: TrainingRecord, directory: Path, device: torch.device) -> KeptRun:
-    """The model of a run from its directory; raises `UserError` where no weights were kept."""
+    """Load the model of a run from its directory; raises `UserError` if it kept no weights."""
     file = directory / WEIGHTS
     if not file.exists():
         raise UserError(
-            f"The run {record.run_id} kept no weights: there is no {file}. Train it with "
-            f"--keep-weights, in another --store, where it is not finished."
+            f"The run {record.run_id} kept no weights: {file} does not exist. Train it again with "
+            f"--keep-weights and another --store."
         )
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)

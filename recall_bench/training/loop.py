@@ -305,7 +305,7 @@ class _Run:
     def _memory(self) -> Memory:
         length = max(part.segment.length for part in self.data["test"])
         place = "cpu" if self.device.type == "cpu" else "meta"
-        layers = measure_layers(self.config.architecture, length, place=place, real=self.device)
+        layers = measure_layers(self.config.architecture, length, device=place, real=self.device)
         return Memory(
             state_bytes=total_bytes(layers),
             state_length=length,

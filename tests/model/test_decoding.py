@@ -95,7 +95,9 @@ def test_a_row_ends_before_its_stop_and_all_end_with_the_last() -> None:
         [7, 8, 9, IGNORE],
     ]
     assert (made[:, 4:] == IGNORE).all()
-    assert model.steps < 2 * decoding.LOOK, "decoding goes on after every row has stopped"
+    assert model.steps < 2 * decoding.STEPS_BETWEEN_CHECKS, (
+        "decoding goes on after every row has stopped"
+    )
     assert model.training
 
 

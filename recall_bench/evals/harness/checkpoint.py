@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from recall_bench.documents.tokens import Codec
 from recall_bench.errors import UserError
-from recall_bench.model.decoding import alike, greedy
+from recall_bench.model.decoding import greedy, group_equal
 from recall_bench.model.weights import KeptRun, load_weights
 from recall_bench.store.record import TrainingRecord
 from recall_bench.store.runs import ResultStore
@@ -80,7 +80,7 @@ class CheckpointLM(TemplateLM):
             stops = repr(settings[number].get("until"))
             prompts.append(prompt)
             keys.append((len(prompt), most, stops))
-        for numbers in alike(keys, self.batch_size):
+        for numbers in group_equal(keys, self.batch_size):
             _, most, _ = keys[numbers[0]]
             until = _listed(settings[numbers[0]].get("until"))
             texts = self._continue([prompts[number] for number in numbers], most, until)
