@@ -81,7 +81,7 @@ class LooksAhead(Broken):
 
 
 class TakesTheQueryInTheListForItsPosition(Broken):
-    breaks = "at equals forward where it is asked"
+    breaks = "at equals forward at the requested positions"
 
     def at(self, x: Tensor, positions: Tensor) -> Tensor:
         return self(x)[:, : positions.shape[1]]

@@ -1,1 +1,1 @@
-"""Many runs: what to run, and the processes that carry it out."""
+"""Plans many runs and carries them out in worker processes."""

@@ -1,4 +1,4 @@
-"""Build everything that a sweep names once, before anything runs."""
+"""Builds every component of a sweep once, before anything runs."""
 
 import contextlib
 import sys
@@ -12,9 +12,9 @@ from recall_bench.sweeps.label import label
 
 
 def check(configs: Sequence[RunConfig]) -> None:
-    """Build every architecture and task of some runs, without memory; raises `UserError`."""
+    """Build every architecture and task, without allocating memory; raises `UserError`."""
     for architecture in _distinct(config.architecture for config in configs):
-        with _no_memory():
+        with _without_memory():
             _attempt(f"The architecture {label(architecture)}", architecture.stack)
     for task in _distinct(config.task for config in configs):
         for split in ("train", "validation", "test"):
@@ -22,7 +22,7 @@ def check(configs: Sequence[RunConfig]) -> None:
 
 
 def representatives(configs: Sequence[RunConfig]) -> list[RunConfig]:
-    """The fewest first runs that have every architecture, task and precision of ``configs``."""
+    """The first runs that together cover every architecture, task and precision of ``configs``."""
     seen: set[tuple[str, str]] = set()
     chosen = []
     for config in configs:
@@ -37,19 +37,19 @@ def representatives(configs: Sequence[RunConfig]) -> list[RunConfig]:
     return chosen
 
 
-def _no_memory() -> AbstractContextManager[Any]:
-    """Tensors on the meta device; nothing where the trainer has not imported torch."""
+def _without_memory() -> AbstractContextManager[Any]:
+    """Put tensors on the meta device, unless the trainer has not imported torch."""
     torch = sys.modules.get("torch")
     return torch.device("meta") if torch else contextlib.nullcontext()
 
 
-def _attempt(what: str, build: Callable[..., Any], *arguments: str) -> None:
+def _attempt(title: str, build: Callable[..., Any], *arguments: str) -> None:
     try:
         build(*arguments)
     except UserError as error:
-        raise UserError(f"{what}: {error}") from error
+        raise UserError(f"{title}: {error}") from error
     except Exception as error:
-        raise UserError(f"{what} cannot be built: {type(error).__name__}: {error}") from error
+        raise UserError(f"{title} cannot be built: {type(error).__name__}: {error}") from error
 
 
 def _distinct(components: Iterable[Any]) -> list[Any]:

@@ -1,7 +1,7 @@
-"""Carries many runs to their end.
+"""Carries out all runs of a sweep.
 
-Any number of sweeps may work on one store at a time, on this machine or others: they share the
-runs out among them by claims, and each ends once all the runs that it was given are done.
+Any number of sweeps, on this machine or others, may work on one store at a time. Claims divide the
+runs among them, and each sweep ends once all of its runs are done.
 """
 
 import time
@@ -16,16 +16,16 @@ from recall_bench.sweeps.view import Board, View, default_view
 from recall_bench.sweeps.worker import Ended, Event, Skipped
 
 POLL = 1.0
-"""Seconds between looks at runs that another process has."""
+"""Seconds between checks of runs that another process holds."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What a sweep came to."""
+    """The outcome of a sweep."""
 
     total: int
     before: int
-    """Runs that were done before the sweep began; the counts below include them."""
+    """Runs done before the sweep began; the counts below include them."""
     finished: int
     diverged: int
     failed: list[TrainingRecord]
@@ -40,10 +40,10 @@ def run_sweep(
     retry_failed: bool = False,
     view: View | None = None,
 ) -> Summary:
-    """Do every run that is not done, and wait for those that another process is doing.
+    """Carry out every run that is not done, and wait for those of other processes.
 
-    Runs that finished or diverged are done, and failed ones are unless ``retry_failed``. Raises
-    `UserError` before anything runs where a run cannot be built or the store not be written, and
+    Finished and diverged runs count as done; so do failed ones unless ``retry_failed``. Raises
+    `UserError` before anything runs if a run cannot be built or the store cannot be written, and
     `KeyboardInterrupt` once the checkpoints are written and the claims released.
     """
     board = Board(configs)
@@ -55,7 +55,7 @@ def run_sweep(
         else:
             board.apply(Ended(config.run_id, record))
     before = len(board.records)
-    board.processes = executor.share_out(len(pending))
+    board.processes = executor.settle_processes(len(pending))
     board.begin()
     view = view or default_view()
     with view.showing(board), executor:
@@ -66,7 +66,7 @@ def run_sweep(
             _carry_out(pending, store, executor, retry_failed, board, view)
         except KeyboardInterrupt:
             view.note(
-                "Stopping once the checkpoints are written; Ctrl-C again stops at once. "
+                "Stopping once the checkpoints are written; press Ctrl-C again to stop now. "
                 "The same command continues from there."
             )
             raise

@@ -1,4 +1,4 @@
-"""What a sweep consists of: every point with every learning rate and seed, as configurations."""
+"""Expands a sweep into run configurations: every point with every learning rate and seed."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -9,7 +9,7 @@ from recall_bench import registry
 from recall_bench.config import Component, ModelConfig, RunConfig, TrainingConfig, build, explain
 from recall_bench.errors import UserError
 
-if TYPE_CHECKING:  # workers are not to wait for it
+if TYPE_CHECKING:  # importing it would delay workers
     import pandas as pd
 
 Settings = TypeVar("Settings", ModelConfig, TrainingConfig)
@@ -24,11 +24,11 @@ def expand(
     model: ModelConfig | Mapping[str, Any] | None = None,
     training: TrainingConfig | Mapping[str, Any] | None = None,
 ) -> list[RunConfig]:
-    """Every architecture with every learning rate and seed, each run once.
+    """Combine every architecture with every learning rate and seed, without repeating a run.
 
-    Components are given as such or as ``{"name": …, field: …}``. Every point comes with its middle
-    learning rate before any comes with another, and with its first seed before its second, so that
-    a sweep that is cut off has covered all points. Raises `UserError` for a value out of range.
+    Pass components as objects or as ``{"name": …, field: …}``. Runs with the first seed come before
+    those with the second, and within a seed those with the middle learning rate come first, so that
+    an interrupted sweep has covered all points. Raises `UserError` for a value out of range.
     """
     points = [_component(registry.architectures, point) for point in architectures]
     task = _component(registry.tasks, task)
@@ -48,25 +48,25 @@ def expand(
 
 
 def first_seed(configs: Sequence[RunConfig]) -> list[RunConfig]:
-    """The runs with the seed that comes first."""
+    """The runs with the first seed."""
     return [config for config in configs if config.seed == configs[0].seed]
 
 
 def at_best_rates(configs: Sequence[RunConfig], done: "pd.DataFrame") -> list[RunConfig]:
-    """The runs of the first seed, and the others at the rates that it chose on validation.
+    """The runs of the first seed, and the others at the rates that validation chose for it.
 
-    ``done`` is the table of runs, with those of the first seed.
+    ``done`` is the table of finished runs; it must hold those of the first seed.
     """
     from recall_bench.frontier.points import points
 
     first = first_seed(configs)
     table = points(done[done["run_id"].isin({config.run_id for config in first})])
     chosen = {run_id for ids in table["run_ids"] for run_id in ids}
-    best = {_but_seed(config) for config in first if config.run_id in chosen}
-    return [config for config in configs if config in first or _but_seed(config) in best]
+    best = {_without_seed(config) for config in first if config.run_id in chosen}
+    return [config for config in configs if config in first or _without_seed(config) in best]
 
 
-def _but_seed(config: RunConfig) -> str:
+def _without_seed(config: RunConfig) -> str:
     return config.model_dump_json(exclude={"seed"})
 
 
@@ -84,7 +84,7 @@ def _settings(model: type[Settings], values: Settings | Mapping[str, Any]) -> Se
 
 
 def _from_the_middle(values: Sequence[float]) -> list[float]:
-    """The values in order, the middle ones first: [1, 2, 3] -> [2, 1, 3]."""
+    """Sort the values by their distance from the middle one: [1, 2, 3] -> [2, 1, 3]."""
     ordered = sorted(values)
     middle = (len(ordered) - 1) / 2
     return sorted(ordered, key=lambda value: abs(ordered.index(value) - middle))

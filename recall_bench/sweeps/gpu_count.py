@@ -1,15 +1,15 @@
-"""How many GPUs a sweep may use, without importing torch where there is certainly none."""
+"""Counts the GPUs that a sweep may use, without importing torch if there is certainly none."""
 
 import os
 import sys
 from pathlib import Path
 
 DRIVERS = ("nvidia*", "nvhost*", "dxg", "kfd")
-"""Files in /dev of the drivers of GPUs: NVIDIA's, those of Tegra and WSL, and AMD's."""
+"""Files in /dev that GPU drivers create: NVIDIA's, those of Tegra and WSL, and AMD's."""
 
 
 def count_gpus(device: str) -> int:
-    """How many GPUs the device names; "auto" and "cuda" stand for all that PyTorch sees."""
+    """The number of GPUs that a device names; "auto" and "cuda" mean all that PyTorch sees."""
     if device == "cpu" or (device == "auto" and not _driver_present()):
         return 0
     import torch
@@ -18,7 +18,7 @@ def count_gpus(device: str) -> int:
 
 
 def _driver_present() -> bool:
-    """False only where PyTorch cannot see a GPU."""
+    """False only if PyTorch certainly sees no GPU."""
     if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1") or sys.platform == "darwin":
         return False
     if not sys.platform.startswith("linux"):

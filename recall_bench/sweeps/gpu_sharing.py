@@ -1,7 +1,7 @@
-"""Several processes on one GPU at a time, by NVIDIA's multi-process service (MPS).
+"""Runs several processes on one GPU at a time, through NVIDIA's multi-process service (MPS).
 
-Without it a GPU switches between processes and never runs the kernels of two of them side by side.
-Small models leave most of a GPU idle, so that sharing it raises what a sweep gets done.
+Without MPS a GPU switches between processes and never runs the kernels of two processes side by
+side. Small models leave most of a GPU idle, so sharing it speeds up a sweep.
 """
 
 import contextlib
@@ -20,10 +20,10 @@ import ctypes, sys
 cuda, context = ctypes.CDLL("libcuda.so.1"), ctypes.c_void_p()
 sys.exit(cuda.cuInit(0) or cuda.cuDevicePrimaryCtxRetain(ctypes.byref(context), 0))
 """
-"""Makes a context on the first GPU as a process would, through the daemon."""
+"""Creates a context on the first GPU through the daemon, as a worker process does."""
 
 RUNS_PER_GPU = 4
-"""Eight gain hardly more than four: see results/training."""
+"""Eight gain little over four: see results/training."""
 
 
 def can_share() -> bool:
@@ -33,16 +33,16 @@ def can_share() -> bool:
 
 @contextlib.contextmanager
 def shared_gpu() -> Iterator[dict[str, str]]:
-    """An MPS daemon of our own for as long as a block lasts; yields the variables that lead to it.
+    """Run our own MPS daemon during the block; yields the environment variables that select it.
 
-    Where the user runs a daemon already, that one is used and left alone. Where none can be
-    started, or no process gets through to the GPU by it, the block goes on without.
+    If the user already runs a daemon, processes use that one and it keeps running. If no daemon
+    starts, or processes cannot reach the GPU through it, the block runs without one.
     """
     if "CUDA_MPS_PIPE_DIRECTORY" in os.environ or Path("/tmp/nvidia-mps/control").exists():
         yield {}
         return
-    with tempfile.TemporaryDirectory(prefix="recall-bench-mps-") as place:
-        variables = {"CUDA_MPS_PIPE_DIRECTORY": place, "CUDA_MPS_LOG_DIRECTORY": place}
+    with tempfile.TemporaryDirectory(prefix="recall-bench-mps-") as folder:
+        variables = {"CUDA_MPS_PIPE_DIRECTORY": folder, "CUDA_MPS_LOG_DIRECTORY": folder}
         started = _succeeds(_control, ["-d"], variables)
         variables |= _renumbered()
         usable = started and _succeeds(_probe, variables)
@@ -56,11 +56,11 @@ def shared_gpu() -> Iterator[dict[str, str]]:
 
 
 def _renumbered() -> dict[str, str]:
-    """What processes of a daemon call the GPUs that it was shown: it counts them from 0."""
-    shown = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if shown is None:
+    """The GPU numbers for the daemon's clients: it renumbers its visible GPUs from 0."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
         return {}
-    return {"CUDA_VISIBLE_DEVICES": ",".join(str(i) for i in range(len(shown.split(","))))}
+    return {"CUDA_VISIBLE_DEVICES": ",".join(str(i) for i in range(len(visible.split(","))))}
 
 
 def _succeeds(action: Callable[..., None], *arguments: Any) -> bool:
@@ -72,7 +72,7 @@ def _succeeds(action: Callable[..., None], *arguments: Any) -> bool:
 
 
 def _probe(variables: dict[str, str]) -> None:
-    """Raises `OSError` or `SubprocessError` where the daemon lets no process at the GPU."""
+    """Raise `OSError` or `SubprocessError` if processes cannot reach the GPU via the daemon."""
     subprocess.run(
         [sys.executable, "-c", PROBE],
         env=os.environ | variables,

@@ -1,4 +1,4 @@
-"""What a sweep calls a component in messages and tables."""
+"""Names components in the messages and tables of a sweep."""
 
 from collections.abc import Sequence
 
@@ -7,5 +7,5 @@ from recall_bench.config import Component
 
 def label(component: Component, knobs: Sequence[str] | None = None) -> str:
     """A component in words: ``based feature_dim=16 window=64``, with all knobs by default."""
-    shown = type(component).model_fields if knobs is None else knobs
-    return " ".join([component.name, *(f"{knob}={getattr(component, knob)}" for knob in shown)])
+    names = type(component).model_fields if knobs is None else knobs
+    return " ".join([component.name, *(f"{knob}={getattr(component, knob)}" for knob in names)])

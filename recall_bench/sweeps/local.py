@@ -1,4 +1,4 @@
-"""Carries runs out: worker processes on this machine, each of which does one run after another."""
+"""Carries out runs in worker processes on this machine, one run after another in each."""
 
 import collections
 import contextlib
@@ -34,27 +34,28 @@ from recall_bench.sweeps.worker import (
 )
 
 DEATHS = 2
-"""How often the process of a run may die, in one sweep, before the run counts as failed."""
+"""Number of times that a run's process dies, in one sweep, before the run counts as failed."""
 
 
 KEEP_FREED_MEMORY = {
     "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
     "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
 }
-"""Has glibc reuse the memory of a freed tensor; else it is fetched page by page in every step."""
+"""Makes glibc reuse the memory of freed tensors; otherwise every step fetches it page by page."""
 
 
 class LocalExecutor:
-    """A pool of worker processes, each with its share of the cores; a context manager.
+    """A pool of worker processes that share the cores; a context manager.
 
-    ``processes`` defaults to a few for each GPU where they can share it and one where they cannot,
-    and to one a core where there is no GPU or the device is the CPU, or a few more for a number of
-    runs that would leave cores idle at the end; ``threads`` to the cores that there are for each.
-    ``train`` names a function like `recall_bench.training.train`, as "module:function"; its module
-    also has the `Interrupted` that the function raises once ``stop`` says so, and may have a
-    function like `recall_bench.training.check_device`. ``keep_weights`` leaves the weights of
-    finished runs in the store. ``verified`` says what of the contract was checked, by the JSON of
-    an architecture, for the records.
+    ``processes`` defaults to several per GPU if processes can share a GPU, otherwise one. Without a
+    GPU, or on the CPU, it defaults to one per core, or a few more if the last runs would leave
+    cores idle. ``threads`` defaults to an equal share of the cores for each process.
+
+    ``train`` names a function like `recall_bench.training.train`, as "module:function". Its module
+    must define the exception `Interrupted`, which the function raises once ``stop`` returns True,
+    and may define a function like `recall_bench.training.check_device`. ``keep_weights`` stores
+    the weights of finished runs. ``verified`` holds the checked properties for the records, by the
+    JSON of an architecture.
     """
 
     def __init__(
@@ -97,16 +98,16 @@ class LocalExecutor:
         with self._entered:
             self.close()
 
-    def share_out(self, runs: int) -> int:
-        """Settle how many processes do so many runs, unless that was given; returns it."""
+    def settle_processes(self, runs: int) -> int:
+        """Choose and return the number of processes for ``runs``, unless the caller set it."""
         if self._by_cores:
-            self.processes = at_a_time(runs, cores())
+            self.processes = concurrent_runs(runs, cores())
         return self.processes
 
     def check(self, configs: Sequence[RunConfig], store: ResultStore) -> list[str]:
-        """Have a worker build every architecture and task of the runs; returns its warnings.
+        """Let a worker build every architecture and task of the runs; returns its warnings.
 
-        The other workers start meanwhile. Raises `UserError` where something cannot be built, the
+        The other workers start meanwhile. Raises `UserError` if a component cannot be built, the
         device cannot be used, or a plugin does not load.
         """
         if not configs:
@@ -132,10 +133,11 @@ class LocalExecutor:
     def run(
         self, configs: Sequence[RunConfig], store: ResultStore, retry_failed: bool = False
     ) -> Iterator[Event]:
-        """Do the runs, and yield what happens until each of them has `Ended` or been `Skipped`.
+        """Carry out the runs; yields events until each run has `Ended` or been `Skipped`.
 
-        A run whose process dies is continued by a fresh one; the second time it is recorded as
-        failed. Raises `UserError` where a plugin does not load or the store cannot be written.
+        If the process of a run dies, a new one continues the run; if that dies too, the run is
+        recorded as failed. Raises `UserError` if a plugin does not load or the store cannot be
+        written.
         """
         waiting = collections.deque(configs)
         while True:
@@ -148,11 +150,11 @@ class LocalExecutor:
                 try:
                     event = worker.receive()
                 except (EOFError, OSError):
-                    yield from self._bury(worker, waiting, store)
+                    yield from self._replace_dead(worker, waiting, store)
                     continue
                 if isinstance(event, Broken):
                     raise event.error()
-                assert not isinstance(event, Checked), "`check` waits for its answer"
+                assert not isinstance(event, Checked), "`check` receives its own answers"
                 if isinstance(event, Ended | Skipped):
                     worker.run = None
                 yield event
@@ -160,7 +162,7 @@ class LocalExecutor:
     def close(self) -> None:
         """Stop the workers once they have written their checkpoints and released their claims.
 
-        `KeyboardInterrupt` while that lasts ends them at once.
+        `KeyboardInterrupt` during the wait kills them.
         """
         try:
             for worker in self._workers:
@@ -175,7 +177,7 @@ class LocalExecutor:
     def _assign(
         self, waiting: collections.deque[RunConfig], store: ResultStore, retry_failed: bool
     ) -> None:
-        """Give a run to every worker that is idle or still to be started."""
+        """Give a run to every idle worker, starting workers up to the limit."""
         idle = [worker for worker in self._workers if worker.run is None]
         while waiting and (idle or len(self._workers) < self.processes):
             worker = idle.pop() if idle else self._start(store)
@@ -192,19 +194,19 @@ class LocalExecutor:
         worker.send(Setup(index, path, self.device, self._train, self._plugins, self._keep_weights))
         return worker
 
-    def _bury(
+    def _replace_dead(
         self, worker: "_Process", waiting: collections.deque[RunConfig], store: ResultStore
     ) -> Iterator[Event]:
-        """Account for a worker that died while it had a run."""
+        """Queue the run of a dead worker again, or record the run as failed."""
         self._workers.remove(worker)
         config, cause = worker.run, worker.end()
         assert config is not None
         self._deaths[config.run_id] += 1
         if self._deaths[config.run_id] < DEATHS:
             waiting.appendleft(config)
-            yield Warned(config.run_id, f"The process {cause} A fresh one continues the run.")
+            yield Warned(config.run_id, f"The process {cause} A new one continues the run.")
             return
-        if not worker.heard:
+        if not worker.responded:
             raise RuntimeError(f"Worker processes do not start: one {cause}")
         claim = store.claim(config)
         if claim is None:
@@ -217,18 +219,18 @@ class LocalExecutor:
 
 
 class _Process:
-    """A worker process as its parent sees it."""
+    """The parent's handle of a worker process."""
 
     def __init__(self, index: int, threads: int, variables: Mapping[str, str]):
         self.index = index
         self.run: RunConfig | None = None
-        self.heard = False
+        self.responded = False
         self.connection, theirs = Pipe()
         self._output = tempfile.TemporaryFile()  # noqa: SIM115, closed by end()
         count = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
         path = {"PYTHONPATH": os.pathsep.join(entry or os.getcwd() for entry in sys.path)}
         command = f"from recall_bench.sweeps.worker import main; main({theirs.fileno()})"
-        # Ctrl-C reaches every process of the terminal; the workers leave it to their parent.
+        # Ctrl-C reaches every process of the terminal, but only the parent should handle it.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             self._process = subprocess.Popen(
@@ -244,29 +246,29 @@ class _Process:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def send(self, message: Setup | Check | Order | None) -> None:
-        """Send a message; where the process is gone, reading from it will say so."""
+        """Send a message; if the process is gone, the next `receive` raises."""
         with contextlib.suppress(OSError):
             self.connection.send(message)
 
     def receive(self) -> Event | Checked | Broken:
-        """What the process says next; raises `EOFError` or `OSError` once it is gone."""
+        """Wait for the next message; raises `EOFError` or `OSError` once the process is gone."""
         event: Event | Checked | Broken = self.connection.recv()
-        self.heard = True
+        self.responded = True
         return event
 
     def take(self, config: RunConfig, retry_failed: bool, verified: str | None) -> None:
-        """Hand a run over."""
+        """Start a run."""
         self.run = config
         self.send(Order(config.model_dump_json(), retry_failed, verified))
 
     def drain(self) -> None:
-        """Wait for the process to end; what it still says is of no interest."""
+        """Wait for the process to end, discarding its remaining messages."""
         with contextlib.suppress(OSError):
             while os.read(self.connection.fileno(), 1 << 16):
                 pass
 
     def end(self) -> str:
-        """Make sure that the process is gone; says how it went, and what it printed last."""
+        """Make sure that the process has ended; returns its exit cause and last output."""
         self.connection.close()
         try:
             code = self._process.wait(timeout=5)
@@ -276,22 +278,23 @@ class _Process:
         with self._output as output:
             output.seek(0)
             printed = output.read()[-2000:].decode(errors="replace").strip()
-        how = f"got {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        return f"{how}.\n{printed}".strip()
+        cause = f"got {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        return f"{cause}.\n{printed}".strip()
 
 
 def cores() -> int:
-    """How many processor cores this process may use."""
+    """The number of processor cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
-def at_a_time(runs: int, cores: int) -> int:
-    """How many of so many equally long runs to do at once, so that the last ends soonest.
+def concurrent_runs(runs: int, cores: int) -> int:
+    """How many of ``runs`` equally long runs to start concurrently to minimise the total time.
 
-    One a core, or up to half as many more where the last few would leave cores idle: three runs on
-    two cores take a run's time and a half at once, and twice a run's time otherwise.
+    One per core, or up to half as many more if the last runs would leave cores idle. For example,
+    three runs on two cores take 1.5 times as long as one run if all start at once, and otherwise
+    twice as long.
     """
 
     def duration(processes: int) -> float:

@@ -1,4 +1,4 @@
-"""What a sweep looks like while it goes on: a live table, or plain lines without a terminal."""
+"""Shows the progress of a sweep: a live table, or plain lines without a terminal."""
 
 import contextlib
 import sys
@@ -19,16 +19,16 @@ from recall_bench.sweeps.worker import Ended, Event, Progressed, Skipped, Starte
 
 
 class Board:
-    """Where every run of a sweep stands."""
+    """The status of every run of a sweep."""
 
     def __init__(self, configs: Sequence[RunConfig], processes: int = 1):
         self.configs = {config.run_id: config for config in configs}
         self.processes = processes
         self.records: dict[str, TrainingRecord] = {}
         self.running: dict[str, Any] = {}
-        """The last `recall_bench.training.Progress` of a run, None before the first."""
+        """The last `recall_bench.training.Progress` per run, None before the first."""
         self.elsewhere: dict[str, None] = {}
-        """Runs that another process has, in the order in which they were found."""
+        """Runs that another process holds, in the order in which this sweep met them."""
         self.points = _points(configs)
         self.several = {
             "task": len({config.task.name for config in configs}) > 1,
@@ -37,12 +37,12 @@ class Board:
         self.begin()
 
     def begin(self) -> None:
-        """Start the clock: what ends from now on counts for the time that is left."""
+        """Start the clock: runs that end from now on inform the estimate of the time left."""
         self._began = time.monotonic()
         self._seconds: list[float] = []
 
     def apply(self, event: Event) -> None:
-        """Take note of an event."""
+        """Update the status with an event."""
         run_id = event.run_id
         match event:
             case Started():
@@ -65,20 +65,20 @@ class Board:
         return time.monotonic() - self._began
 
     def remaining(self) -> float | None:
-        """Seconds that are left by what the runs so far took; None before anything is known."""
-        known = [p for p in list(self.running.values()) if p and p.step]
-        whole = [progress.seconds * progress.steps / progress.step for progress in known]
-        samples = self._seconds or whole
-        if not samples:
+        """Estimated seconds left, from the duration of the runs so far; None without any data."""
+        started = [p for p in list(self.running.values()) if p and p.step]
+        estimates = [progress.seconds * progress.steps / progress.step for progress in started]
+        durations = self._seconds or estimates
+        if not durations:
             return None
-        usual = sum(samples) / len(samples)
-        left = [max(usual, progress.seconds) - progress.seconds for progress in known]
+        mean = sum(durations) / len(durations)
+        left = [max(mean, progress.seconds) - progress.seconds for progress in started]
         undone = len(self.configs) - len(self.records)
-        total = sum(left) + (undone - len(known)) * usual
+        total = sum(left) + (undone - len(started)) * mean
         return total / max(1, min(self.processes, undone))
 
     def name(self, run_id: str) -> str:
-        """A run in words: point, learning rate, seed; task and weight decay where they vary."""
+        """A run in words: point, learning rate, seed; task and weight decay if they vary."""
         config = self.configs[run_id]
         task = f"{config.task.name}: " if self.several["task"] else ""
         decay = f" wd={config.training.weight_decay:g}" if self.several["decay"] else ""
@@ -87,13 +87,13 @@ class Board:
         return f"{task}{point} lr={rate}{decay} seed={config.seed}"
 
     def warning(self, event: Warned) -> str:
-        """A warning in one line, after the name of its run if a run caused it."""
+        """A warning in one line, with the name of its run if a run caused it."""
         return f"{self.name(event.run_id)}: {event.message}" if event.run_id else event.message
 
     def best(self) -> list[tuple[str, int, int, TrainingRecord | None]]:
         """For every point: its name, runs done, all runs, and the run best in validation.
 
-        Of several tasks none is the best.
+        In a sweep over several tasks no run is the best.
         """
         rows = []
         for key, name in self.points.items():
@@ -107,19 +107,19 @@ class Board:
 
 
 class View:
-    """Shows nothing: what a sweep reports to, and the base of what does show it."""
+    """Base of the views that a sweep reports to; shows nothing itself."""
 
     @contextlib.contextmanager
     def showing(self, board: Board) -> Iterator[None]:
-        """Show ``board`` for the length of the block."""
+        """Show ``board`` during the block."""
         self.board = board
         yield
 
     def show(self, event: Event) -> None:
-        """Something happened; the board knows it already."""
+        """Report an event, which the board has already applied."""
 
     def note(self, message: str) -> None:
-        """Tell the user something in between."""
+        """Print a message to the user."""
 
 
 class PlainView(View):
@@ -138,7 +138,7 @@ class PlainView(View):
 
 
 class LiveView(View):
-    """A table in the terminal that is kept up to date."""
+    """A live table in the terminal."""
 
     def __init__(self, console: Console):
         self.console = console
@@ -161,23 +161,23 @@ class LiveView(View):
 
 
 def default_view() -> View:
-    """A live table where standard output is a terminal, plain lines elsewhere."""
+    """A live table if standard output is a terminal, otherwise plain lines."""
     console = Console(highlight=False)
     live = console.is_terminal and not console.is_dumb_terminal
     return LiveView(console) if live else PlainView()
 
 
 def outcome(record: TrainingRecord) -> str:
-    """How a run ended, in one line."""
+    """The outcome of a run in one line."""
     if record.status != "finished":
         return f"{record.status}, {(record.reason or '').partition(chr(10))[0]}"
-    took = f", {record.timing.wall_seconds:.1f} s" if record.timing else ""
+    duration = f", {record.timing.wall_seconds:.1f} s" if record.timing else ""
     scores = _score(record.validation_accuracy), _score(record.test_accuracy)
-    return f"validation {scores[0]}, test {scores[1]}{took}"
+    return f"validation {scores[0]}, test {scores[1]}{duration}"
 
 
 def table(board: Board) -> RenderableType:
-    """The board as it is drawn in a terminal."""
+    """Draw the board for a terminal."""
     records = list(board.records.values())
     counts = {
         "done": len(records),
@@ -186,7 +186,7 @@ def table(board: Board) -> RenderableType:
         "diverged": sum(record.status == "diverged" for record in records),
         "failed": sum(record.status == "failed" for record in records),
     }
-    parts = [f"{count} {what}" for what, count in counts.items() if count or what == "done"]
+    parts = [f"{count} {state}" for state, count in counts.items() if count or state == "done"]
     parts[0] = f"{len(records)} of {len(board.configs)} runs done"
     parts.append(f"{_clock(board.elapsed())} elapsed")
     left = board.remaining()
@@ -204,9 +204,9 @@ def table(board: Board) -> RenderableType:
 
     running = Table(box=None, pad_edge=False, show_header=False)
     for run_id, progress in list(board.running.items()):
-        where = f"epoch {progress.epoch + 1} of {progress.epochs}" if progress else "starting"
+        epoch = f"epoch {progress.epoch + 1} of {progress.epochs}" if progress else "starting"
         accuracy = progress.validation_accuracy if progress else None
-        running.add_row(Text(board.name(run_id)), where, f"validation {_score(accuracy)}")
+        running.add_row(Text(board.name(run_id)), epoch, f"validation {_score(accuracy)}")
     for run_id in list(board.elsewhere):
         running.add_row(Text(board.name(run_id)), "running elsewhere", "")
 
@@ -214,11 +214,11 @@ def table(board: Board) -> RenderableType:
 
 
 def _points(configs: Sequence[RunConfig]) -> dict[str, str]:
-    """Names of the architecture points by their JSON; knobs that never vary are left out."""
-    found = {config.architecture.model_dump_json(): config.architecture for config in configs}
+    """Names of the architecture points by their JSON, without knobs that never vary."""
+    points = {config.architecture.model_dump_json(): config.architecture for config in configs}
     names = {}
-    for key, point in found.items():
-        family = [other for other in found.values() if other.name == point.name]
+    for key, point in points.items():
+        family = [other for other in points.values() if other.name == point.name]
         varying = [
             knob
             for knob in type(point).model_fields

@@ -1,7 +1,7 @@
 """One worker process: claims runs, trains them, writes their records, and reports to its parent.
 
-It lives for many runs, so that torch is imported once. When its parent is gone it exits at once;
-any later sweep continues its run from the last checkpoint.
+It carries out many runs, so that it imports torch only once. It exits as soon as its parent is
+gone; a later sweep continues its run from the last checkpoint.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ from recall_bench.sweeps import building
 
 @dataclass(frozen=True)
 class Setup:
-    """What a worker is told first."""
+    """The first message to a worker."""
 
     index: int
     store: str
@@ -43,36 +43,36 @@ class Setup:
 
 @dataclass(frozen=True)
 class Order:
-    """One run to do; the configuration as JSON, for it may need a plugin to be read."""
+    """One run to carry out. The configuration is JSON, since reading it may need a plugin."""
 
     config: str
     retry_failed: bool
     verified: str | None = None
-    """What of the architecture's contract was checked, for the record."""
+    """The checked properties of the architecture's contract, for the record."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """Runs whose architectures, tasks and precisions are to be built, as JSON."""
+    """Runs, as JSON, whose architectures, tasks and precisions the worker must build."""
 
     configs: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Checked:
-    """Everything that a `Check` names can be built."""
+    """The worker has built everything that a `Check` names."""
 
 
 @dataclass(frozen=True)
 class Started:
-    """A worker claimed the run and trains it."""
+    """A worker has claimed the run and trains it."""
 
     run_id: str
 
 
 @dataclass(frozen=True)
 class Progressed:
-    """A run advanced; ``progress`` is a `recall_bench.training.Progress`."""
+    """A run has advanced; ``progress`` is a `recall_bench.training.Progress`."""
 
     run_id: str
     progress: Any
@@ -88,14 +88,14 @@ class Ended:
 
 @dataclass(frozen=True)
 class Skipped:
-    """The run was left alone: it is finished, or another process has it."""
+    """The worker skipped the run: it is finished, or another process holds it."""
 
     run_id: str
 
 
 @dataclass(frozen=True)
 class Warned:
-    """Something about a run that the user may want to know."""
+    """A warning about a run, for the user."""
 
     run_id: str
     message: str
@@ -103,13 +103,13 @@ class Warned:
 
 @dataclass(frozen=True)
 class Broken:
-    """The worker cannot go on, whatever the run."""
+    """The worker cannot continue with any run."""
 
     message: str
     by_user: bool
 
     def error(self) -> Exception:
-        """What the parent raises."""
+        """The exception that the parent raises."""
         return (UserError if self.by_user else RuntimeError)(self.message)
 
 
@@ -121,7 +121,7 @@ def main(descriptor: int) -> None:
     _Worker(Connection(descriptor)).work()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)  # at once: torch takes a second to take itself apart
+    os._exit(0)  # skips the teardown of torch, which takes a second
 
 
 class _Worker:
@@ -136,7 +136,7 @@ class _Worker:
         threading.Thread(target=self._listen, daemon=True).start()
 
     def _listen(self) -> None:
-        """Take orders; None asks to stop. Ends the process when the parent has."""
+        """Queue orders; None means stop. Ends the process once the parent has ended."""
         try:
             while True:
                 order = self.parent.recv()
@@ -194,9 +194,9 @@ class _Worker:
         return Ended(config.run_id, record)
 
     def _train(self, config: RunConfig, claim: Claim) -> TrainingRecord | None:
-        """The record of a run, failed ones included; None where it was interrupted.
+        """Train a run; returns its record, also of a failure, or None after an interruption.
 
-        Ends the process where it has lost its GPU: a fresh one continues the run.
+        Ends the process if it has lost its GPU: a new process continues the run.
         """
         started = now()
         directory = self.store.directory(config.run_id)
@@ -214,7 +214,7 @@ class _Worker:
         except DeviceLost as error:
             sys.exit(f"The GPU failed. {describe(error)}")
         except UserError:
-            raise  # no fault of the run: the device, the precision on it, or the store
+            raise  # the device, its precision or the store is at fault, not the run
         except Exception as error:
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 with explained(directory):
@@ -223,7 +223,7 @@ class _Worker:
 
 
 def failed(config: RunConfig, started: str, reason: str) -> TrainingRecord:
-    """The record of a run that could not be carried through."""
+    """The record of a run that failed."""
     return TrainingRecord(
         run_id=config.run_id,
         status="failed",
@@ -236,13 +236,13 @@ def failed(config: RunConfig, started: str, reason: str) -> TrainingRecord:
 
 
 def describe(error: BaseException) -> str:
-    """Type and message of an error, and the last lines of where it happened."""
-    where = "".join(traceback.format_tb(error.__traceback__)[-3:]).rstrip()
-    return f"{type(error).__name__}: {error}\n{where}"
+    """Type and message of an error, and the end of its traceback."""
+    frames = "".join(traceback.format_tb(error.__traceback__)[-3:]).rstrip()
+    return f"{type(error).__name__}: {error}\n{frames}"
 
 
 def _device(name: str, index: int) -> str:
-    """The device of worker number ``index``: several GPUs are shared out among the workers."""
+    """The device of worker number ``index``; the workers are spread over all GPUs."""
     if name not in ("auto", "cuda"):
         return name
     import torch

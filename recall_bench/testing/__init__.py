@@ -1,4 +1,4 @@
-"""The contract checks that plugin authors run on their own mixers and tasks.
+"""Contract checks that plugin authors run on their own mixers and tasks.
 
 from recall_bench.testing import check_mixer, check_task
 

@@ -1,4 +1,4 @@
-"""Comparing tensors and states, with messages that say where and by how much."""
+"""Compares tensors and states; messages say where they differ and by how much."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,7 +18,7 @@ def agree(
 ) -> float:
     """The largest difference, relative to the largest expected magnitude.
 
-    Raises `Failure` with its index and magnitude where it exceeds ``tolerance``.
+    Raises `Failure` with its index and magnitude if it exceeds ``tolerance``.
     """
     if got.shape != expected.shape:
         raise Failure(f"{what}: shape {tuple(got.shape)}, expected {tuple(expected.shape)}")
@@ -33,9 +33,9 @@ def agree(
     largest = float(difference.flatten()[worst])
     relative = largest / scale if scale else largest
     if relative > tolerance:
-        rounding = " (about the rounding of float32: is something cast to it?)"
+        rounding = " (about the rounding error of float32: is something cast to it?)"
         raise Failure(
-            f"{what}: largest difference at {place(worst, got, axes)}, "
+            f"{what}: largest difference at {describe_index(worst, got, axes)}, "
             f"{float(got.flatten()[worst]):.6g} against {float(expected.flatten()[worst]):.6g}; "
             f"{_first_position(difference > tolerance * scale, axes)}"
             f"that is {relative:.1e} of the largest magnitude, allowed is {tolerance:.0e}"
@@ -45,12 +45,12 @@ def agree(
 
 
 def require_finite(tensor: Tensor, what: str, axes: tuple[str, ...] = AXES) -> None:
-    """Raises `Failure` with the first index that is not finite."""
+    """Raise `Failure` with the index of the first value that is not finite."""
     bad = (~torch.isfinite(tensor)).flatten().nonzero()
     if len(bad):
         first = int(bad[0])
         raise Failure(
-            f"{what}: {float(tensor.flatten()[first])} at {place(first, tensor, axes)}, "
+            f"{what}: {float(tensor.flatten()[first])} at {describe_index(first, tensor, axes)}, "
             f"{len(bad)} of {tensor.numel()} values are not finite"
         )
 
@@ -61,7 +61,7 @@ def _first_position(differs: Tensor, axes: tuple[str, ...]) -> str:
     return f"they differ from position {int(differs.any(0).any(1).nonzero()[0])} on; "
 
 
-def place(flat: int, tensor: Tensor, axes: tuple[str, ...]) -> str:
+def describe_index(flat: int, tensor: Tensor, axes: tuple[str, ...]) -> str:
     """A flat index in words: "row 0, position 5, channel 3"."""
     index = [int(i) for i in torch.unravel_index(torch.tensor(flat), tensor.shape)]
     if len(index) != len(axes):
@@ -95,18 +95,18 @@ def layout(state: State) -> dict[str, str]:
 
 
 def same_layout(got: State, expected: State, what: str) -> None:
-    """Raises `Failure` naming the first tensor whose path, shape or dtype differs."""
-    ours, theirs = layout(got), layout(expected)
-    for name in sorted({*ours, *theirs}):
-        if ours.get(name) != theirs.get(name):
+    """Raise `Failure` naming the first tensor whose path, shape or dtype differs."""
+    got_layout, expected_layout = layout(got), layout(expected)
+    for name in sorted({*got_layout, *expected_layout}):
+        if got_layout.get(name) != expected_layout.get(name):
             raise Failure(
-                f"{what}: {name} is {ours.get(name, 'missing')}, "
-                f"expected {theirs.get(name, 'none')}"
+                f"{what}: {name} is {got_layout.get(name, 'missing')}, "
+                f"expected {expected_layout.get(name, 'none')}"
             )
 
 
 def clone(state: Any) -> Any:
-    """A copy of a nest of tensors that shares nothing with it."""
+    """Copy a nest of tensors without sharing memory."""
     if isinstance(state, Mapping):
         return {key: clone(value) for key, value in state.items()}
     if isinstance(state, list | tuple):
@@ -116,6 +116,6 @@ def clone(state: Any) -> Any:
 
 
 def equal(a: State, b: State) -> bool:
-    """Whether two states are the same, bit for bit, NaN included."""
+    """Whether two states are equal, bit for bit; NaN equals NaN."""
     pairs = zip(tensors(a), tensors(b), strict=True)
     return all(x.shape == y.shape and torch.equal(x.nan_to_num(), y.nan_to_num()) for x, y in pairs)

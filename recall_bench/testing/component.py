@@ -1,4 +1,4 @@
-"""Checking whatever a plugin registered, mixer or task."""
+"""Checks a component that a plugin registered, whether mixer or task."""
 
 from recall_bench.architectures import Architecture, CheckOn
 from recall_bench.tasks import Task
@@ -8,9 +8,9 @@ from recall_bench.testing.tasks import check_task
 
 
 def check_component(component: type | Architecture | Task, on: CheckOn | None = None) -> Report:
-    """`check_task` for a task, `check_mixer` for an architecture, both with their defaults.
+    """Run `check_task` on a task or `check_mixer` on an architecture, with their defaults.
 
-    ``on`` is where a mixer is checked, if not where its architecture declares.
+    ``on`` replaces the device and precision that an architecture declares.
     """
     cls = component if isinstance(component, type) else type(component)
     if issubclass(cls, Task):

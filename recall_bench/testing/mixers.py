@@ -1,4 +1,4 @@
-"""`check_mixer`: does a mixer keep the contract of `recall_bench.architectures.base`?"""
+"""`check_mixer` verifies that a mixer keeps the contract of `recall_bench.architectures.base`."""
 
 import functools
 from collections.abc import Callable, Container
@@ -19,19 +19,19 @@ from recall_bench.testing.subject import MixerSubject, distinct_layers, layers_t
 MIXER_PROPERTIES: tuple[Property[MixerSubject], ...] = (
     Property(
         "outputs have the shape and dtype of inputs",
-        "a missing transpose or squeeze, or a fixed dtype inside",
+        "a missing transpose or squeeze, or a hard-coded dtype",
         outputs.shapes,
     ),
     Property(
         "forward equals a scan of step",
         "a normaliser, decay, gate or shift that one of the two lacks or applies one token early "
-        "or late, or a state that misses something, such as the tail of a convolution",
+        "or late, or a state that lacks something, such as the tail of a convolution",
         outputs.forward_is_a_scan,
     ),
     Property(
-        "at equals forward where it is asked",
-        "a mask or rotation that takes the place of a query in the list for its position, or an "
-        "at that was not changed with forward",
+        "at equals forward at the requested positions",
+        "a mask or rotation that confuses a query's index in the list with its position, or an at "
+        "that was not changed with forward",
         outputs.at_is_forward,
     ),
     Property(
@@ -76,12 +76,12 @@ MIXER_PROPERTIES: tuple[Property[MixerSubject], ...] = (
     ),
     Property(
         "state bytes are honest",
-        "prefill and step keep different things, or keep them in different dtypes",
+        "prefill and step carrying different tensors, or different dtypes",
         states.bytes_are_honest,
     ),
     Property(
         "the state holds everything",
-        "something that step keeps on self, in a global, or behind a view, instead of in the state",
+        "values that step keeps on self, in a global, or behind a view, instead of in the state",
         states.state_holds_everything,
     ),
     Property(
@@ -96,7 +96,7 @@ MIXER_PROPERTIES: tuple[Property[MixerSubject], ...] = (
     ),
     Property(
         "bfloat16 runs",
-        "a dtype fixed inside, float32 and bfloat16 mixed in one matrix product, or an overflow",
+        "a hard-coded dtype, float32 and bfloat16 mixed in one matrix product, or an overflow",
         outputs.bf16,
     ),
     Property(
@@ -107,7 +107,7 @@ MIXER_PROPERTIES: tuple[Property[MixerSubject], ...] = (
     ),
     Property(
         "the meta device gives the same state",
-        "a device fixed inside, .item(), numpy, or a shape that depends on values",
+        "a hard-coded device, .item(), numpy, or a shape that depends on values",
         states.meta_device,
     ),
 )
@@ -127,18 +127,18 @@ def check_mixer(
 ) -> Report:
     """Verify the contract of a mixer, property by property.
 
-    ``subject`` is the name of an architecture, an `Architecture` or its class, or anything that
-    returns a fresh `Mixer`, which needs ``width``. ``knobs`` go to the architecture or to the
-    callable; small ones are faster. Of an architecture its own mixer is checked, or every distinct
-    layer where ``layers`` does not contain it, as in Based, or those named in ``only``. ``length``
-    should exceed every window, so that something leaves it.
+    ``subject`` is the name of an architecture, an `Architecture` or its class, or a callable that
+    returns a fresh `Mixer` and needs ``width``. ``knobs`` go to the architecture or the callable;
+    small ones are faster. For an architecture, the check covers the layers named in ``only``; by
+    default its own mixer, or every distinct layer if ``layers`` does not contain that mixer, as in
+    Based. ``length`` should exceed every window, so that tokens leave it.
 
-    Device and precision are those that the architecture declares (`Architecture.check_on`), float64
-    on the CPU where it says nothing, or ``on``; differences are relative to the largest magnitude,
-    and ``tolerance`` replaces the usual one.
+    ``on`` sets device and precision; by default the architecture declares them
+    (`Architecture.check_on`, float64 on the CPU unless overridden). Differences are relative to the
+    largest magnitude; ``tolerance`` replaces the default one.
 
-    Raises `UserError` for an unknown name or knob and for a device that is not there; what the
-    mixer raises is a failing property.
+    Raises `UserError` for an unknown name or knob and for a missing device. An error that the mixer
+    raises makes the property fail.
     """
     if length < 8 or batch < 2:
         raise ValueError(f"Expected length >= 8 and batch >= 2, got {length=} and {batch=}.")
@@ -169,7 +169,7 @@ def check_mixer(
 
 
 def _arithmetic(on: CheckOn) -> AbstractContextManager[Any]:
-    """Autocast where the precision is bf16, as in training."""
+    """Autocast if the precision is bf16, as in training."""
     device = torch.device(on.device).type
     return torch.autocast(
         device, torch.bfloat16, enabled=on.precision == "bf16", cache_enabled=False
@@ -177,22 +177,25 @@ def _arithmetic(on: CheckOn) -> AbstractContextManager[Any]:
 
 
 def _require(on: CheckOn, title: str) -> None:
-    """Raises `UserError` where the device of a check is not there."""
+    """Raise `UserError` if the device of a check is missing."""
     if on.device.startswith("cuda") and not torch.cuda.is_available():
         raise UserError(
-            f"{title!r} is to be checked on {on.device}, and PyTorch sees no CUDA device. Check it "
-            f"on another one (`check --device cpu`), or sweep it with --unchecked."
+            f"The check of {title!r} needs {on.device}, but PyTorch sees no CUDA device. Check it "
+            f"on another device (`check --device cpu`), or sweep it with --unchecked."
         )
 
 
 def _architecture(subject: object, knobs: dict[str, Any]) -> Architecture | None:
-    """The architecture that ``subject`` names, or None where it is a callable."""
+    """The architecture that ``subject`` names, or None if it is a callable."""
     if isinstance(subject, str):
         return cast(Architecture, build(registry.architectures, {"name": subject, **knobs}))
     if isinstance(subject, type) and issubclass(subject, Architecture):
         return subject(**knobs)
     if isinstance(subject, Architecture):
         if knobs:
-            raise ValueError(f"Knobs {sorted(knobs)} came with an architecture that is built.")
+            raise ValueError(
+                f"Knobs {sorted(knobs)} do not apply to an architecture that is already built. "
+                f"Expected its name or class."
+            )
         return subject
     return None

@@ -1,4 +1,4 @@
-"""Properties of what a mixer computes: the same whichever way it is asked, and causal."""
+"""Properties of a mixer's outputs: all its forms agree, and they are causal."""
 
 import functools
 import inspect
@@ -43,7 +43,7 @@ def forward_is_a_scan(subject: MixerSubject) -> str:
     mixer, x = subject.decoder(), subject.inputs()
     expected, _ = scan(mixer, x, mixer.initial_state(subject.batch))
     if not expected.any():
-        raise Failure("every output is zero, so that there is nothing to compare")
+        raise Failure("every output is zero, which leaves nothing to compare")
     worst = agree(subject.mixer()(x), expected, "forward against steps", subject.tolerance)
     return f"largest relative difference {worst:.0e}"
 
@@ -191,17 +191,17 @@ def _bf16_decoding(mixer: Mixer, x: Tensor) -> None:
 
 
 def repeatable(subject: MixerSubject) -> str:
-    made = []
+    mixers = []
     for _ in range(2):
         with seeded(subject.seed):
-            made.append(subject.make().to(subject.device))
-    first, second = (mixer.state_dict() for mixer in made)
+            mixers.append(subject.make().to(subject.device))
+    first, second = (mixer.state_dict() for mixer in mixers)
     for name, tensor in first.items():
         if not torch.equal(tensor, second[name]):
             raise Failure(f"two mixers made from one seed differ in {name}")
     x = subject.inputs(dtype=torch.float32)
     outputs = []
-    for mixer in (made[0].eval(), made[0], made[1].eval()):
+    for mixer in (mixers[0].eval(), mixers[0], mixers[1].eval()):
         outputs.append(mixer(x))
     agree(outputs[1], outputs[0], "forward twice, second against first", 0.0)
     agree(outputs[2], outputs[0], "forward of a second mixer made from the same seed", 0.0)

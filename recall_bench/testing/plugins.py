@@ -1,4 +1,4 @@
-"""Before a sweep spends time on a plugin's architecture: its contract, checked once and quickly."""
+"""Checks a plugin's architecture once, quickly, before a sweep spends time on it."""
 
 import hashlib
 import inspect
@@ -13,11 +13,11 @@ from recall_bench.testing.mixers import check_mixer
 from recall_bench.testing.report import Report
 
 LENGTH, LENGTH_ON_GPU = 32, 96
-"""Tokens of a quick check; kernels on a GPU treat 64 and fewer in another way than more."""
+"""Tokens of a quick check; GPU kernels treat up to 64 tokens differently from more."""
 
 
 class ContractBroken(Exception):
-    """A plugin's layers fail their check; ``report`` says which properties."""
+    """A plugin's layers fail their check; ``report`` lists the failing properties."""
 
     def __init__(self, report: Report):
         super().__init__(str(report))
@@ -25,10 +25,10 @@ class ContractBroken(Exception):
 
 
 def verify(architecture: Architecture, store: Path) -> str:
-    """What of the contract the plugin's layers keep, such as "17/17 float64 cpu".
+    """Check the plugin's layers; returns the properties that hold, such as "17/17 float64 cpu".
 
-    What passed is remembered under ``store``, in ``.checks``, by the knobs and the digest of the
-    plugin's file. Raises `ContractBroken` where a property fails.
+    A file in ``<store>/.checks`` remembers a passed check by the knobs and the digest of the
+    plugin's file. Raises `ContractBroken` if a property fails.
     """
     names, on = plugin_layers(architecture), architecture.check_on
     key = short_hash(

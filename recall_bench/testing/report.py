@@ -1,4 +1,4 @@
-"""Properties, and the report of which of them hold."""
+"""Properties of a subject, and the report of those that hold."""
 
 import traceback
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ VERDICTS: dict[Outcome, tuple[str, str]] = {
     "failed": ("FAILED", "bold red"),
     "not offered": ("not offered", "dim"),
 }
-"""What a table shows for an outcome: text and style."""
+"""Text and style of an outcome in a table."""
 
 
 class Failure(Exception):
@@ -27,36 +27,36 @@ class Failure(Exception):
 
 
 class NotOffered(Exception):
-    """The subject does not have what a property is about; the message says what."""
+    """The subject lacks the feature that a property concerns; the message names it."""
 
 
 @dataclass(frozen=True)
 class Property(Generic[Subject]):
-    """Something every subject must satisfy.
+    """A property that every subject must have.
 
-    ``check`` returns a remark on what it saw. It raises `Failure` where the property does not hold
-    and `NotOffered` where it has no meaning for the subject.
+    ``check`` returns a remark on the result. It raises `Failure` if the property does not hold and
+    `NotOffered` if it does not apply to the subject.
     """
 
     name: str
     cause: str
-    """What usually causes a failure."""
+    """The usual cause of a failure."""
     check: Callable[[Subject], str]
 
     def result(self, subject: Subject) -> "Result":
-        """Run the check; whatever the subject raises is a failure too."""
+        """Run the check; any error that the subject raises is a failure too."""
         try:
             return Result(self.name, "passed", self.check(subject))
         except NotOffered as reason:
             return Result(self.name, "not offered", str(reason))
         except Failure as failure:
-            found = str(failure)
+            message = f"{failure}. Usual cause: {self.cause}."
         except Exception as error:
-            frames = traceback.extract_tb(error.__traceback__)
-            at = next((f for f in reversed(frames) if TORCH not in Path(f.filename).parents), None)
-            where = f" ({at.filename}, line {at.lineno})" if at else ""
-            return Result(self.name, "failed", f"raised {type(error).__name__}: {error}{where}")
-        return Result(self.name, "failed", f"{found}. Usual cause: {self.cause}.")
+            frames = reversed(traceback.extract_tb(error.__traceback__))
+            frame = next((f for f in frames if TORCH not in Path(f.filename).parents), None)
+            line = f" ({frame.filename}, line {frame.lineno})" if frame else ""
+            message = f"raised {type(error).__name__}: {error}{line}"
+        return Result(self.name, "failed", message)
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Report:
-    """Which properties of a subject hold; rich prints it as a table."""
+    """The results of a subject's check; rich prints it as a table."""
 
     subject: str
     results: tuple[Result, ...]
@@ -79,7 +79,7 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """Whether no property fails; those that the subject does not offer do not count."""
+        """Whether no property fails; properties that the subject does not offer do not count."""
         return not self.failures
 
     @property
@@ -88,14 +88,14 @@ class Report:
 
     @property
     def verified(self) -> str:
-        """How many properties hold, of how many, and where: "14/17 float32 cuda"."""
+        """Properties that hold, of all, with precision and device: "14/17 float32 cuda"."""
         return f"{len(self._with('passed'))}/{len(self.results)} {self.where}".rstrip()
 
     def _with(self, outcome: Outcome) -> tuple[Result, ...]:
         return tuple(result for result in self.results if result.outcome == outcome)
 
     def raise_if_failed(self) -> None:
-        """Raises `AssertionError`, listing the properties that do not hold."""
+        """Raise `AssertionError` listing the failing properties, if there are any."""
         if not self.passed:
             raise AssertionError(str(self))
 
@@ -113,7 +113,7 @@ class Report:
         table = Table(title=str(self).splitlines()[0], title_justify="left", box=box.SIMPLE_HEAD)
         table.add_column("result")
         table.add_column("property", ratio=1)
-        table.add_column("what was seen", ratio=1, overflow="fold")
+        table.add_column("details", ratio=1, overflow="fold")
         for result in self.results:
             verdict = Text(*VERDICTS[result.outcome])
             table.add_row(verdict, Text(result.property), Text(result.message))
@@ -123,13 +123,13 @@ class Report:
 def run(
     subject: Subject, properties: Sequence[Property[Subject]], prefix: str = ""
 ) -> list[Result]:
-    """The results of all properties, their names after ``prefix``; equal errors are told once."""
+    """Check all properties; prefixes their names and reports equal errors once."""
     results: list[Result] = []
     first: dict[str, str] = {}
     for checked in properties:
-        found = checked.result(subject)
-        message, name = found.message, prefix + found.property
-        if found.outcome == "failed" and first.setdefault(message, name) != name:
+        result = checked.result(subject)
+        message, name = result.message, prefix + result.property
+        if result.outcome == "failed" and first.setdefault(message, name) != name:
             message = f"as under {first[message]!r}"
-        results.append(Result(name, found.outcome, message))
+        results.append(Result(name, result.outcome, message))
     return results

@@ -1,4 +1,4 @@
-"""Properties of what a mixer carries: its state is all there is, and its size is what is shown."""
+"""Properties of a mixer's state: it is complete, and its measured size is the true one."""
 
 import torch
 from torch import Tensor, nn
@@ -48,18 +48,18 @@ def size_is_as_declared(subject: MixerSubject) -> str:
         sizes.append(state_bytes(state))
         if not mixer.grows:
             tokens = len(sizes) - 1
-            same_layout(state, start, f"state after {tokens} tokens, which does not declare grows")
+            same_layout(state, start, f"state after {tokens} tokens, not declared as growing")
     if mixer.grows and not sizes[-1] > sizes[0]:
         raise Failure(
             f"declares grows = True, but carries {sizes[0]:,} bytes before the first token and "
             f"{sizes[-1]:,} after {len(sizes) - 1}"
         )
-    how = f"grows as declared, from {sizes[0]:,} to" if mixer.grows else "constant,"
-    return f"{how} {sizes[-1]:,} bytes for one sequence over {len(sizes) - 1} tokens"
+    growth = f"grows as declared, from {sizes[0]:,} to" if mixer.grows else "constant,"
+    return f"{growth} {sizes[-1]:,} bytes for one sequence over {len(sizes) - 1} tokens"
 
 
 def bytes_are_honest(subject: MixerSubject) -> str:
-    """The bytes that are shown come from prefill; decoding must carry the same, row by row."""
+    """The frontier shows bytes from prefill; decoding must carry the same for every row."""
     mixer, x = subject.decoder(torch.float32), subject.inputs(dtype=torch.float32)
     cut = subject.length // 2
     sizes = []
@@ -88,34 +88,34 @@ def state_holds_everything(subject: MixerSubject) -> str:
 
 
 def _handed_over(subject: MixerSubject, x: Tensor, expected: Tensor) -> None:
-    """Every few tokens another mixer with the same weights goes on, from a copy of the state."""
+    """Every few tokens another mixer with equal weights continues from a copy of the state."""
     mixer = subject.mixer()
     state = mixer.initial_state(subject.batch)
-    for at, token in enumerate(x.unbind(1)):
-        if at % 7 == 3:
+    for position, token in enumerate(x.unbind(1)):
+        if position % 7 == 3:
             mixer = subject.mixer()
         before = _attributes(mixer)
         y, state = mixer.step(token, clone(state))
         changed = _changed(before, _attributes(mixer))
-        what = f"step {at}, from a copy of the state by a fresh mixer{changed}"
-        agree(y, expected[:, at], what, subject.tolerance, AXES)
+        what = f"step {position}, from a copy of the state by a fresh mixer{changed}"
+        agree(y, expected[:, position], what, subject.tolerance, AXES)
 
 
 def _interleaved(subject: MixerSubject, x: Tensor, other: Tensor, expected: Tensor) -> None:
     """Two sequences take turns on one mixer, with a forward pass in between."""
     mixer = subject.mixer()
     state, second = mixer.initial_state(subject.batch), mixer.initial_state(subject.batch)
-    for at in range(min(24, subject.length)):
-        y, state = mixer.step(x[:, at], state)
-        what = f"step {at}, with another sequence decoded in turns by the same mixer"
-        agree(y, expected[:, at], what, subject.tolerance, AXES)
-        _, second = mixer.step(other[:, at], second)
-        if at == 8:
+    for position in range(min(24, subject.length)):
+        y, state = mixer.step(x[:, position], state)
+        what = f"step {position}, with another sequence decoded in turns by the same mixer"
+        agree(y, expected[:, position], what, subject.tolerance, AXES)
+        _, second = mixer.step(other[:, position], second)
+        if position == 8:
             mixer(other)
 
 
 def _attributes(mixer: Mixer) -> dict[str, object]:
-    """What the modules hold beside parameters: identity, and version or text, of each value."""
+    """Attributes of the modules besides parameters: identity, and version or text, of each."""
     return {
         f"{path}.{name}".lstrip("."): (id(value), getattr(value, "_version", repr(value)))
         for path, module in mixer.named_modules()
@@ -134,23 +134,26 @@ def step_leaves_its_state(subject: MixerSubject) -> str:
     warm = min(5, subject.length - 2)
     _, state = scan(mixer, x[:, :warm], mixer.initial_state(subject.batch))
     token = x[:, warm].clone()
-    given = clone(state)
+    state_copy = clone(state)
     first, after = mixer.step(token, state)
-    kept = clone(after)
+    after_copy = clone(after)
     mixer.step(x[:, warm + 1], after)
-    for name, was, now in [("the state", given, state), ("the state it returned", kept, after)]:
-        if not equal(was, now):
+    for name, copy, tensors in [
+        ("the state", state_copy, state),
+        ("the state it returned", after_copy, after),
+    ]:
+        if not equal(copy, tensors):
             changed = [
                 path
-                for path, tensor in named_tensors(now).items()
-                if not equal({"": tensor}, {"": named_tensors(was)[path]})
+                for path, tensor in named_tensors(tensors).items()
+                if not equal({"": tensor}, {"": named_tensors(copy)[path]})
             ]
             raise Failure(f"step changed {name} in place: {', '.join(changed)}")
     if not torch.equal(token, x[:, warm]):
         raise Failure("step changed its input in place")
     again, _ = mixer.step(token, state)
     agree(again, first, "the same step from the same state, twice", 0.0, AXES)
-    return "state and input untouched, and the same step twice gives the same"
+    return "state and input unchanged, and repeating a step gives the same output"
 
 
 def meta_device(subject: MixerSubject) -> str:
@@ -158,7 +161,7 @@ def meta_device(subject: MixerSubject) -> str:
     real = subject.decoder(torch.float32)
     if not real.runs_on_meta:
         raise NotOffered(
-            "the mixer does not run on the meta device; its state is measured for real"
+            "the mixer does not run on the meta device; a real device measures its state"
         )
     _, state = real.prefill(subject.inputs(length=length, dtype=torch.float32)[:1])
     with torch.device("meta"):

@@ -1,4 +1,4 @@
-"""A mixer under test: how to make it, and which inputs it gets."""
+"""A mixer under test: builds it and its inputs."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,12 +11,12 @@ from recall_bench.architectures import Architecture, CheckOn, Mixer, State
 from recall_bench.testing.report import NotOffered
 
 NOISE = 0.02
-"""Spread of what is added to all parameters: nothing hides behind weights that start at 0."""
+"""Standard deviation of the noise added to all parameters: weights that start at 0 hide errors."""
 
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seed torch's global generators, and put them back as they were."""
+    """Seed torch's global generators for the block, and restore them afterwards."""
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
@@ -27,7 +27,7 @@ def seeded(seed: int) -> Iterator[None]:
 class MixerSubject:
     """Makes fresh mixers with equal weights, and inputs (batch, length, width) for them.
 
-    ``tolerance`` and everything else that depends on where the check runs comes from ``on``.
+    ``on`` decides the device, the precision and the tolerance.
     """
 
     make: Callable[[], Mixer]
@@ -47,11 +47,11 @@ class MixerSubject:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of weights and inputs where results are compared."""
+        """The dtype of weights and inputs in comparisons."""
         return torch.float64 if self.on.precision == "fp64" else torch.float32
 
     def mixer(self, dtype: torch.dtype | None = None) -> Mixer:
-        """A fresh mixer in evaluation mode; the same weights each time, in the given dtype."""
+        """A fresh mixer in evaluation mode, with the same weights every time."""
         with seeded(self.seed), torch.no_grad():
             mixer = self.make().to(torch.float64).eval()
             for parameter in mixer.parameters():
@@ -59,7 +59,7 @@ class MixerSubject:
         return mixer.to(dtype=dtype or self.dtype, device=self.device)
 
     def decoder(self, dtype: torch.dtype | None = None) -> Mixer:
-        """The same; raises `NotOffered` where the mixer has no recurrent form."""
+        """The same, but raises `NotOffered` if the mixer has no recurrent form."""
         mixer = self.mixer(dtype)
         if not mixer.recurrent:
             raise NotOffered("the mixer has only forward")
@@ -68,7 +68,7 @@ class MixerSubject:
     def inputs(
         self, stream: int = 0, length: int | None = None, dtype: torch.dtype | None = None
     ) -> Tensor:
-        """Standard normal inputs; another stream is another set of sequences."""
+        """Standard normal inputs; another stream gives other sequences."""
         generator = torch.Generator().manual_seed(1000 * self.seed + stream)
         shape = (self.batch, self.length, self.width)
         x = torch.randn(shape, generator=generator, dtype=torch.float64)
@@ -85,14 +85,14 @@ def scan(mixer: Mixer, x: Tensor, state: State) -> tuple[Tensor, State]:
 
 
 def layers_to_check(architecture: Architecture) -> dict[str, Callable[[], Mixer]]:
-    """The architecture's own mixer; where its layers do not contain that, each distinct layer."""
+    """The architecture's own mixer, or each distinct layer if its layers do not contain it."""
     layers = distinct_layers(architecture)
     own = architecture.name or "self"
     return {own: layers[own]} if own in layers else layers
 
 
 def distinct_layers(architecture: Architecture) -> dict[str, Callable[[], Mixer]]:
-    """The first layer of each name, as a function that makes it afresh."""
+    """The first layer of each name, as a function that builds a fresh one."""
     names = [name for name, _ in architecture.stack()]
 
     def layer(index: int) -> Callable[[], Mixer]:

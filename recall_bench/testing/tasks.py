@@ -1,4 +1,4 @@
-"""`check_task`: does a task keep the contract of `recall_bench.tasks.base`?"""
+"""`check_task` verifies that a task keeps the contract of `recall_bench.tasks.base`."""
 
 import itertools
 import random
@@ -26,7 +26,7 @@ from recall_bench.testing.answers import (
 from recall_bench.testing.report import Failure, Property, Report, run
 
 ROWS = 32
-"""Rows of each segment that are looked at."""
+"""Rows of each segment that the checks read."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,13 @@ class TaskSubject:
     seed: int
 
     def segments(self) -> Iterator[tuple[Split, int, Segment]]:
-        """(split, index, segment) of everything the task has."""
+        """(split, index, segment) of every segment of the task."""
         for split in SPLITS:
             for index, segment in enumerate(self.task.segments(split)):
                 yield split, index, segment
 
     def samples(self) -> Iterator[tuple[str, Segment, Examples]]:
-        """The first rows of every segment, with a name for messages."""
+        """The first rows of every segment: (name for messages, segment, examples)."""
         for split, index, segment in self.segments():
             made = generate(self.task, split, index, self.seed, stop=ROWS)
             yield f"{split} segment {index}", segment, made
@@ -56,19 +56,20 @@ def _named(examples: Examples) -> dict[str, Tensor]:
 
 
 def _same(got: Examples, expected: Examples, what: str) -> None:
-    ours, theirs = _named(got), _named(expected)
-    if ours.keys() != theirs.keys():
-        raise Failure(f"{what}: has {sorted(ours)}, expected {sorted(theirs)}")
-    for name, tensor in ours.items():
-        if tensor.shape != theirs[name].shape:
-            shapes = tuple(tensor.shape), tuple(theirs[name].shape)
+    got_tensors, expected_tensors = _named(got), _named(expected)
+    if got_tensors.keys() != expected_tensors.keys():
+        raise Failure(f"{what}: has {sorted(got_tensors)}, expected {sorted(expected_tensors)}")
+    for name, tensor in got_tensors.items():
+        reference = expected_tensors[name]
+        if tensor.shape != reference.shape:
+            shapes = tuple(tensor.shape), tuple(reference.shape)
             raise Failure(f"{what}: {name} has shape {shapes[0]}, expected {shapes[1]}")
-        different = (tensor != theirs[name]).nonzero()
+        different = (tensor != reference).nonzero()
         if len(different):
-            at = tuple(different[0].tolist())
+            index = tuple(different[0].tolist())
             raise Failure(
-                f"{what}: {name} differ at {len(different)} places, first at {at}, "
-                f"{int(tensor[at])} against {int(theirs[name][at])}"
+                f"{what}: {name} differ at {len(different)} places, first at {index}, "
+                f"{int(tensor[index])} against {int(reference[index])}"
             )
 
 
@@ -105,10 +106,10 @@ def in_range(subject: TaskSubject) -> str:
         ):
             wrong = ((tensor < 0) | (tensor >= size)) & ~allowed
             if wrong.any():
-                at = tuple(wrong.nonzero()[0].tolist())
+                index = tuple(wrong.nonzero()[0].tolist())
                 raise Failure(
-                    f"{name}: {part} at {at} is {int(tensor[at])}, expected 0 to {size - 1}"
-                    f"{f' or {IGNORE} where nothing is asked' if part == 'labels' else ''}"
+                    f"{name}: {part} at {index} is {int(tensor[index])}, expected 0 to {size - 1}"
+                    f"{f', or {IGNORE} for no label' if part == 'labels' else ''}"
                 )
     return f"0 to {size - 1}"
 
@@ -118,7 +119,7 @@ def asks_something(subject: TaskSubject) -> str:
         silent = (made.labels == IGNORE).all(1).nonzero()
         if len(silent):
             raise Failure(f"{name}: example {int(silent[0])} has no label")
-    return "every example looked at"
+    return "every sampled example"
 
 
 def slices(subject: TaskSubject) -> str:
@@ -141,13 +142,13 @@ def slices(subject: TaskSubject) -> str:
 
 
 def options_are_slices(subject: TaskSubject) -> str:
-    wanted: set[str] = set()
+    options: set[str] = set()
     for name, segment, made in subject.samples():
         own = {*type(segment).model_fields} - {*Segment.model_fields}
         if missing := own - made.slices.keys():
             raise Failure(f"{name}: no slice for {sorted(missing)}, only {sorted(made.slices)}")
-        wanted |= own
-    return ", ".join(sorted(wanted)) or "segments have no options of their own"
+        options |= own
+    return ", ".join(sorted(options)) or "segments have no options of their own"
 
 
 def chance(subject: TaskSubject) -> str:
@@ -166,7 +167,7 @@ def seed_decides(subject: TaskSubject) -> str:
         for state in range(2):
             with _global_randomness(state):
                 made.append(generate(subject.task, split, index, subject.seed, stop=ROWS))
-        _same(made[1], made[0], f"{split} segment {index} made twice, second against first")
+        _same(made[1], made[0], f"{split} segment {index} generated twice, second against first")
         other = generate(subject.task, split, index, subject.seed + 1, stop=ROWS)
         if torch.equal(other.inputs, made[0].inputs):
             raise Failure(
@@ -180,16 +181,16 @@ def cuts_do_not_matter(subject: TaskSubject) -> str:
     for split, index, segment in subject.segments():
         stop = min(segment.examples, BLOCK + ROWS)
         whole = generate(subject.task, split, index, subject.seed, stop=stop)
-        at = sorted({0, 1, stop // 3, max(stop - ROWS - 5, 0), stop})
+        cuts = sorted({0, 1, stop // 3, max(stop - ROWS - 5, 0), stop})
         parts = [
-            generate(subject.task, split, index, subject.seed, a, b)
-            for a, b in itertools.pairwise(at)
+            generate(subject.task, split, index, subject.seed, first, after)
+            for first, after in itertools.pairwise(cuts)
         ]
-        what = f"{split} segment {index} generated in pieces, cut at {at[1:-1]}"
+        what = f"{split} segment {index} generated in pieces, cut at {cuts[1:-1]}"
         _same(Examples.concatenate(parts), whole, what)
         made = generate(subject.task, split, index, subject.seed, stop=1)
         _same(made, whole.rows(slice(0, 1)), f"{split} segment {index}, its first row alone")
-    return "pieces put together are the whole"
+    return "the pieces together equal the whole"
 
 
 def global_state_untouched(subject: TaskSubject) -> str:
@@ -198,7 +199,7 @@ def global_state_untouched(subject: TaskSubject) -> str:
         pass
     for name, state in _random_states().items():
         if state != before[name]:
-            raise Failure(f"generating examples moved the global random state of {name}")
+            raise Failure(f"generating examples changed the global random state of {name}")
     return ", ".join(before)
 
 
@@ -235,7 +236,7 @@ def _random_states() -> dict[str, Any]:
 
 @contextmanager
 def _global_randomness(seed: int) -> Iterator[None]:
-    """Seed every global generator, and put them back as they were."""
+    """Seed every global generator for the block, and restore them afterwards."""
     python, array = random.getstate(), np.random.get_state()  # noqa: NPY002
     with torch.random.fork_rng(devices=[]):
         try:
@@ -252,18 +253,18 @@ TASK_PROPERTIES: tuple[Property[TaskSubject], ...] = (
     Property("every split has segments", "an option left empty", splits),
     Property(
         "inputs and labels are (rows, length), int64, on the CPU",
-        "a number of examples other than the count asked for, or int32 from a fast path",
+        "a number of examples other than the requested count, or int32 from a fast path",
         shapes,
     ),
     Property("tokens are inside the vocabulary", "an offset that is off by one", in_range),
-    Property("every example asks something", "queries that fell off the end", asks_something),
+    Property("every example asks something", "queries beyond the end of the row", asks_something),
     Property(
         "slices have the shape of labels",
-        "a slice with one value a query instead of one a position",
+        "a slice with one value per query instead of one per position",
         slices,
     ),
     Property(
-        "what varies between segments is a slice",
+        "every option of a segment is a slice",
         "a segment's option that examples() does not pass on",
         options_are_slices,
     ),
@@ -275,7 +276,7 @@ TASK_PROPERTIES: tuple[Property[TaskSubject], ...] = (
     ),
     Property(
         "any way of cutting a segment gives the same rows",
-        "something kept on the task from one call to the next",
+        "values that the task keeps from one call to the next",
         cuts_do_not_matter,
     ),
     Property(
@@ -297,10 +298,10 @@ def check_task(
 ) -> Report:
     """Verify the contract of a task, property by property.
 
-    ``subject`` is the name of a task, a `Task` or its class; ``options`` go to the latter two.
-    ``solver(inputs, asked)`` gets the tokens of one example and the labelled positions, as lists,
-    and returns the answers, guessing where they cannot be known; it must reach the task's ceiling.
-    Raises `UserError` for an unknown name or option.
+    ``subject`` is the name of a task, a `Task` or its class; ``options`` go with a name or class.
+    ``solver(inputs, positions)`` gets the tokens of one example and the labelled positions, as
+    lists, and returns the answers, guessing those that the inputs do not determine; it must reach
+    the task's ceiling. Raises `UserError` for an unknown name or option.
     """
     if isinstance(subject, str):
         subject = build(registry.tasks, {"name": subject, **options})
@@ -311,10 +312,13 @@ def check_task(
         except ValidationError as error:
             raise UserError(f"task '{cls.name}': {explain(error, cls)}.") from error
     elif options:
-        raise ValueError(f"Options {sorted(options)} were given beside a task that is built.")
+        raise ValueError(
+            f"Options {sorted(options)} do not apply to a task that is already built. Expected its "
+            f"name or class."
+        )
     assert isinstance(subject, Task)
     title = subject.name or type(subject).__name__
-    # The words of an answer tell the next ones, so that these do not hold of text.
+    # In text, the words of an answer help to predict the next ones, so these do not hold.
     guesses = () if subject.codec() else ANSWER_PROPERTIES
     answers = (*guesses, *([SOLVER_PROPERTY] if solver else []))
     results = [

@@ -159,7 +159,7 @@ def test_a_class_that_is_no_recipe_cannot_be_registered(
     file.write_text(text.replace("    rate: float = Field", "    rate = Field"))
     refused = recall_bench("check", file)
     refused.refused(
-        "What is registered as architecture 'fading' is Fading", "recall_bench.architectures.Arch"
+        "Cannot register Fading as architecture 'fading'", "recall_bench.architectures.Arch"
     )
 
 

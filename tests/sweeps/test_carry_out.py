@@ -28,7 +28,7 @@ from recall_bench.sweeps import carry_out as sweep
 from recall_bench.sweeps.building import check
 from recall_bench.sweeps.carry_out import run_sweep
 from recall_bench.sweeps.expand import at_best_rates, expand, first_seed
-from recall_bench.sweeps.local import LocalExecutor, at_a_time
+from recall_bench.sweeps.local import LocalExecutor, concurrent_runs
 from recall_bench.sweeps.view import Board, LiveView, PlainView, View, table
 from recall_bench.sweeps.worker import Ended, Progressed, Skipped, Started, Warned
 
@@ -241,15 +241,15 @@ def test_threads_share_the_cores_among_the_processes(store, monkeypatch):
     ],
 )
 def test_the_last_runs_of_a_sweep_leave_no_core_idle(runs, cores, expected):
-    assert at_a_time(runs, cores) == expected
+    assert concurrent_runs(runs, cores) == expected
 
 
-def test_runs_are_shared_out_over_cores_unless_processes_or_a_gpu_say_how(monkeypatch):
+def test_the_cores_decide_the_number_of_processes_unless_it_or_a_gpu_is_given(monkeypatch):
     monkeypatch.setattr("recall_bench.sweeps.local.cores", lambda: 2)
-    assert LocalExecutor(device="cpu").share_out(3) == 3
-    assert LocalExecutor(2, "cpu").share_out(3) == 2
+    assert LocalExecutor(device="cpu").settle_processes(3) == 3
+    assert LocalExecutor(2, "cpu").settle_processes(3) == 2
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
-    assert LocalExecutor(device="cuda").share_out(3) == 2
+    assert LocalExecutor(device="cuda").settle_processes(3) == 2
 
 
 def test_two_sweeps_on_one_store_share_the_runs_and_both_end_with_all(store, monkeypatch):

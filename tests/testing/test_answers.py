@@ -16,9 +16,9 @@ VALUES = 8
 class Recall(Task):
     """The last token asks for the first; with a chance of one half it was noise instead."""
 
-    said_chance: float = 1 / VALUES
-    said_ceiling: float = 1.0
-    said_windows: list[float] | None = None
+    stated_chance: float = 1 / VALUES
+    stated_ceiling: float = 1.0
+    stated_windows: list[float] | None = None
     noisy: bool = False
     leaks: str = ""
     skewed: bool = False
@@ -49,13 +49,13 @@ class Recall(Task):
         return Examples(inputs, labels)
 
     def chance(self, segment: Segment) -> float:
-        return self.said_chance
+        return self.stated_chance
 
     def ceiling(self, segment: Segment) -> float:
-        return self.said_ceiling
+        return self.stated_ceiling
 
     def window_ceiling(self, segment: Segment, window: int) -> float | None:
-        return None if self.said_windows is None else self.said_windows[window.bit_length() - 1]
+        return None if self.stated_windows is None else self.stated_windows[window.bit_length() - 1]
 
 
 def solve(inputs: list[int], asked: list[int]) -> Sequence[int]:
@@ -71,9 +71,9 @@ def failed(report: Report) -> list[str]:
     "options",
     [
         {},
-        {"noisy": True, "said_ceiling": 0.5 + 0.5 / VALUES},
-        {"skewed": True, "said_chance": 0.5},
-        {"said_windows": [1 / VALUES, 1 / VALUES, 1.0]},
+        {"noisy": True, "stated_ceiling": 0.5 + 0.5 / VALUES},
+        {"skewed": True, "stated_chance": 0.5},
+        {"stated_windows": [1 / VALUES, 1 / VALUES, 1.0]},
     ],
 )
 def test_a_task_that_says_the_truth_passes(options: dict[str, object]) -> None:
@@ -83,28 +83,28 @@ def test_a_task_that_says_the_truth_passes(options: dict[str, object]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "name", "said"),
+    ("options", "name", "message"),
     [
-        ({"said_chance": 0.01}, CHANCE, "the most common answer.*chance is given as 0.01"),
-        ({"said_chance": 0.3}, CHANCE, "chance is given as 0.3"),
-        ({"skewed": True}, CHANCE, r"is right with 0\.[45].*chance is given as 0.125"),
+        ({"stated_chance": 0.01}, CHANCE, "the most common answer.*chance is given as 0.01"),
+        ({"stated_chance": 0.3}, CHANCE, "chance is given as 0.3"),
+        ({"skewed": True}, CHANCE, r"is correct with 0\.[45].*chance is given as 0.125"),
         ({"leaks": "shifted"}, LEAK, "the answer is the token at the query with 1"),
         ({"leaks": "coded"}, LEAK, "the token at the query determines the answer with 1"),
-        ({"said_ceiling": 1.5}, CEILING, r"ceiling 1.5, expected chance \(0.125\) to 1"),
-        ({"said_ceiling": 0.1}, CEILING, "ceiling 0.1"),
-        ({"said_windows": [0.0, 0.5, 1.0]}, CEILING, "a window of 1 is 0, expected at least"),
-        ({"said_windows": [0.5, 0.2, 1.0]}, CEILING, "a window of 2 is 0.2, expected at least"),
-        ({"said_windows": [0.2, 0.2, 0.2]}, CEILING, "all 4 tokens has the ceiling 0.2"),
+        ({"stated_ceiling": 1.5}, CEILING, r"ceiling 1.5, expected chance \(0.125\) to 1"),
+        ({"stated_ceiling": 0.1}, CEILING, "ceiling 0.1"),
+        ({"stated_windows": [0.0, 0.5, 1.0]}, CEILING, "a window of 1 is 0, expected at least"),
+        ({"stated_windows": [0.5, 0.2, 1.0]}, CEILING, "a window of 2 is 0.2, expected at least"),
+        ({"stated_windows": [0.2, 0.2, 0.2]}, CEILING, "all 4 tokens has the ceiling 0.2"),
         ({"noisy": True}, SOLVER_PROPERTY.name, "the solver answers 3 at row .* position 3"),
-        ({"noisy": True, "said_ceiling": 0.9}, SOLVER_PROPERTY.name, "the ceiling is 0.9"),
+        ({"noisy": True, "stated_ceiling": 0.9}, SOLVER_PROPERTY.name, "the ceiling is 0.9"),
     ],
 )
 def test_a_lie_is_caught_by_the_property_it_breaks(
-    options: dict[str, object], name: str, said: str
+    options: dict[str, object], name: str, message: str
 ) -> None:
     report = check_task(Recall, solver=solve, **options)
     assert name in failed(report)
-    with pytest.raises(AssertionError, match=f"FAILED {name}: .*{said}.*Usual cause: "):
+    with pytest.raises(AssertionError, match=f"FAILED {name}: .*{message}.*Usual cause: "):
         report.raise_if_failed()
 
 

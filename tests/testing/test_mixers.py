@@ -225,7 +225,7 @@ class BrokenTask(Copy):
         match self.breaks:
             case "every split has segments":
                 return ()
-            case "what varies between segments is a slice":
+            case "every option of a segment is a slice":
                 return (Distant(length=5, examples=300, distance=4),)
         return super().segments(split)
 

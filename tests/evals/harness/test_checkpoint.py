@@ -134,7 +134,9 @@ def test_runs_without_text_or_weights_are_refused_with_what_to_do(
         evaluate(Request(model=tokens, **asked), store)
     (run / WEIGHTS).rename(tmp_path / WEIGHTS)
     try:
-        with pytest.raises(UserError, match=r"kept no weights: .* Train it with --keep-weights"):
+        with pytest.raises(
+            UserError, match=r"kept no weights: .* Train it again with --keep-weights"
+        ):
             evaluate(Request(model=run.name, **asked), store)
     finally:
         (tmp_path / WEIGHTS).rename(run / WEIGHTS)
