@@ -1,4 +1,4 @@
-"""The command line: words become calls."""
+"""The command line: turns its words into calls."""
 
 from recall_bench.cli.app import main
 

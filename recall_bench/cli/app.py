@@ -1,7 +1,7 @@
-"""The command line: flags that follow the names in it, and errors in one line.
+"""Builds the application for one command line, and prints errors in one line.
 
-The flags of `train`, `sweep` and `show` depend on the architecture and task that are named, so
-the application is built for each call.
+The flags of `train`, `sweep` and `show` depend on the architecture and task that the command line
+names, so each call builds the application anew.
 """
 
 import sys
@@ -20,11 +20,11 @@ from recall_bench.cli.verbs import benches, catalogue, checks, results, runs
 from recall_bench.errors import UserError
 
 UsageError = cast(type[Exception], typer.BadParameter.__bases__[0])
-"""The base of what typer raises for a command line that it cannot read."""
+"""The base of the errors that typer raises for a command line that it cannot parse."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Entry point of the console script; ends in `SystemExit`, 2 for an error of the user's."""
+    """Entry point of the console script; raises `SystemExit`, with code 2 for a user's error."""
     words = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     try:
         app = build_app(words)
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _complain(message: str, words: Sequence[str]) -> None:
-    """Print one message, after the traceback if ``--debug`` was given, and exit with 2."""
+    """Print one message, after the traceback with ``--debug``, and exit with code 2."""
     if "--debug" in words:
         traceback.print_exc()
     Console(stderr=True, highlight=False).print("[bold red]Error:[/] ", end="")
@@ -47,7 +47,7 @@ def _complain(message: str, words: Sequence[str]) -> None:
 
 
 def _usage(error: Any) -> str:
-    """What was wrong with the words of the command line, and where to look."""
+    """The mistake in the command line, and the help that explains its flags."""
     message = error.format_message()
     if close := getattr(error, "possibilities", None):
         message = f"{error.message}. Did you mean {' or '.join(sorted(close))}?"
@@ -57,7 +57,7 @@ def _usage(error: Any) -> str:
 
 
 def build_app(argv: Sequence[str]) -> typer.Typer:
-    """The application for one command line; its flags follow the names in it."""
+    """Build the application for one command line, with flags for the names in it."""
     app = typer.Typer(
         help="How well does a sequence-mixing layer recall, and what does that cost in memory?",
         pretty_exceptions_enable=False,
@@ -76,7 +76,7 @@ def build_app(argv: Sequence[str]) -> typer.Typer:
     app.command("export")(results.export)
     app.command("import")(results.import_records)
     app.command("eval")(runs.evaluate_model)
-    bench = typer.Typer(help="Time what this machine does, beside the floor.")
+    bench = typer.Typer(help="Measure this machine's speed against the theoretical floor.")
     bench.command("kernels")(benches.bench_kernels)
     bench.command("training")(benches.bench_training)
     bench.command("tasks")(benches.bench_tasks)
@@ -86,18 +86,20 @@ def build_app(argv: Sequence[str]) -> typer.Typer:
 
 
 def _panels(argv: Sequence[str]) -> list[Panel]:
-    """The flags that depend on the names in a command line."""
+    """The groups of flags that depend on the names in a command line."""
     verb = next((word for word in argv if not word.startswith("-")), "")
     if verb not in ("show", "train", "sweep"):
         return []
-    names = [name for text in options.values_of(argv, "--arch") for name in request.listed(text)]
-    task = (_shown(argv) if verb == "show" else options.values_of(argv, "--task")) or ["mqar"]
+    names = [
+        name for text in options.values_of(argv, "--arch") for name in request.split_names(text)
+    ]
+    task = (_shown_task(argv) if verb == "show" else options.values_of(argv, "--task")) or ["mqar"]
     preset = (options.values_of(argv, "--preset") or ["quick"])[-1]
     return request.panels(names, task[-1], preset, sweep=verb == "sweep")
 
 
-def _shown(argv: Sequence[str]) -> list[str]:
-    """The words of `show` that are neither flags nor their values."""
+def _shown_task(argv: Sequence[str]) -> list[str]:
+    """The first word after `show` that is neither a flag nor a flag's value, if any."""
     words = argv[argv.index("show") :]
     return [
         word

@@ -1,4 +1,4 @@
-"""The README's table of architectures, made from what they say of themselves."""
+"""Writes the README's table of architectures from the facts on their classes."""
 
 import sys
 from pathlib import Path
@@ -15,7 +15,7 @@ BEGIN, END = "<!-- architectures: written by `make docs` -->", "<!-- end of arch
 
 
 def table() -> str:
-    """A row for each built-in architecture, by family and name."""
+    """One row per built-in architecture, ordered by family and name."""
     classes = [registry.architectures.get(name) for name in registry.architectures.builtin()]
     classes.sort(key=lambda cls: (FAMILIES.index(cls.family), cls.alias or cls.name))
     lines = ["| name | family | what it is | knobs of the state | paper |", "|" + " --- |" * 5]
@@ -31,9 +31,9 @@ def _row(cls: type[Architecture]) -> str:
 
 
 def state_knobs(cls: type[Architecture]) -> list[str]:
-    """The knobs that presets vary, the width only where they vary nothing else.
+    """The knobs that presets vary; the width counts only if they vary nothing else.
 
-    The integers among an architecture's own fields where presets vary nothing.
+    If presets vary nothing, the integers among an architecture's own fields.
     """
     grids = [preset.knobs(cls.name) for preset in PRESETS.values()]
     varied = {knob for grid in grids for knob, values in grid.items() if len(values) > 1}
@@ -45,8 +45,8 @@ def state_knobs(cls: type[Architecture]) -> list[str]:
     ]
 
 
-def renewed(text: str) -> str:
-    """The README with its table as it should be; raises `UserError` without the two marks."""
+def with_table(text: str) -> str:
+    """The README with its table replaced; raises `UserError` without the two marks."""
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
@@ -55,11 +55,11 @@ def renewed(text: str) -> str:
 
 
 def main() -> None:
-    """Renew the table in the file that the command line names."""
+    """Rewrite the table in the file that the command line names."""
     if len(sys.argv) != 2:
         sys.exit("Expected one file: python -m recall_bench.cli.architecture_table README.md")
     file = Path(sys.argv[1])
-    write_file(file, renewed(file.read_text("utf-8")).encode())
+    write_file(file, with_table(file.read_text("utf-8")).encode())
 
 
 if __name__ == "__main__":

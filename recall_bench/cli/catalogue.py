@@ -1,4 +1,4 @@
-"""Everything that can be named: architectures and tasks with their options, and presets."""
+"""Lists architectures and tasks with their options, suites, and presets."""
 
 import inspect
 
@@ -17,7 +17,7 @@ from recall_bench.recipes.suites import SUITES
 
 
 def print_entry(console: Console, name: str) -> None:
-    """One architecture or task with all its options; raises `UserError` for an unknown name."""
+    """Print an architecture or task with its options; raises `UserError` for an unknown name."""
     kinds = (registry.architectures, registry.tasks)
     kind = next((kind for kind in kinds if kind.find(name)), None)
     if kind is None:
@@ -30,7 +30,7 @@ def print_entry(console: Console, name: str) -> None:
 
 
 def print_catalogue(console: Console) -> None:
-    """List what `recall-bench` knows, plugins included; tasks without their options."""
+    """Print everything registered, including plugins; tasks without their options."""
     _title(console, "Architectures")
     _entry(console, "", "Every architecture has", _options(Architecture))
     for name in registry.architectures:
@@ -41,12 +41,12 @@ def print_catalogue(console: Console) -> None:
     for name in registry.tasks:
         table.add_row(Text(name, "bold"), Text(summary(registry.tasks.get(name))))
     console.print(Padding(table, (0, 0, 1, 0)))
-    said = "`recall-bench show TASK` explains a task, `recall-bench list TASK` has its options."
-    console.print(Text(said), end="\n\n")
+    hint = "`recall-bench show TASK` explains a task, `recall-bench list TASK` lists its options."
+    console.print(Text(hint), end="\n\n")
     _title(console, "Suites")
     table = _columns()
-    for name, said in SUITES.items():
-        table.add_row(Text(name, "bold"), Text(said))
+    for name, description in SUITES.items():
+        table.add_row(Text(name, "bold"), Text(description))
     console.print(Padding(table, (0, 0, 1, 0)))
     _title(console, "Presets")
     table = _columns()
@@ -65,7 +65,7 @@ def _entry(console: Console, name: str, summary: str, table: Table) -> None:
 
 
 def _names(cls: type[Component]) -> str:
-    """The name of a class, and the one in its records where that is another."""
+    """The name of a class, and the one in its records if that differs."""
     return f"{cls.alias} (in records {cls.name})" if cls.alias else cls.name
 
 
@@ -75,7 +75,7 @@ def summary(cls: type) -> str:
 
 
 def _options(cls: type[Component], beyond: type[Component] | None = None) -> Table:
-    """Flags and meanings of the fields, less those that ``beyond`` has too, with its default."""
+    """Flags and meanings of the fields, except those that ``beyond`` has with equal defaults."""
     known = {} if beyond is None else beyond.model_fields
     table = _columns()
     for field, info in cls.model_fields.items():

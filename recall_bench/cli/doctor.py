@@ -1,4 +1,4 @@
-"""What this machine can run: versions, devices, optional packages and kernels, and why not."""
+"""Diagnoses this machine: versions, devices, optional packages, and the kernels that can run."""
 
 import importlib.metadata
 import importlib.util
@@ -18,13 +18,13 @@ OPTIONAL = {
     "triton": "our fast kernels on NVIDIA and AMD GPUs; comes with PyTorch's CUDA builds",
     "mamba_ssm": "another selective scan on CUDA; built from source",
     "flash_attn": "another attention on CUDA; built from source",
-    "fla": "flash-linear-attention, to compare kernel speeds with",
+    "fla": "flash-linear-attention, for comparing kernel speeds",
 }
 
 
 def diagnose(console: Console) -> None:
-    """Print everything that decides what runs here, and how fast."""
-    table = Table("what", "here", title=f"recall-bench {recall_bench.__version__}")
+    """Print everything that decides which kernels run here, and how fast."""
+    table = Table("component", "here", title=f"recall-bench {recall_bench.__version__}")
     table.add_row("Python", f"{platform.python_version()} on {platform.platform()}")
     for name, version in environment.package_versions().items():
         table.add_row(name, version)
@@ -35,20 +35,20 @@ def diagnose(console: Console) -> None:
     table.add_row("CUDA", _cuda())
     console.print(table)
 
-    table = Table("package", "usable", "what it is for", title="Optional packages")
+    table = Table("package", "usable", "purpose", title="Optional packages")
     for name, purpose in OPTIONAL.items():
         table.add_row(name, _package(name), purpose)
     console.print(table)
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    table = Table("operation", "runs on", "and why not on", title=f"Kernels on {device.type}")
+    table = Table("operation", "runs on", "unavailable", title=f"Kernels on {device.type}")
     for op in dispatch.operations():
         table.add_row(op, *_backends(op, torch.empty(0, device=device)))
     console.print(table)
 
 
 def _backends(op: str, tensor: torch.Tensor) -> tuple[str, str]:
-    """The backends that can run ``op`` on such tensors, and the reasons of those that cannot."""
+    """The backends that can run ``op`` on such tensors, and why the others cannot."""
     reasons = {name: dispatch.why_not(op, name, tensor) for name in dispatch.BACKENDS}
     able = [name for name, reason in reasons.items() if reason is None]
     unable = [

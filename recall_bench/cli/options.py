@@ -1,7 +1,7 @@
-"""Command-line flags made from config fields: types, ranges, defaults and help come with them.
+"""Makes command-line flags from config fields, with their types, ranges, defaults and help.
 
-Every value arrives as text and is parsed by pydantic, so that a flag and a config file accept
-exactly the same and refuse it with the same message.
+Every value arrives as text, and pydantic parses it, so that a flag and a config file accept the
+same values and refuse others with the same message.
 """
 
 import inspect
@@ -24,8 +24,8 @@ from recall_bench.errors import UserError, nearest
 class Panel:
     """A titled group of flags: the fields of one or more models.
 
-    ``preset`` holds the values that stand where a flag is not given, if not the field's default;
-    a ``swept`` panel takes several values a flag, separated by commas.
+    ``preset`` holds the values of flags that are not given, where they differ from the field's
+    default; a ``swept`` panel takes several values per flag, separated by commas.
     """
 
     title: str
@@ -35,37 +35,37 @@ class Panel:
     swept: bool = False
 
     def fields(self) -> dict[str, FieldInfo]:
-        """The fields by name; the first model that has a name decides its help."""
-        found: dict[str, FieldInfo] = {}
+        """The fields by name; the first model with a field provides its help."""
+        fields: dict[str, FieldInfo] = {}
         for model in self.models:
             for name, info in model.model_fields.items():
                 if name not in self.exclude:
-                    found.setdefault(name, info)
-        return found
+                    fields.setdefault(name, info)
+        return fields
 
     def check(self, name: str, text: str) -> None:
-        """Raises `UserError` where one of the models refuses a value of the field ``name``."""
+        """Raise `UserError` if one of the models refuses a value of the field ``name``."""
         for model in self.models:
             if name in model.model_fields:
-                for part in values(text) if self.swept else [text]:
+                for part in split_values(text) if self.swept else [text]:
                     check(model, name, part)
 
 
 def values_of(argv: Sequence[str], flag: str) -> list[str]:
-    """What ``--flag VALUE`` or ``--flag=VALUE`` says, before the command line is parsed."""
-    found = []
+    """The values of ``--flag VALUE`` and ``--flag=VALUE``, before the command line is parsed."""
+    values = []
     for index, word in enumerate(argv):
         if word == flag and index + 1 < len(argv):
-            found.append(argv[index + 1])
+            values.append(argv[index + 1])
         elif word.startswith(f"{flag}="):
-            found.append(word.partition("=")[2])
-    return found
+            values.append(word.partition("=")[2])
+    return values
 
 
-def values(text: str) -> list[str]:
+def split_values(text: str) -> list[str]:
     """The values of a swept flag: "a,b{c=1,d=2}" -> ["a", "b{c=1,d=2}"].
 
-    Commas separate them where no bracket or brace is open.
+    Commas inside brackets and braces do not separate values.
     """
     parts, depth = [""], 0
     for character in text:
@@ -78,10 +78,10 @@ def values(text: str) -> list[str]:
 
 
 def with_panels(function: Callable[..., Any], panels: Iterable[Panel]) -> Callable[..., Any]:
-    """The command ``function(*, fixed flags, given)`` with a flag for every field of the panels.
+    """Add a flag for every field of the panels to the command ``function(*, fixed flags, given)``.
 
-    ``given`` receives the flags that were used, as text: ``{panel title: {field: text}}``. The
-    command raises `UserError` for a value that its field refuses.
+    ``given`` receives the texts of the flags used: ``{panel title: {field: text}}``. The command
+    raises `UserError` for a value that its field refuses.
     """
     signature = inspect.signature(function)
     fixed = [p for p in signature.parameters.values() if p.name != "given"]
@@ -119,19 +119,19 @@ def flag_of(name: str) -> str:
 
 
 def check(model: type[BaseModel], name: str, text: str, flag: str | None = None) -> None:
-    """Raises `UserError` where ``model`` refuses ``text`` for a field, whatever its others are."""
+    """Raise `UserError` if ``model`` refuses ``text`` for a field, whatever its other fields."""
     try:
-        model(**{name: parsed(text)})
+        model(**{name: none_or_text(text)})
     except ValidationError as error:
         for problem in error.errors(include_url=False):
             if problem["loc"][:1] == (name,):
-                whose = f" for {model.name}" if issubclass(model, Component) else ""
-                said = _refusal(model.model_fields[name], text, problem)
-                raise UserError(f"{flag or flag_of(name)} {text}{whose}: {said}") from error
+                owner = f" for {model.name}" if issubclass(model, Component) else ""
+                refusal = _refusal(model.model_fields[name], text, problem)
+                raise UserError(f"{flag or flag_of(name)} {text}{owner}: {refusal}") from error
 
 
 def _refusal(info: FieldInfo, text: str, problem: ErrorDetails) -> str:
-    """What a field expects instead of ``text``, and the nearest value that it takes."""
+    """The values that a field expects instead of ``text``, and the nearest of them."""
     within = ".".join(str(part) for part in problem["loc"][1:])
     if within:
         return f"{within}: {problem['msg']}. Got {problem['input']!r}."
@@ -141,7 +141,7 @@ def _refusal(info: FieldInfo, text: str, problem: ErrorDetails) -> str:
     if "|" in kind:
         return f"expected {kind.replace('|', ' or ')}. {nearest(text, kind.split('|'))}"
     noun = {"INT": "an integer", "FLOAT": "a number"}.get(kind, kind)
-    limit = bounds(info)
+    limit = range_of(info)
     expected = f"expected {noun}{', ' if limit else ''}{limit}."
     context = problem.get("ctx", {})
     closest = context.get("ge", context.get("le"))
@@ -166,14 +166,14 @@ def _parameter(name: str, info: FieldInfo, panel: Panel) -> inspect.Parameter:
 
 def describe(info: FieldInfo, default: Any) -> str:
     """Description, range and default of a field, in one line."""
-    notes = [bounds(info)]
+    parts = [range_of(info)]
     if default is not PydanticUndefined:
-        notes.append(f"default {shown(default)}")
-    said = "; ".join(note for note in notes if note)
-    return f"{info.description or ''} ({said})".strip() if said else info.description or ""
+        parts.append(f"default {default_text(default)}")
+    notes = "; ".join(part for part in parts if part)
+    return f"{info.description or ''} ({notes})".strip() if notes else info.description or ""
 
 
-def bounds(info: FieldInfo) -> str:
+def range_of(info: FieldInfo) -> str:
     """The range of a numeric field in words, such as "1 to 256" or "above 0, at most 1"."""
     limits = {
         sign: str(limit)
@@ -187,10 +187,10 @@ def bounds(info: FieldInfo) -> str:
     return ", ".join(f"{word} {limits[sign]}" for sign, word in words.items() if sign in limits)
 
 
-def shown(value: Any) -> str:
+def default_text(value: Any) -> str:
     """A default as a person would type it."""
     if isinstance(value, tuple | list):
-        return ", ".join(shown(item) for item in value)
+        return ", ".join(default_text(item) for item in value)
     return str(value).lower() if isinstance(value, bool | None) else str(value)
 
 
@@ -205,6 +205,6 @@ def type_name(annotation: Any) -> str:
     return names.get(annotation, "LIST")
 
 
-def parsed(text: str) -> str | None:
-    """The text of a flag as pydantic reads it: "none" stands for None."""
+def none_or_text(text: str) -> str | None:
+    """The text of a flag for pydantic to parse: "none" becomes None."""
     return None if text.lower() == "none" else text

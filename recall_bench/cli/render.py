@@ -1,4 +1,4 @@
-"""What a task is, a table of its segments and a few examples, for a person to look at."""
+"""Draws a task for people: its explanation, a table of its segments, and a few examples."""
 
 import inspect
 import re
@@ -17,7 +17,7 @@ LEGEND = {"key": "k key", "value": "v value", "query": "? query"}
 
 
 def render(task: Task, console: Console, *, seed: int = 0, count: int = 1) -> None:
-    """Print what the task is and its segments, then ``count`` examples of each for training."""
+    """Print the explanation and segments of a task, and ``count`` examples per training segment."""
     for paragraph in explanation(task).split("\n\n"):
         _print_paragraph(paragraph, console)
         console.print()
@@ -36,8 +36,8 @@ def render_examples(
 ) -> None:
     """Print the first ``count`` of ``examples``, which belong to ``segment``.
 
-    Under each token stands its mark (k1 the first key, v1 its value, ?1 its query) or the name that
-    the task gives it, and under that the answer, so that nothing rests on colour alone.
+    Each token has its mark below it (k1 is the first key, v1 its value, ?1 its query) or the name
+    that the task gives it, and the answer below that, so that colour is never needed.
     """
     codec = task.codec()
     for row in range(min(count, len(examples.inputs))):
@@ -55,9 +55,9 @@ def render_examples(
 
 
 def explanation(task: Task | type[Task]) -> str:
-    """What the task probes: the docstring of its module, without notes on the code's shapes.
+    """The docstring of the task's module, without notes on the code's shapes.
 
-    A task that says nothing there is explained by its own docstring.
+    The docstring of the class replaces a missing module docstring.
     """
     cls = task if isinstance(task, type) else type(task)
     documentation = inspect.getdoc(inspect.getmodule(cls)) if cls.name else None
@@ -67,7 +67,7 @@ def explanation(task: Task | type[Task]) -> str:
 
 
 def _print_paragraph(text: str, console: Console) -> None:
-    """Prose wrapped anew for the console; what is indented as it is."""
+    """Print prose wrapped to the console's width, and indented text unchanged."""
     if text.startswith("    "):
         console.print(Text(text), no_wrap=True, overflow="crop")
         return
@@ -77,7 +77,7 @@ def _print_paragraph(text: str, console: Console) -> None:
 
 
 def _legend(task: Task, segment: Segment, inputs: Tensor, labels: Tensor) -> str:
-    """What the marks mean that occur in an example."""
+    """The meaning of the marks in an example."""
     spans = task.describe(segment, inputs, labels)
     used = {span.role for span in spans if not span.name}
     notes = [text for role, text in LEGEND.items() if role in used]
@@ -87,7 +87,7 @@ def _legend(task: Task, segment: Segment, inputs: Tensor, labels: Tensor) -> str
 
 
 def segment_table(task: Task) -> Table:
-    """One row for each segment of each split: its options, and what guessing gets."""
+    """One row per segment of each split: its options, chance, and ceiling."""
     segments = [(split, segment) for split in SPLITS for segment in task.segments(split)]
     options = segments[0][1].text_fields()[:-1]
     limited = any(task.ceiling(segment) < 1 for _, segment in segments)
@@ -117,7 +117,7 @@ def describe_segment(segment: Segment) -> str:
 def example_lines(
     task: Task, segment: Segment, inputs: Tensor, labels: Tensor, width: int
 ) -> list[Text]:
-    """One example in lines of ``width`` columns: tokens, and below them marks and answers."""
+    """One example in lines of ``width`` columns: tokens, with marks and answers below them."""
     tokens, answers = inputs.tolist(), labels.tolist()
     spans: list[Span | None] = [None] * len(tokens)
     for span in task.describe(segment, inputs, labels):
@@ -152,10 +152,10 @@ def _chunk(
     cell: int,
     margin: int,
 ) -> list[Text]:
-    """The line of tokens; below it marks where a token has one, and answers where asked."""
+    """A line of tokens, followed by a line of marks and one of answers if there are any."""
     line = Text.assemble((f"{chunk.start:>{margin - 1}} ", "dim"))
     marks = Text(" " * margin)
-    asked = Text.assemble((f"{'answer':>{margin - 1}} ", "dim"))
+    answer_line = Text.assemble((f"{'answer':>{margin - 1}} ", "dim"))
     for position in chunk:
         span = spans[position]
         style = _style(span)
@@ -165,19 +165,19 @@ def _chunk(
         mark = "" if span is not None and span is before and span.name else _mark(span)
         marks.append(f"{mark:>{cell}}", style=style)
         answer = "" if answers[position] == IGNORE else answers[position]
-        asked.append(f"{answer:>{cell}}", style=style)
+        answer_line.append(f"{answer:>{cell}}", style=style)
     lines = [line]
     if marks.plain.strip():
         lines.append(marks)
     if any(answers[position] != IGNORE for position in chunk):
-        lines.append(asked)
+        lines.append(answer_line)
     for text in lines:
         text.rstrip()
     return lines
 
 
 def _value_of_key(span: Span | None, before: Span | None) -> bool:
-    """Whether a value follows the key that it belongs to."""
+    """Whether a value directly follows its key."""
     return bool(
         span
         and before

@@ -1,4 +1,4 @@
-"""An example whose tokens are text, for a person to read."""
+"""Draws an example whose tokens are text."""
 
 from rich.text import Text
 from torch import Tensor
@@ -7,14 +7,14 @@ from recall_bench.documents.tokens import Codec
 from recall_bench.tasks.base import IGNORE, answer_runs
 
 LINES = 12
-"""Lines shown of the beginning and of the end of an example."""
+"""Lines shown from the beginning and from the end of an example."""
 
 
 def text_lines(codec: Codec, inputs: Tensor, labels: Tensor) -> list[Text]:
-    """The text of an example, (length,) inputs and labels, without padding; then the answer, and
-    further questions with theirs where there are any.
+    """The text of an example, from inputs and labels (length,), without padding.
 
-    The middle of a long one is left out. Where nearly everything is asked there is no answer.
+    The answer follows, then any further questions with their answers. A long text loses its middle.
+    An example with labels nearly everywhere is shown without answers.
     """
     shown = inputs[inputs != codec.pad]
     if 2 * int((labels != IGNORE).sum()) >= len(shown):
@@ -33,9 +33,9 @@ def text_lines(codec: Codec, inputs: Tensor, labels: Tensor) -> list[Text]:
 
 
 def _folded(text: str) -> list[Text]:
-    """The lines of a text, those in the middle of a long one left out."""
+    """The lines of a text, without the middle of a long one."""
     lines = [Text(line) for line in text.split("\n")]
-    left_out = len(lines) - 2 * LINES
-    if left_out > 1:
-        lines[LINES:-LINES] = [Text(f"… {left_out} lines", style="dim")]
+    hidden = len(lines) - 2 * LINES
+    if hidden > 1:
+        lines[LINES:-LINES] = [Text(f"… {hidden} lines", style="dim")]
     return lines

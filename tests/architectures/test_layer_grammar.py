@@ -36,10 +36,10 @@ def test_any_text_is_parsed_or_refused_with_one_message(text):
     try:
         nodes = parse(text)
     except UserError as error:
-        said = str(error)
+        message = str(error)
     else:
-        said = f"layers={text!r} parses" if parse(show(nodes)) == nodes else show(nodes)
-    assert said.startswith(f"layers={text!r} ")
+        message = f"layers={text!r} parses" if parse(show(nodes)) == nodes else show(nodes)
+    assert message.startswith(f"layers={text!r} ")
 
 
 def test_knobs_repeats_and_groups_are_written_out_from_the_bottom_up():
@@ -54,7 +54,7 @@ def test_knobs_may_be_written_as_flags_are_and_with_blanks():
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", "empty entry, at character 1"),
         ("a++b", "empty entry, at character 3"),
@@ -78,7 +78,7 @@ def test_knobs_may_be_written_as_flags_are_and_with_blanks():
         ("a+[self|b]", "not available yet, at character 3"),
     ],
 )
-def test_what_is_wrong_is_named_with_its_place(text, said):
+def test_what_is_wrong_is_named_with_its_place(text, message):
     with pytest.raises(UserError) as caught:
         parse(text)
-    assert said in str(caught.value)
+    assert message in str(caught.value)

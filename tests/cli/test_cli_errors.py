@@ -1,4 +1,4 @@
-"""What is wrong with a command line is said in one message that leads to what is right."""
+"""One message reports the mistake in a command line and leads to what is right."""
 
 from pathlib import Path
 
@@ -47,7 +47,7 @@ REFUSED = [
     ((*SWEEP, "--seeds", "-1,2"), ["--seeds -1,2", "0,5"]),
     ((*SWEEP, "--processes", 0), ["--processes", "greater than or equal to 1"]),
     (("train", "--arch", "based,h3"), ["one architecture", "`sweep`"]),
-    (("train", "--arch", "based", "--window", "0,16"), ["one value a knob", "`sweep`"]),
+    (("train", "--arch", "based", "--window", "0,16"), ["one value per knob", "`sweep`"]),
     (("train", "--arch", "based", "--learning-rate", -1), ["--learning-rate -1.0", "above 0"]),
     (("show", "coping"), ["Unknown task 'coping'", "Did you mean 'copying'"]),
     (("show", "mqar", "--vocab-size", 8), ["too few distinct keys", "vocab_size of 10"]),
@@ -59,16 +59,16 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("words", "said"), REFUSED, ids=lambda part: " ".join(map(str, part)))
+@pytest.mark.parametrize(("words", "messages"), REFUSED, ids=lambda part: " ".join(map(str, part)))
 def test_what_is_wrong_is_named_with_what_was_expected(
     recall_bench: Command, tmp_path: Path, words: tuple, said: list[str]
 ) -> None:
-    recall_bench(*words).refused(*said)
+    recall_bench(*words).refused(*messages)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "messages"),
     [
         (("--device", "gpu"), "Unknown device 'gpu'. Expected auto, cpu, cuda or cuda:N."),
         (("--device", "cpu", "--precision", "tf32"), "precision=tf32 needs a CUDA device"),
@@ -78,7 +78,7 @@ def test_a_device_that_cannot_do_it_is_no_fault_of_the_runs(
     recall_bench: Command, tmp_path: Path, words: tuple, said: str
 ) -> None:
     command = ("sweep", "--arch", "short-conv", "--preset", "smoke", "--processes", 1)
-    recall_bench(*command, *words).refused(said)
+    recall_bench(*command, *words).refused(messages)
     assert list(tmp_path.glob("runs/*/record.json")) == []
 
 

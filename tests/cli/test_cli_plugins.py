@@ -61,7 +61,7 @@ def broken(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (None, "plugin.py does not exist"),
         ("import nothing_of_this_name", "does not import: ModuleNotFoundError"),
@@ -72,13 +72,15 @@ def broken(tmp_path: Path) -> Path:
     ids=["missing", "import", "syntax", "nothing", "taken"],
 )
 def test_a_plugin_that_does_not_load_is_refused_by_every_command(
-    recall_bench: Command, tmp_path: Path, content: str | None, said: str
+    recall_bench: Command, tmp_path: Path, content: str | None, message: str
 ) -> None:
     if content:
         (tmp_path / "plugin.py").write_text(content)
-    recall_bench("check", "plugin.py").refused("plugin.py" if "taken" not in said else "", said)
-    recall_bench("sweep", "--plugin", "plugin.py", "--arch", "fading").refused(said)
-    recall_bench("list", "--plugin", "plugin.py").refused(said)
+    recall_bench("check", "plugin.py").refused(
+        "plugin.py" if "taken" not in message else "", message
+    )
+    recall_bench("sweep", "--plugin", "plugin.py", "--arch", "fading").refused(message)
+    recall_bench("list", "--plugin", "plugin.py").refused(message)
 
 
 def test_the_fields_of_a_plugin_become_flags_with_range_and_default(

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from recall_bench.cli.architecture_table import renewed
+from recall_bench.cli.architecture_table import with_table
 
 ROOT = Path(__file__).parents[2]
 
@@ -13,7 +13,7 @@ def test_the_readme_quotes_the_example_as_it_is_and_it_is_short() -> None:
 
 def test_the_table_of_architectures_is_current() -> None:
     readme = (ROOT / "README.md").read_text()
-    assert renewed(readme) == readme, "architectures have changed: run `make docs`"
+    assert with_table(readme) == readme, "architectures have changed: run `make docs`"
 
 
 def test_the_readme_quotes_the_wrapped_layer_as_it_is() -> None:

@@ -27,7 +27,7 @@ def runs(arch: str, **knobs: str) -> list[RunConfig]:
     ],
 )
 def test_commas_separate_values_outside_of_brackets_alone(text: str, values: list[str]) -> None:
-    assert options.values(text) == values
+    assert options.split_values(text) == values
 
 
 def test_stacks_are_swept_with_knobs_of_their_own() -> None:

@@ -276,7 +276,7 @@ def test_a_suite_is_swept_reported_and_plotted(
     (one, *_) = sorted(set(ResultStore(tmp_path / "runs").frame()["experiment"]))
     words_of_plot = ("--task", "mqar", "--by", "gap", "--experiment", one)
     recall_bench("plot", *words_of_plot, "--output", "gap.svg").succeeded("Wrote gap.svg")
-    recall_bench(*words, "--task", "mqar").refused("leave --task and --preset")
+    recall_bench(*words, "--task", "mqar").refused("omit --task and --preset")
 
 
 def test_the_runs_of_a_suite_are_told_with_their_task_and_decay() -> None:

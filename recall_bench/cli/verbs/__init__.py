@@ -1,1 +1,1 @@
-"""The verbs of the command line, thin; what is heavy is imported inside the verb that needs it."""
+"""The verbs of the command line; each imports its heavy modules when it runs."""

@@ -1,4 +1,4 @@
-"""`bench`: times beside the floor."""
+"""`bench`: measures speed against the theoretical floor."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,11 +12,11 @@ from recall_bench.cli.verbs.flags import Debug, Device, Plugins, PresetName
 
 def bench_kernels(
     output: Annotated[
-        Path, typer.Option("--output", metavar="DIR", help="Where table, record and plot go.")
+        Path, typer.Option("--output", metavar="DIR", help="Folder for table, record and plot.")
     ] = Path("results/kernels"),
     debug: Debug = False,
 ) -> None:
-    """Prove the kernels correct on a GPU, then time them beside others and the floor."""
+    """Check the kernels on a GPU, then compare their times with other kernels and the floor."""
     from recall_bench.bench.kernels import bench_kernels as run
 
     run(output)
@@ -29,24 +29,24 @@ def bench_training(
     preset: PresetName = "figure2",
     device: Device = "auto",
     output: Annotated[
-        Path, typer.Option("--output", metavar="DIR", help="Where table and record go.")
+        Path, typer.Option("--output", metavar="DIR", help="Folder for table and record.")
     ] = Path("results/training"),
     precision: Annotated[
-        str | None, typer.Option(help="fp32, tf32 or bf16 instead of the preset's.")
+        str | None, typer.Option(help="fp32, tf32 or bf16; overrides the preset.")
     ] = None,
     run: Annotated[
-        bool, typer.Option("--run/--no-run", help="Also time one whole run of each.")
+        bool, typer.Option("--run/--no-run", help="Also time one whole run per architecture.")
     ] = True,
     debug: Debug = False,
 ) -> None:
-    """Time training steps by segment, the generator, whole runs; profile them; show the floor."""
+    """Time training steps by segment, data generation and whole runs; profile the steps."""
     from recall_bench.bench import training
 
-    training.bench_training(request.listed(arch), preset, device, output, run, precision)
+    training.bench_training(request.split_names(arch), preset, device, output, run, precision)
 
 
 def bench_tasks(plugin: Plugins = None, debug: Debug = False) -> None:
-    """How fast every task makes its published examples on one core."""
+    """Time how fast every task generates its published examples on one core."""
     from recall_bench.bench.tasks import measure_all, table
 
     Console(highlight=False).print(table(measure_all()))

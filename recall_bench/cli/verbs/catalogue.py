@@ -1,4 +1,4 @@
-"""`list`, `show` and `doctor`: what there is and what works here."""
+"""`list`, `show` and `doctor`: list the components, and diagnose this machine."""
 
 from typing import Annotated
 
@@ -12,12 +12,12 @@ from recall_bench.recipes import presets
 
 def list_everything(
     name: Annotated[
-        str | None, typer.Argument(help="An architecture or task, to see its options alone.")
+        str | None, typer.Argument(help="An architecture or task whose options to list.")
     ] = None,
     plugin: Plugins = None,
     debug: Debug = False,
 ) -> None:
-    """Architectures with their knobs, tasks, suites and presets; or the options of one of them."""
+    """List architectures with their knobs, tasks, suites and presets, or one entry's options."""
     from recall_bench.cli.catalogue import print_catalogue, print_entry
 
     console = Console(highlight=False)
@@ -32,12 +32,12 @@ def show(
     preset: PresetName = "quick",
     plugin: Plugins = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the examples.")] = 0,
-    count: Annotated[int, typer.Option(min=1, max=20, help="Examples a segment.")] = 1,
+    count: Annotated[int, typer.Option(min=1, max=20, help="Examples per segment.")] = 1,
     debug: Debug = False,
     *,
     given: request.Given,
 ) -> None:
-    """Draw a few examples of a task: what is shown, what is asked, and the answers."""
+    """Explain a task and draw a few examples with their queries and answers."""
     from recall_bench.cli.render import render
 
     built = request.build_task(task, presets.get(preset), given[request.TASK])
@@ -45,7 +45,7 @@ def show(
 
 
 def doctor(debug: Debug = False) -> None:
-    """Versions, devices, and which optional packages and kernels can be used, and why not."""
+    """Show versions, devices, and which optional packages and kernels work here, or why not."""
     from recall_bench.cli.doctor import diagnose
 
     diagnose(Console(highlight=False))

@@ -1,4 +1,4 @@
-"""`check`, and plugins before time is spent on them."""
+"""`check`, and the check of plugins before a sweep."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 def check(
     subject: Annotated[str, typer.Argument(help="An architecture, a task, or a plugin file.")],
     device: Annotated[
-        str | None, typer.Option("--device", help="cpu or cuda, not as the architecture declares.")
+        str | None, typer.Option("--device", help="cpu or cuda; overrides the architecture.")
     ] = None,
     precision: Annotated[
-        str | None, typer.Option("--precision", help="fp64, fp32 or bf16, not as declared.")
+        str | None, typer.Option("--precision", help="fp64, fp32 or bf16; overrides it too.")
     ] = None,
     debug: Debug = False,
 ) -> None:
@@ -45,15 +45,15 @@ def check(
         components = [kind.get(subject)]
     broken = []
     for component in components:
-        result = check_component(component, _where(component, device, precision))
+        result = check_component(component, _overrides(component, device, precision))
         console.print(result)
         broken += [result] if not result.passed else []
     if broken:
         raise UserError(" ".join(failure_message(result) for result in broken))
 
 
-def _where(component: type, device: str | None, precision: str | None) -> CheckOn | None:
-    """Where a component is checked if the user says so; a declared tolerance applies no more."""
+def _overrides(component: type, device: str | None, precision: str | None) -> CheckOn | None:
+    """The user's device and precision, without the declared tolerance; None if not given."""
     if device is not None and device.partition(":")[0] not in ("cpu", "cuda"):
         raise UserError(f"Unknown device {device!r}. Expected cpu, cuda or cuda:N.")
     known = get_args(CheckPrecision)
@@ -71,15 +71,15 @@ def _where(component: type, device: str | None, precision: str | None) -> CheckO
 def check_plugins(
     plugins: Sequence[Path], configs: Sequence[RunConfig], store: Path, unchecked: bool
 ) -> dict[str, str]:
-    """Refuse plugins that break the contract before any time is spent on them.
+    """Refuse plugins that break the contract before spending time on them.
 
-    Returns what holds of each architecture with layers from a plugin, by its JSON: "unchecked"
-    where nothing is to be checked. Prints the report and raises `UserError` where a property fails.
+    Returns the checked properties of each architecture with plugin layers, by its JSON, or
+    "unchecked" on request. Prints the report and raises `UserError` if a property fails.
     """
     loaded = [registry.registered_by(registry.load_plugin(path)) for path in plugins]
-    found = {config.architecture.model_dump_json(): config.architecture for config in configs}
+    distinct = {config.architecture.model_dump_json(): config.architecture for config in configs}
     foreign = {
-        text: architecture for text, architecture in found.items() if plugin_layers(architecture)
+        text: architecture for text, architecture in distinct.items() if plugin_layers(architecture)
     }
     if unchecked:
         return dict.fromkeys(foreign, "unchecked")
@@ -96,11 +96,13 @@ def check_plugins(
     except ContractBroken as broken:
         Console(highlight=False).print(broken.report)
         raise UserError(
-            f"{failure_message(broken.report)} --unchecked trains it anyway."
+            f"{failure_message(broken.report)} Use --unchecked to train it anyway."
         ) from broken
 
 
 def failure_message(result: "Report") -> str:
-    """A broken contract in one line."""
+    """The failed properties of a check in one line."""
     names = "; ".join(failure.property for failure in result.failures)
-    return f"{result.subject!r} breaks the contract of {len(result.failures)} properties: {names}."
+    count = len(result.failures)
+    failed = "1 property" if count == 1 else f"{count} properties"
+    return f"{result.subject!r} breaks the contract in {failed}: {names}."

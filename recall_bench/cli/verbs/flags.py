@@ -1,4 +1,4 @@
-"""Flags that several verbs share."""
+"""Flags shared by several verbs."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,10 +11,10 @@ Plugins = Annotated[
     list[Path] | None,
     typer.Option("--plugin", metavar="FILE", help="Python file that registers mixers or tasks."),
 ]
-Store = Annotated[Path, typer.Option("--store", metavar="DIR", help="Where runs are kept.")]
+Store = Annotated[Path, typer.Option("--store", metavar="DIR", help="Directory of the runs.")]
 TASK_OPTION = typer.Option("--task", help="The task, see `recall-bench list`.")
 TaskName = Annotated[str, TASK_OPTION]
-OnlyTask = Annotated[str | None, typer.Option("--task", help="Leave out all other tasks.")]
+OnlyTask = Annotated[str | None, typer.Option("--task", help="Read only runs of this task.")]
 SuiteName = Annotated[
     str | None, typer.Option("--suite", help="A suite of tasks, see `recall-bench list`.")
 ]
@@ -27,9 +27,11 @@ KeepWeights = Annotated[
 ]
 Processes = Annotated[
     int | None,
-    typer.Option("--processes", min=1, help="Runs at a time; a few a GPU, or about one a core."),
+    typer.Option(
+        "--processes", min=1, help="Concurrent runs; by default several per GPU, or one per core."
+    ),
 ]
 Unchecked = Annotated[
     bool,
-    typer.Option("--unchecked", help="Leave out the contract check of plugins; records say so."),
+    typer.Option("--unchecked", help="Skip the contract check of plugins; records state it."),
 ]

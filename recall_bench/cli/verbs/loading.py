@@ -1,4 +1,4 @@
-"""Read stores and exports for the verbs, and print what was skipped."""
+"""Reads stores and exports for the verbs, and prints warnings about skipped records."""
 
 import sys
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from recall_bench.errors import UserError, nearest
 
 
 def load_records(path: Path) -> Any:
-    """The records of a store or exported file; prints what could not be read."""
+    """Load the records of a store or exported file; prints which ones it skipped."""
     from recall_bench.store import load
 
     frame, skipped = load(path)
@@ -20,11 +20,11 @@ def load_records(path: Path) -> Any:
 
 
 def load_runs(path: Path, task: str | None = None) -> Any:
-    """The trainings and evaluations among `load_records`, of one task or all."""
+    """Load training and evaluation records, of one task or all."""
     frame = load_records(path)
     frame = frame[frame["kind"] != "timing"]
     if frame.empty:
-        raise UserError(f"{path} holds times alone. Run `recall-bench sweep` first.")
+        raise UserError(f"{path} holds only timings. Run `recall-bench sweep` first.")
     known = sorted(set(frame["task"]))
     if task and task not in known:
         raise UserError(f"{path} has no runs of task '{task}'. {nearest(task, known)}")
@@ -32,7 +32,7 @@ def load_runs(path: Path, task: str | None = None) -> Any:
 
 
 def suite_grid(frame: Any, name: str) -> Any:
-    """The scores of a suite, from a table of runs."""
+    """Compute the scores of a suite from a table of runs."""
     from recall_bench.recipes import suites
     from recall_bench.recipes.suites.grid import grid
     from recall_bench.recipes.suites.scores import scores, summary
@@ -42,5 +42,5 @@ def suite_grid(frame: Any, name: str) -> Any:
 
 
 def print_skipped(skipped: Sequence[tuple[Path, str]]) -> None:
-    for where, why in skipped:
-        print(f"Skipped {where}: {why}", file=sys.stderr)
+    for path, reason in skipped:
+        print(f"Skipped {path}: {reason}", file=sys.stderr)

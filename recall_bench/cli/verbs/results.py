@@ -17,10 +17,10 @@ def plot(
         "runs"
     ),
     over: Annotated[
-        Path | None, typer.Option(help="A store or exported file to draw these points on top of.")
+        Path | None, typer.Option(help="A store or exported file; its points form the background.")
     ] = None,
     by: Annotated[
-        str | None, typer.Option(help="Accuracy against this instead: length, pairs, gap, …")
+        str | None, typer.Option(help="Plot accuracy against this: length, pairs, gap, …")
     ] = None,
     suite: SuiteName = None,
     task: OnlyTask = None,
@@ -32,11 +32,11 @@ def plot(
         bool, typer.Option("--annotate", help="Write the knobs beside the points.")
     ] = False,
     published: Annotated[
-        str | None, typer.Option(metavar="FIGURE", help="Draw published points as well: figure2.")
+        str | None, typer.Option(metavar="FIGURE", help="Also draw published points: figure2.")
     ] = None,
     efficiency: Annotated[
         bool,
-        typer.Option("--efficiency", help="Say how many bits are recalled for a bit of state."),
+        typer.Option("--efficiency", help="Show recalled bits per bit of state."),
     ] = False,
     debug: Debug = False,
 ) -> None:
@@ -48,7 +48,9 @@ def plot(
     fresh = load_runs(store, task)
     if suite or by:
         if over or (suite and by):
-            raise UserError("--suite, --by and --over draw different figures. Give one of them.")
+            raise UserError(
+                "--suite, --by and --over draw different figures. Use only one of them."
+            )
         if suite:
             from recall_bench.reports.suite_figure import heat_map
 
@@ -79,11 +81,11 @@ def report(
     suite: SuiteName = None,
     task: OnlyTask = None,
     markdown: Annotated[
-        bool, typer.Option("--markdown", help="A suite's table in Markdown.")
+        bool, typer.Option("--markdown", help="Print a suite's table in Markdown.")
     ] = False,
     published: Annotated[
         str | None,
-        typer.Option(metavar="FIGURE", help="Beside published points, in Markdown: figure2."),
+        typer.Option(metavar="FIGURE", help="Compare with published points, in Markdown: figure2."),
     ] = None,
     debug: Debug = False,
 ) -> None:
@@ -127,11 +129,11 @@ def export(
 
 
 def import_records(
-    file: Annotated[Path, typer.Argument(help="What `export` wrote: .jsonl or .parquet.")],
+    file: Annotated[Path, typer.Argument(help="A file from `export`: .jsonl or .parquet.")],
     store: Store = Path("runs"),
     debug: Debug = False,
 ) -> None:
-    """Put exported records back into a store, so that a sweep goes on where they end."""
+    """Restore exported records to a store, so that a sweep continues from them."""
     from recall_bench import store as stores
 
     written, known = stores.restore(file, stores.ResultStore(store))

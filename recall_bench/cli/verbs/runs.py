@@ -1,4 +1,4 @@
-"""`train`, `sweep` and `eval`: the verbs that make records."""
+"""`train`, `sweep` and `eval`: the verbs that write records."""
 
 import sys
 from collections.abc import Sequence
@@ -45,14 +45,15 @@ def train(
     *,
     given: request.Given,
 ) -> None:
-    """Train one run, keep its record, and print the scores."""
+    """Train one run, store its record, and print the scores."""
     if "," in arch:
         raise UserError(f"`train` takes one architecture, got {arch!r}. Use `sweep` for several.")
     rates = request.learning_rates(str(learning_rate), "--learning-rate")
     configs = request.build_runs(arch, task, preset, rates, [seed], given)
     if len(configs) > 1:
         raise UserError(
-            f"`train` takes one value a knob, got {len(configs)} settings. Use `sweep` for several."
+            f"`train` takes one value per knob, got {len(configs)} settings. "
+            f"Use `sweep` for several."
         )
     _run(
         configs,
@@ -75,13 +76,13 @@ def sweep(
         str | None, typer.Option(help="Peak learning rates, separated by commas.")
     ] = None,
     seeds: Annotated[
-        str | None, typer.Option(help="How many seeds (3: 0, 1, 2), or a list of them (0,5).")
+        str | None, typer.Option(help="Number of seeds (3 means 0, 1, 2), or a list (0,5).")
     ] = None,
     seeds_at_best_rate: Annotated[
         bool,
         typer.Option(
             "--seeds-at-best-rate",
-            help="Seeds after the first only at the learning rate that it chose on validation.",
+            help="Run further seeds only at the learning rate that validation chose for the first.",
         ),
     ] = False,
     store: Store = Path("runs"),
@@ -97,13 +98,13 @@ def sweep(
     *,
     given: request.Given,
 ) -> None:
-    """Cross knobs, learning rates and seeds; skip what is finished, continue what was cut off."""
+    """Cross knobs, learning rates and seeds; skip finished runs and continue interrupted ones."""
     rates = request.learning_rates(learning_rates, "--learning-rates")
     if suite:
         from recall_bench.recipes import suites
 
         if task or preset:
-            raise UserError("A suite has tasks and a recipe of its own: leave --task and --preset.")
+            raise UserError("A suite has its own tasks and recipe: omit --task and --preset.")
         definition = suites.get(suite)
         numbers = request.seeds(seeds, definition.seeds)
         configs = request.build_suite_runs(arch, definition, rates, numbers, given)
@@ -135,23 +136,23 @@ def evaluate_model(
     data: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Local copies of the data sets.")
     ] = None,
-    limit: Annotated[int | None, typer.Option(help="First examples of each task; all.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Only the first examples of each task.")] = None,
     context_length: Annotated[
         int | None,
-        typer.Option(help="Cut documents around the answer, as published: 512 to 2048 tokens."),
+        typer.Option(help="Crop documents around the answer, as published: 512 to 2048 tokens."),
     ] = None,
     twice: Annotated[bool, typer.Option("--twice", help="Show each document twice.")] = False,
     max_length: Annotated[
-        int | None, typer.Option(help="Tokens the model takes, where it does not say.")
+        int | None, typer.Option(help="Context length, for models that do not declare one.")
     ] = None,
-    batch_size: Annotated[int, typer.Option(help="Prompts at a time.")] = 1,
+    batch_size: Annotated[int, typer.Option(help="Prompts per batch.")] = 1,
     dtype: Annotated[
         str, typer.Option(help="auto (as stored), float32, bfloat16 or float16.")
     ] = "auto",
     device: Device = "auto",
     store: Store = Path("runs"),
     trust_remote_code: Annotated[
-        str | None, typer.Option(metavar="MODEL", help="Let this model run code of its own.")
+        str | None, typer.Option(metavar="MODEL", help="Allow this model to run its own code.")
     ] = None,
     plugin: Plugins = None,
     debug: Debug = False,
@@ -166,9 +167,9 @@ def evaluate_model(
     from recall_bench.store.runs import ResultStore
     from recall_bench.store.table import frame
 
-    asked = Request.of(
+    evaluation = Request.of(
         model=model,
-        tasks=request.listed(tasks),
+        tasks=request.split_names(tasks),
         data=data,
         limit=limit,
         context_length=context_length,
@@ -181,7 +182,7 @@ def evaluate_model(
     )
     warnings: list[str] = []
     with quiet():
-        records = evaluate(asked, ResultStore(store), warnings.append)
+        records = evaluate(evaluation, ResultStore(store), warnings.append)
     for message in warnings:
         print(message, file=sys.stderr)
     Console(highlight=False).print(points_tables(frame(records)))
@@ -200,7 +201,7 @@ def _run(
     seeds_at_best_rate: bool = False,
     unchecked: bool = False,
 ) -> None:
-    """Carry the runs out, then print the points they make, or the table of the suite."""
+    """Carry out the runs, then print their points or the table of the suite."""
     from recall_bench.reports.terminal import points_tables
     from recall_bench.store.runs import ResultStore
     from recall_bench.sweeps.carry_out import Summary, run_sweep
@@ -228,15 +229,14 @@ def _run(
         configs = at_best_rates(configs, results.frame())
     summary = carry_out(configs)
     frame = results.frame()
-    wanted = {config.run_id for config in configs}
-    frame = frame[frame["run_id"].isin(wanted)]
+    frame = frame[frame["run_id"].isin({config.run_id for config in configs})]
     if suite:
         from recall_bench.reports.suite_tables import table
 
-        shown = table(suite_grid(frame, suite))
+        tables = table(suite_grid(frame, suite))
     else:
-        shown = points_tables(frame)
-    Console(highlight=False).print(shown)
+        tables = points_tables(frame)
+    Console(highlight=False).print(tables)
     before = f", {summary.before} of them before" if summary.before else ""
     diverged = f"; {summary.diverged} diverged" if summary.diverged else ""
     runs = "1 run" if summary.total == 1 else f"{summary.total} runs"
@@ -245,12 +245,12 @@ def _run(
         reasons = {(record.reason or "").partition("\n")[0] for record in summary.failed}
         raise UserError(
             f"{len(summary.failed)} of {summary.total} runs failed: {'; '.join(sorted(reasons))}. "
-            f"Their records are kept; --retry-failed runs them again."
+            f"Their records are stored; --retry-failed runs them again."
         )
 
 
 def _print_data_reports(configs: Sequence[RunConfig]) -> None:
-    """Print what the loaders of the tasks found in their data, warnings included."""
+    """Print the reports of the tasks on their data, with warnings."""
     for task in {config.task.model_dump_json(): config.task for config in configs}.values():
         for line in data.lines() if (data := task.report()) else ():
             print(f"{task.name}: {line}")
