@@ -16,25 +16,25 @@ from recall_bench.cli.app import main
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a command ended, and what it printed."""
+    """The exit code and output of a command."""
 
     code: int
     out: str
     err: str
 
-    def refused(self, *said: str) -> None:
-        """Exit code 2 and one message on standard error that says all of ``said``."""
+    def refused(self, *parts: str) -> None:
+        """Exit code 2 and one message on standard error that contains all ``parts``."""
         assert self.code == 2
         assert self.err.startswith("Error: ")
         assert self.err.count("\n") == 1, "one message, without a traceback"
-        for words in said:
-            assert words in self.err
+        for part in parts:
+            assert part in self.err
 
-    def succeeded(self, *said: str) -> None:
-        """Exit code 0, nothing on standard error, and all of ``said`` in the output."""
+    def succeeded(self, *parts: str) -> None:
+        """Exit code 0, nothing on standard error, and all ``parts`` in the output."""
         assert (self.code, self.err) == (0, "")
-        for words in said:
-            assert words in self.out
+        for part in parts:
+            assert part in self.out
 
 
 Command = Callable[..., Outcome]

@@ -61,24 +61,24 @@ REFUSED = [
 
 @pytest.mark.parametrize(("words", "messages"), REFUSED, ids=lambda part: " ".join(map(str, part)))
 def test_what_is_wrong_is_named_with_what_was_expected(
-    recall_bench: Command, tmp_path: Path, words: tuple, said: list[str]
+    recall_bench: Command, tmp_path: Path, words: tuple, messages: list[str]
 ) -> None:
     recall_bench(*words).refused(*messages)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
-    ("words", "messages"),
+    ("words", "message"),
     [
         (("--device", "gpu"), "Unknown device 'gpu'. Expected auto, cpu, cuda or cuda:N."),
         (("--device", "cpu", "--precision", "tf32"), "precision=tf32 needs a CUDA device"),
     ],
 )
 def test_a_device_that_cannot_do_it_is_no_fault_of_the_runs(
-    recall_bench: Command, tmp_path: Path, words: tuple, said: str
+    recall_bench: Command, tmp_path: Path, words: tuple, message: str
 ) -> None:
     command = ("sweep", "--arch", "short-conv", "--preset", "smoke", "--processes", 1)
-    recall_bench(*command, *words).refused(messages)
+    recall_bench(*command, *words).refused(message)
     assert list(tmp_path.glob("runs/*/record.json")) == []
 
 
