@@ -25,7 +25,7 @@ def plot(
     suite: SuiteName = None,
     task: OnlyTask = None,
     experiment: Annotated[
-        str | None, typer.Option(help="Which one, where there are several.")
+        str | None, typer.Option(help="The experiment, if there are several.")
     ] = None,
     title: Annotated[str | None, typer.Option(help="Title of the figure.")] = None,
     annotate: Annotated[
@@ -76,7 +76,7 @@ def plot(
 def report(
     store: Store = Path("runs"),
     experiment: Annotated[
-        str | None, typer.Option(help="Which one, where there are several.")
+        str | None, typer.Option(help="The experiment, if there are several.")
     ] = None,
     suite: SuiteName = None,
     task: OnlyTask = None,
