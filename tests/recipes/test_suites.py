@@ -116,7 +116,7 @@ def test_flags_replace_what_the_suite_says_and_options_of_a_task_are_refused() -
     assert len(configs) == 3 * 2 * 2
     assert {config.architecture.d_state for config in configs} == {4, 8}
     assert {config.training.weight_decay for config in configs} == {0.5}
-    with pytest.raises(UserError, match="--power-a cannot be given with --suite"):
+    with pytest.raises(UserError, match="--power-a cannot be combined with --suite"):
         runs(TASK={"power_a": "1"})
 
 
