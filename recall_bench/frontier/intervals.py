@@ -1,6 +1,7 @@
 """How far the seeds of a point lie apart, and how far their mean may lie from the true one."""
 
 import math
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -41,6 +42,17 @@ def interval(scores: np.ndarray, candidates: int = 1) -> Interval:
     low = mean - error * student_quantile(1 - tail * min(1.0, 2 / candidates), count - 1)
     high = mean + error * student_quantile(1 - tail, count - 1)
     return Interval(max(0.0, low), min(1.0, high), f"{CONFIDENCE:.0%}")
+
+
+def heading_of(names: Iterable[str]) -> str:
+    """What a table or figure calls the intervals that have these names.
+
+    Where both kinds occur, whoever prints them marks the 95% intervals with an asterisk.
+    """
+    kinds = set(names) - {""}
+    if len(kinds) > 1:
+        return "range, 95%*"
+    return "95% interval" if kinds == {f"{CONFIDENCE:.0%}"} else "range"
 
 
 @lru_cache(maxsize=256)

@@ -1,6 +1,6 @@
 """Simulated sweeps of one point: what each way of choosing a learning rate reports, and its cost.
 
-    PYTHONPATH=tests/frontier python -m rate_simulation    # the tables of docs/numbers.md
+PYTHONPATH=tests/frontier python -m rate_simulation    # the tables of docs/numbers.md
 """
 
 from collections.abc import Callable
