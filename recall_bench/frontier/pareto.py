@@ -58,5 +58,6 @@ def within_noise(points: pd.DataFrame) -> pd.Series:
         high = group["test_accuracy_high"].fillna(score + ONE_SEED_DEVIATION).to_numpy()
         size = group["state_bytes"].to_numpy()
         rivals = (size[None, :] <= size[:, None]) & ~np.eye(len(group), dtype=bool)
-        found[group.index] = (rivals & (high[None, :] >= low[:, None])).any(axis=1)
+        reached = rivals & (high[None, :] >= low[:, None])
+        found.loc[group.index] = reached.any(axis=1).tolist()
     return found

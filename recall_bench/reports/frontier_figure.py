@@ -286,7 +286,7 @@ def _legend(
     elif same:
         handles.append(Line2D([], [], linestyle="none", label="one seed each"))
     handles += [line for line in axes.lines if line.get_label() == "frontier"]
-    if any(line.get_gid() == "within-noise" and len(line.get_xdata()) for line in axes.lines):
+    if (standing(table) == "within noise").any():
         look = {**UNCLEAR, "marker": "o", "markeredgewidth": 1.5, "markeredgecolor": "0.5"}
         handles.append(Line2D([], [], label="within noise", **look))
     if any(text.get_gid() == "note" and "…" in text.get_text() for text in axes.texts):

@@ -47,7 +47,8 @@ def heat_map(grid: Grid, path: Paths | None = None, *, title: str | None = None)
         bar.ax.set_yticklabels(["guess", "ceiling"])
         bar.outline.set_visible(False)
         count = grid.same_seeds()
-        bar.set_label("cells: accuracy" + (f", {count}" if count else ""), fontsize=6.5)
+        cells = "cells: accuracy" + (f", {count}" if count else "")
+        bar.set_label(f"{cells}\ncolour: adjusted for chance", fontsize=6.5)
         save(figure, path)
     return figure
 

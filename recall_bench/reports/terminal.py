@@ -19,7 +19,7 @@ from recall_bench.frontier.selection import unmeasured
 STARS = {"clear": "★", "within noise": "☆", "": ""}
 LEGEND = "★ on the frontier · recall on test, at the learning rate that won on validation"
 HOLLOW = "☆ on the frontier, but no clearer than the noise of a point that is no larger"
-RACE = "race 3/4×2: of 4 rates, 3 are still in the race and were compared on 2 seeds"
+RACE = "race 3/4×2: of 4 rates, 3 are still in the race and were compared on 2 seeds"  # noqa: RUF001
 WAITING = "… a rate in the race waits for runs: the point may still change"
 LEARNED = f"seeds 2/3: of 3 seeds 2 learned; a gap of {PLATEAU_GAP:g}, our choice, tells them apart"
 FAILED = "! runs failed and are not averaged; `sweep --retry-failed` runs them again"
