@@ -149,8 +149,9 @@ def _intervals(scores: np.ndarray, candidates: np.ndarray) -> tuple[np.ndarray, 
     count = scores.shape[1]
     if count < ENOUGH_SEEDS:
         return scores.min(1), scores.max(1)
-    tails = 0.025 * np.minimum(1, 2 / candidates)
-    lower = np.array([student_quantile(1 - tail, count - 1) for tail in tails.tolist()])
+    kinds, places = np.unique(candidates, return_inverse=True)
+    tails = (0.025 * np.minimum(1, 2 / kinds)).tolist()
+    lower = np.array([student_quantile(1 - tail, count - 1) for tail in tails])[places]
     upper = student_quantile(0.975, count - 1)
     mean, error = scores.mean(1), scores.std(1, ddof=1) / count**0.5
     return np.maximum(0, mean - error * lower), np.minimum(1, mean + error * upper)

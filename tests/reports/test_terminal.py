@@ -18,10 +18,10 @@ def line_of(name, text):
 def test_a_point_says_how_many_rates_and_seeds_competed():
     rates = [run(learning_rate=rate, test=test) for rate, test in ((1e-3, 0.9), (1e-2, 0.5))]
     text = printed(*rates)
-    assert line_of("based", text).split()[-2:] == ["0.001", "1/2×1"]
+    assert line_of("based", text).split()[-2:] == ["0.001", "1/2×1"]  # noqa: RUF001
     assert "waits for runs" not in text
     waiting = printed(*rates, run(learning_rate=3e-3, test=0.88), run(seed=1, test=0.9))
-    assert line_of("based", waiting).split()[-1] == "2/3×1…"
+    assert line_of("based", waiting).split()[-1] == "2/3×1…"  # noqa: RUF001
     assert "… a rate in the race waits for runs" in waiting
 
 
@@ -32,7 +32,7 @@ def test_what_few_seeds_span_is_called_their_range():
     assert "95% interval" in printed(*rows)
     both = printed(*rows, run("mamba", 0.3), run("mamba", 0.4, seed=1))
     assert "range, 95%*" in both
-    assert "0.300–0.400 " in both
+    assert "0.300–0.400 " in both  # noqa: RUF001
     assert line_of("based", both).split()[4].endswith("*")
 
 
