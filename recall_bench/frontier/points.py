@@ -4,40 +4,45 @@ The table has one row a run, with the columns of `recall_bench.store.table`. A p
 architecture at one knob setting within one experiment (task, backbone and recipe).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from recall_bench.errors import UserError
-from recall_bench.frontier.intervals import bootstrap_interval
+from recall_bench.frontier.intervals import interval, learned
 from recall_bench.frontier.segments import mean_segments, mean_slices
-from recall_bench.frontier.selection import KEY, NO_RATE, choose_rates, scored
+from recall_bench.frontier.selection import KEY, NO_RATE, SEARCHED, choose_rates, scored
 from recall_bench.store.table import nested
 
 
-def points(frame: pd.DataFrame) -> pd.DataFrame:
-    """One row a point: the learning rate chosen on validation, scored on test, over seeds.
+def points(frame: pd.DataFrame, searched: Sequence[str] = SEARCHED) -> pd.DataFrame:
+    """One row per point: the learning rate chosen on validation, scored on test, over seeds.
 
-    - The learning rate has the highest mean validation accuracy over seeds; the smaller one wins
-      a tie. Only the learning rates with the most seeds compete, since means over different seeds
-      do not compare: a sweep that is not finished never wins by a lucky seed.
-    - A diverged or failed run counts as zero, in validation and in test; it is not left out.
+    - The learning rate wins the `race` on validation, in which rates are compared only on seeds
+      that they share; the smaller one wins a tie.
+    - A diverged run counts as zero, in validation and in test. A failed run has no score: its point
+      waits for it.
     - Where an architecture changed its version, only runs of the newest one count.
     - Records of times are no runs and make no points.
+
+    ``searched`` names all the columns that validation chooses, the learning rate first.
 
     Columns, beside the key, the task and its options:
 
     - ``knobs``: the options of the architecture; ``knobs_key``: the same as text, in the key;
     - ``settings``: all options that the points of the experiment share, "none" for None;
-    - ``learning_rate``, NaN for an evaluation; ``learning_rates``, how many competed;
-      ``validation_accuracy``, its mean;
-    - ``test_accuracy``, the mean over seeds; ``test_accuracies``, the list of them by seed;
-      ``test_accuracy_low`` and ``test_accuracy_high``, see `bootstrap_interval`;
+    - ``learning_rate``, NaN for an evaluation; ``learning_rates``, ``racing``, ``race_seeds``,
+      ``waiting`` and ``validation_accuracy``, see `choose_rates`;
+    - ``test_accuracy``, the mean over seeds, NaN where every run failed; ``test_accuracies``, the
+      list of them by seed; ``test_accuracy_low``, ``test_accuracy_high`` and ``interval``, the name
+      of what they are, see `intervals.interval`; ``learned``, how many seeds did, see
+      `intervals.learned`;
     - ``test_accuracy_chosen_on_test``: what choosing the learning rate on test would have reported,
-      of all rates, also those with fewer seeds;
-    - ``seeds``, ``unfinished``: how many, of the chosen learning rate; ``run_ids``, the list;
+      of all rates, also those that left the race;
+    - ``seeds``, how many have a score at the chosen learning rate; ``diverged``, how many of these
+      runs score zero for it; ``unfinished``, how many runs failed; ``run_ids``, the list;
     - ``state_bytes``, NaN where the state was not measured; ``state_dtype``, ``parameters``;
     - ``verified``: which checks the mixer passed, where a record says;
     - ``segments``: the test segments with accuracies averaged over seeds, and what no model
@@ -56,17 +61,15 @@ def points(frame: pd.DataFrame) -> pd.DataFrame:
     if missing:
         raise UserError(
             f"This is no table of runs: it lacks the columns {', '.join(sorted(missing))}. "
-            f"Expected one row a run, as a store or an export gives."
+            f"Expected one row per run, as a store or an export gives."
         )
     runs = scored(frame)
-    chosen = choose_rates(runs)
-    best = runs.merge(chosen[[*KEY, "learning_rate"]], on=[*KEY, "learning_rate"])
+    chosen = choose_rates(runs, searched)
+    best = runs.merge(chosen[[*KEY, *searched]], on=[*KEY, *searched])
     columns = {name: best[name].tolist() for name in RUN_COLUMNS}
-    scores = best["test_accuracy"].to_numpy()
     starts = np.flatnonzero(~best.duplicated(KEY)).tolist()
     rows = [
         _point(choice, {name: values[start:stop] for name, values in columns.items()})
-        | _over_seeds(scores[start:stop])
         for choice, start, stop in zip(
             chosen.to_dict("records"), starts, [*starts[1:], len(best)], strict=True
         )
@@ -110,13 +113,19 @@ COLUMNS = [
     "settings",
     "learning_rate",
     "learning_rates",
+    "racing",
+    "race_seeds",
+    "waiting",
     "validation_accuracy",
     "test_accuracy",
     "test_accuracy_low",
     "test_accuracy_high",
+    "interval",
+    "learned",
     "test_accuracies",
     "test_accuracy_chosen_on_test",
     "seeds",
+    "diverged",
     "unfinished",
     "state_bytes",
     "state_dtype",
@@ -145,6 +154,8 @@ def _point(choice: Mapping[Any, Any], runs: dict[str, list[Any]]) -> dict[str, A
     """The point that the runs at the chosen learning rate make."""
     first = {name: values[0] for name, values in runs.items()}
     rate = choice["learning_rate"]
+    kept = [index for index, score in enumerate(runs["test_accuracy"]) if not pd.isna(score)]
+    ended = {name: [values[index] for index in kept] for name, values in runs.items()}
     return {
         **choice,
         "knobs": first["knobs"],
@@ -152,24 +163,28 @@ def _point(choice: Mapping[Any, Any], runs: dict[str, list[Any]]) -> dict[str, A
         "task_options": first["task_options"],
         "settings": settings_of(first),
         "learning_rate": float("nan") if rate == NO_RATE else float(rate),
-        "seeds": len(set(runs["seed"])),
-        "unfinished": sum(status != "finished" for status in runs["status"]),
+        "seeds": len(set(ended["seed"])),
+        "diverged": runs["status"].count("diverged"),
+        "unfinished": runs["status"].count("failed"),
         "state_bytes": _largest(runs["state_bytes"]),
         "state_dtype": _first(runs["state_dtype"]),
         "parameters": _largest(runs["parameters"]),
         "verified": _first(runs["verified"]),
-        "segments": mean_segments(runs["segments"]),
-        "slices": mean_slices(runs["slices"]),
+        "segments": mean_segments(ended["segments"]),
+        "slices": mean_slices(ended["slices"]),
         "run_ids": runs["run_id"],
+        **_over_seeds(np.array(ended["test_accuracy"], dtype=float), choice["racing"]),
     }
 
 
-def _over_seeds(scores: np.ndarray) -> dict[str, Any]:
-    low, high = bootstrap_interval(scores)
+def _over_seeds(scores: np.ndarray, candidates: int) -> dict[str, Any]:
+    low, high, name = interval(scores, candidates)
     return {
-        "test_accuracy": float(scores.mean()),
+        "test_accuracy": float(scores.mean()) if len(scores) else float("nan"),
         "test_accuracy_low": low,
         "test_accuracy_high": high,
+        "interval": name,
+        "learned": learned(scores),
         "test_accuracies": scores.tolist(),
     }
 

@@ -13,6 +13,7 @@ import pandas as pd
 from recall_bench.errors import UserError, nearest
 from recall_bench.frontier.ceilings import recall_setting, window_limit, with_ceiling
 from recall_bench.frontier.experiments import varying as differences
+from recall_bench.frontier.intervals import heading_of
 from recall_bench.frontier.points import as_points
 from recall_bench.frontier.selection import unmeasured
 
@@ -133,23 +134,24 @@ def _window(row: Mapping[Any, Any]) -> float:
 def markdown(data: pd.DataFrame, figure: str = "figure2") -> str:
     """`compare` as a table for a reader; every point, and what needs an explanation in bold."""
     table = compare(data, figure)
+    interval = heading_of(table["interval"])
     lines = [
-        "| architecture | knobs | state bytes | recall | 95% interval | seeds | published | "
+        f"| architecture | knobs | state bytes | recall | {interval} | seeds | race | published | "
         "difference | chosen on test | best possible | window's reach | efficiency |",
-        "|" + " --- |" * 12,
+        "|" + " --- |" * 13,
     ]
     varying, without_state = _varying(table), unmeasured(table)
     for row, unknown in zip(table.to_dict("records"), without_state, strict=True):
         knobs = row["knobs"]
-        low, high = row["test_accuracy_low"], row["test_accuracy_high"]
         far = abs(row["difference"]) > CLOSE
         cells = [
             row["architecture"],
             ", ".join(f"{knob} {knobs[knob]}" for knob in varying[row["architecture"]]),
             "not measured" if unknown else _number(row["state_bytes"], ",.0f"),
             _number(row["test_accuracy"], ".3f"),
-            "" if pd.isna(low) else f"{low:.3f} to {high:.3f}",
-            str(row["seeds"]),
+            _interval(row, marked="*" in interval),
+            _seeds(row),
+            _race(row),
             _number(row["published"], ".3f"),
             _bold(_number(row["difference"], "+.3f"), far),
             _number(row["test_accuracy_chosen_on_test"], ".3f"),
@@ -159,6 +161,27 @@ def markdown(data: pd.DataFrame, figure: str = "figure2") -> str:
         ]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _interval(row: Mapping[Any, Any], marked: bool) -> str:
+    low, high = row["test_accuracy_low"], row["test_accuracy_high"]
+    if pd.isna(low):
+        return ""
+    return f"{low:.3f} to {high:.3f}" + "*" * (marked and row["interval"] != "range")
+
+
+def _seeds(row: Mapping[Any, Any]) -> str:
+    some = f", {row['learned']} learned" if row["learned"] < row["seeds"] else ""
+    return f"{row['seeds']}{some}" + f", {row['unfinished']} failed" * (row["unfinished"] > 0)
+
+
+def _race(row: Mapping[Any, Any]) -> str:
+    """How many rates and seeds competed, in words."""
+    if pd.isna(row["learning_rate"]):
+        return ""
+    seeds = "1 seed" if row["race_seeds"] == 1 else f"{row['race_seeds']} seeds"
+    waits = "" if row["waiting"] == 0 else f", {row['waiting']} waiting"
+    return f"{row['racing']} of {row['learning_rates']} rates, {seeds}{waits}"
 
 
 def _varying(table: pd.DataFrame) -> dict[str, list[str]]:

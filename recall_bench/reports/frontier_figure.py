@@ -13,7 +13,8 @@ from recall_bench import bounds
 from recall_bench.errors import UserError
 from recall_bench.frontier.ceilings import Setting, recall_setting, window_limit, with_ceiling
 from recall_bench.frontier.experiments import one_experiment, varying
-from recall_bench.frontier.pareto import frontier
+from recall_bench.frontier.intervals import heading_of
+from recall_bench.frontier.pareto import frontier, standing
 from recall_bench.frontier.points import as_points
 from recall_bench.frontier.segments import mean_of_segments
 from recall_bench.reports.labels import annotate as annotate_points
@@ -36,6 +37,15 @@ __all__ = ["plot_frontier", "save"]
 
 HOLLOW: dict[str, Any] = {"markerfacecolor": "none", "markeredgewidth": 0.8}
 """The look of published points."""
+UNCLEAR: dict[str, Any] = {
+    "marker": ".",
+    "markersize": 3,
+    "markerfacecolor": "white",
+    "markeredgewidth": 0,
+    "linestyle": "none",
+    "gid": "within-noise",
+}
+"""The white centre of a point that noise may have put on the frontier."""
 
 
 def plot_frontier(
@@ -56,7 +66,10 @@ def plot_frontier(
 ) -> Figure:
     """Recall against the bytes that one sequence carries, with the frontier and its limits.
 
-    Each point is the mean over seeds with its 95% bootstrap interval; each seed is a faint marker.
+    Each point is the mean over seeds with its `intervals.interval`; each seed is a faint marker.
+    The legend tells the number of seeds n, or it stands beside the points of an architecture where
+    they differ. A point of the frontier with a white centre is `pareto.within_noise`; an ellipsis
+    marks a point whose race of learning rates waits for runs.
     The shaded region lies above `bounds.mean_recall_ceiling` at 8 bits per byte: no model can reach
     it. It is drawn for MQAR, whose segments are read from the runs, or for the given ``segments``
     of (length, pairs) and ``values``; ``ceiling=False`` omits it and zooms in on the points. A dash
@@ -83,8 +96,10 @@ def plot_frontier(
         if published is not None:
             _draw_published(axes, published, styles, width)
         measured = table[table["state_bytes"].notna()]
+        differing = _differing_seeds(table)
         for row in measured.to_dict("records"):
             _draw_point(axes, row, styles[row["architecture"]], width)
+            _draw_notes(axes, row, row["architecture"] in differing)
             _draw_window(axes, row, [] if setting is None else setting[0])
         low, high = EMPTY
         if len(measured):
@@ -154,6 +169,8 @@ def _draw_frontier(axes: Axes, table: pd.DataFrame) -> None:
         zorder=2,
         label="frontier",
     )
+    unclear = table[standing(table) == "within noise"]
+    axes.plot(unclear["state_bytes"], unclear["test_accuracy"], zorder=7, **UNCLEAR)
 
 
 def _draw_point(axes: Axes, row: Mapping[Any, Any], style: Style, width: float) -> None:
@@ -174,6 +191,29 @@ def _draw_point(axes: Axes, row: Mapping[Any, Any], style: Style, width: float) 
         low, high = row["test_accuracy_low"], row["test_accuracy_high"]
         axes.plot([x, x], [low, high], color=style.color, linewidth=1, zorder=top, gid="interval")
     axes.plot(x, row["test_accuracy"], zorder=top, **mean_marker(style, width, row["yours"]))
+
+
+def _differing_seeds(table: pd.DataFrame) -> set[str]:
+    """The architectures whose points have different numbers of seeds."""
+    counts = table.groupby("architecture")["seeds"].nunique()
+    return {str(name) for name in counts.index[counts > 1]}
+
+
+def _draw_notes(axes: Axes, row: Mapping[Any, Any], count_seeds: bool) -> None:
+    """An ellipsis beside a point that waits for runs, and its number of seeds where it is asked."""
+    text = f"n {row['seeds']}" * count_seeds + "…" * (row["waiting"] > 0)
+    if text:
+        axes.annotate(
+            text,
+            (row["state_bytes"], row["test_accuracy"]),
+            (3.5, -2.5),
+            textcoords="offset points",
+            va="top",
+            fontsize=5,
+            color="0.35",
+            zorder=7,
+            gid="note",
+        )
 
 
 def _draw_published(
@@ -224,20 +264,33 @@ def _legend(
     best: dict[Any, Any] = {}
     if efficiency:
         best = with_ceiling(table).groupby("architecture")["efficiency"].max().to_dict()
+    differing, same = _differing_seeds(table), table["seeds"].nunique() == 1
     for mine in (True, False):
         for name in table.loc[table["yours"] == mine, "architecture"].unique():
-            knobs = varying(table.loc[table["architecture"] == name, "knobs"])
+            points = table[table["architecture"] == name]
+            knobs = varying(points["knobs"])
             label = f"{name} ({yours})" if mine else name
             label += f": {'/'.join(knobs)}" if annotated and knobs else ""
+            label += "" if same or name in differing else f", n {points['seeds'].iloc[0]}"
             label += f", {share:.2%}" if (share := best.get(name, np.nan)) > 0 else ""
             look = mean_marker(styles[name], width, mine)
             handles.append(Line2D([], [], linestyle="none", label=label, **look))
     gray: dict[str, Any] = {"color": "0.5", "linestyle": "none", "markeredgewidth": 0}
     if (table["seeds"] > 1).any():
-        handles.append(Line2D([], [], marker="o", markersize=2.6, label="one seed", **gray))
+        count = table["seeds"].iloc[0]
+        label = f"one of {count} seeds" if same else "one of n seeds"
+        handles.append(Line2D([], [], marker="o", markersize=2.6, label=label, **gray))
         gray["markeredgewidth"] = 1.0
-        handles.append(Line2D([], [], marker="|", markersize=8, label="95% interval", **gray))
+        label = heading_of(table["interval"]).replace("95%*", "or 95%: 6 seeds")
+        handles.append(Line2D([], [], marker="|", markersize=8, label=label, **gray))
+    elif same:
+        handles.append(Line2D([], [], linestyle="none", label="one seed each"))
     handles += [line for line in axes.lines if line.get_label() == "frontier"]
+    if (standing(table) == "within noise").any():
+        look = {**UNCLEAR, "marker": "o", "markeredgewidth": 1.5, "markeredgecolor": "0.5"}
+        handles.append(Line2D([], [], label="within noise", **look))
+    if any(text.get_gid() == "note" and "…" in text.get_text() for text in axes.texts):
+        handles.append(Line2D([], [], linestyle="none", label="… waits for runs"))
     if any(line.get_gid() == "window-ceiling" for line in axes.lines):
         handles.append(Line2D([], [], label="window's ceiling", **WINDOW_DASH))
     if any(line.get_gid() == "published" for line in axes.lines):

@@ -9,19 +9,23 @@ from recall_bench.reports.style import Paths, new_figure, print_style, save
 
 CELL = (0.62, 0.27)
 """Width and height of a cell, inches."""
+MEAN = "adjusted mean"
+"""The last row: of the colours, and not of the accuracies that the cells say."""
 
 
 def heat_map(grid: Grid, path: Paths | None = None, *, title: str | None = None) -> Figure:
-    """Accuracy in every cell; its colour shows how far it lies between guessing and the ceiling.
+    """Accuracy in every cell, coloured by `Grid.adjusted`: 0 for guessing, 1 for the ceiling.
 
-    Models are sorted by their mean if all have one. Published models are set apart, in italics.
+    The last row is the mean of the adjusted accuracies, by which our models are sorted where all
+    have one. Published models stand beyond a gap, in italics. Where their scores measure something
+    else (`Grid.apart`) they are text without colour, and their last row is the mean accuracy.
+    Cells say their number of seeds where it differs, the label of the colours says it elsewhere.
     """
-    ours = [model for model in grid.models if not model.published]
-    papers = [model for model in grid.models if model.published]
-    if all(model.mean(grid.columns) is not None for model in ours):
-        ours.sort(key=lambda model: -(model.mean(grid.columns) or 0.0))
-    models: list[Model | None] = [*ours, *([None] if papers else []), *papers]
-    lines = [*grid.columns, "mean"]
+    ours = grid.ours
+    if all(grid.adjusted_mean(model) is not None for model in ours):
+        ours.sort(key=lambda model: -(grid.adjusted_mean(model) or 0.0))
+    models: list[Model | None] = [*ours, *([None] if grid.papers else []), *grid.papers]
+    lines = [*grid.columns, MEAN]
     longest = max(len(line) for line in lines)
     width = 0.3 + 0.062 * longest + CELL[0] * len(models) + 0.9
     height = 1.25 + CELL[1] * len(lines)
@@ -33,40 +37,44 @@ def heat_map(grid: Grid, path: Paths | None = None, *, title: str | None = None)
                 if model is None:
                     continue
                 colours[y, x], text = _cell(grid, model, line)
-                dark = colours[y, x] < 0.55
-                axes.text(
-                    x, y, text, ha="center", va="center", fontsize=6.5, color="w" if dark else "k"
-                )
+                color = "w" if colours[y, x] < 0.55 else "k"
+                size = 5 if "\n" in text else 6.5
+                axes.text(x, y, text, ha="center", va="center", fontsize=size, color=color)
         image = axes.imshow(colours, cmap="cividis", vmin=0, vmax=1, aspect="auto")
         axes.axhline(len(grid.columns) - 0.5, color="white", linewidth=2)
-        _label(axes, models, lines)
+        _label(axes, grid, models, lines)
         bar = figure.colorbar(image, ax=axes, fraction=0.04, pad=0.02, ticks=[0, 1])
         bar.ax.set_yticklabels(["guess", "ceiling"])
         bar.outline.set_visible(False)
+        count = grid.same_seeds()
+        cells = "cells: accuracy" + (f", {count}" if count else "")
+        bar.set_label(f"{cells}\ncolour: adjusted for chance", fontsize=6.5)
         save(figure, path)
     return figure
 
 
 def _cell(grid: Grid, model: Model, line: str) -> tuple[float, str]:
     """The colour, 0 to 1 or NaN, and the text of one cell."""
-    if line == "mean":
-        mean = model.mean(grid.columns)
-        shares = [_share(grid, column, model.cells[column].accuracy) for column in model.cells]
-        return (np.nan, "") if mean is None else (float(np.mean(shares)), f"{mean:.2f}")
+    colourless = model.published and grid.apart
+    if line == MEAN:
+        if colourless:
+            mean = model.mean(grid.columns)
+            return np.nan, "" if mean is None else f"{mean:.2f}"
+        share = grid.adjusted_mean(model)
+        return (np.nan, "") if share is None else (share, f"{share:.2f}")
     if line not in model.cells:
         return np.nan, ""
     cell = model.cells[line]
-    return _share(grid, line, cell.accuracy), f"{cell.accuracy:.2f}" + str(cell)[5:]
+    text = f"{cell.accuracy:.2f}{cell.marks}"
+    if cell.seeds and grid.same_seeds() is None:
+        text += f"\n{cell.count}"
+    return np.nan if colourless else grid.adjusted(line, cell.accuracy), text
 
 
-def _share(grid: Grid, column: str, accuracy: float) -> float:
-    chance, ceiling = grid.chance.get(column, 0.0), grid.ceiling.get(column, 1.0)
-    return float(np.clip((accuracy - chance) / max(ceiling - chance, 1e-9), 0, 1))
-
-
-def _label(axes: Axes, models: list[Model | None], lines: list[str]) -> None:
+def _label(axes: Axes, grid: Grid, models: list[Model | None], lines: list[str]) -> None:
     axes.set_xticks(range(len(models)))
-    names = ["published:" if model is None else model.name for model in models]
+    apart = "published, harder:" if grid.apart else "published:"
+    names = [apart if model is None else model.name for model in models]
     axes.set_xticklabels(names, rotation=35, ha="left", rotation_mode="anchor")
     for label, model in zip(axes.get_xticklabels(), models, strict=True):
         label.set_fontstyle("italic" if model is None or model.published else "normal")
@@ -76,3 +84,15 @@ def _label(axes: Axes, models: list[Model | None], lines: list[str]) -> None:
     axes.tick_params(length=0)
     for spine in axes.spines.values():
         spine.set_visible(False)
+    if grid.apart and grid.papers:
+        edge = models.index(None)
+        axes.text(
+            edge + 0.5 + len(grid.papers) / 2,
+            len(lines) - 0.35,
+            f"{grid.suite.published_otherwise};\nlast row: mean accuracy",
+            ha="center",
+            va="top",
+            fontsize=6,
+            color="0.35",
+            gid="published-otherwise",
+        )

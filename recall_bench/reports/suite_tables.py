@@ -6,7 +6,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from recall_bench.recipes.suites.grid import Grid, legend, rows
+from recall_bench.recipes.suites.grid import Grid, legend, published_rows, rows
 
 WIDTH = 80
 """Columns of a terminal; models that do not fit go into a table below."""
@@ -14,34 +14,52 @@ GAP = 1
 
 
 def table(grid: Grid) -> Group:
-    """One row per task, one column per model; the last row is the mean."""
-    headings, lines = rows(grid)
+    """One row per task, one column per model; the last rows are means."""
+    parts: list[Table | Text] = [Text(grid.suite.description, "bold")]
+    parts += _parts(*rows(grid))
+    parts += [Text(line) for line in legend(grid)]
+    if grid.apart and grid.papers:
+        parts += [Text(), Text(_apart(grid), "bold"), *_parts(*published_rows(grid))]
+    return Group(*parts)
+
+
+def markdown(grid: Grid) -> str:
+    """The same as tables in Markdown."""
+    parts = [_markdown(*rows(grid)), "", *legend(grid)]
+    if grid.apart and grid.papers:
+        parts += ["", f"{_apart(grid)}:", "", _markdown(*published_rows(grid))]
+    return "\n".join(parts)
+
+
+def _apart(grid: Grid) -> str:
+    return f"Published, but not comparable: {grid.suite.published_otherwise}"
+
+
+def _parts(headings: list[str], lines: list[list[str]]) -> Iterator[Table | Text]:
+    """A table, or several that fit the terminal, with an empty line after each."""
     heads = [heading.replace(" ", "\n").replace("-", "-\n") for heading in headings[1:]]
     labels = [headings[0], *(line[0] for line in lines)]
-    parts: list[Table | Text] = [Text(grid.suite.description, "bold")]
-    for chunk in _chunks([_width(head) for head in heads], WIDTH - max(map(len, labels))):
+    widths = [_width(head, [line[1 + index] for line in lines]) for index, head in enumerate(heads)]
+    for chunk in _chunks(widths, WIDTH - max(map(len, labels))):
         shown = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0))
         shown.add_column(headings[0], no_wrap=True, vertical="bottom")
         for index in chunk:
             shown.add_column(heads[index], justify="right", no_wrap=True, vertical="bottom")
         for line in lines:
-            style = "bold" if line is lines[-1] else ""
+            style = "bold" if line[0].endswith("mean") else ""
             shown.add_row(line[0], *(line[1 + index] for index in chunk), style=style)
-        parts += [shown, Text()]
-    return Group(*parts, *(Text(line) for line in legend(grid)))
+        yield shown
+        yield Text()
 
 
-def markdown(grid: Grid) -> str:
-    """The same as a table in Markdown."""
-    headings, lines = rows(grid)
+def _markdown(headings: list[str], lines: list[list[str]]) -> str:
     body = [headings, ["---", *["---:"] * (len(headings) - 1)], *lines]
-    table = "\n".join(f"| {' | '.join(line)} |" for line in body)
-    return "\n".join([table, "", *legend(grid)])
+    return "\n".join(f"| {' | '.join(line)} |" for line in body)
 
 
-def _width(heading: str) -> int:
-    """The width of a column whose heading has several lines; cells are at most "0.123*"."""
-    return GAP + max(6, *(len(line) for line in heading.split("\n")))
+def _width(heading: str, cells: list[str]) -> int:
+    """The width of a column whose heading has several lines."""
+    return GAP + max(map(len, [*heading.split("\n"), *cells]))
 
 
 def _chunks(widths: list[int], room: int) -> Iterator[list[int]]:

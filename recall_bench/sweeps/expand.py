@@ -1,16 +1,13 @@
 """Expands a sweep into run configurations: every point with every learning rate and seed."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from recall_bench import registry
 from recall_bench.config import Component, ModelConfig, RunConfig, TrainingConfig, build, explain
 from recall_bench.errors import UserError
-
-if TYPE_CHECKING:  # importing it would delay workers
-    import pandas as pd
 
 Settings = TypeVar("Settings", ModelConfig, TrainingConfig)
 
@@ -45,29 +42,6 @@ def expand(
         for point in points
     ]
     return list({run.run_id: run for run in runs}.values())
-
-
-def first_seed(configs: Sequence[RunConfig]) -> list[RunConfig]:
-    """The runs with the first seed."""
-    return [config for config in configs if config.seed == configs[0].seed]
-
-
-def at_best_rates(configs: Sequence[RunConfig], done: "pd.DataFrame") -> list[RunConfig]:
-    """The runs of the first seed, and the others at the rates that validation chose for it.
-
-    ``done`` is the table of finished runs; it must hold those of the first seed.
-    """
-    from recall_bench.frontier.points import points
-
-    first = first_seed(configs)
-    table = points(done[done["run_id"].isin({config.run_id for config in first})])
-    chosen = {run_id for ids in table["run_ids"] for run_id in ids}
-    best = {_without_seed(config) for config in first if config.run_id in chosen}
-    return [config for config in configs if config in first or _without_seed(config) in best]
-
-
-def _without_seed(config: RunConfig) -> str:
-    return config.model_dump_json(exclude={"seed"})
 
 
 def _component(kind: registry.Registry, value: Component | Mapping[str, Any]) -> Any:

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Figure 2 of the Based paper: one seed of all points at every learning rate, then two more seeds of
-# the architectures that vary most, at the rate that is best on validation for the first. A second
+# the architectures that vary most, at the rates that are still in the race on validation. A second
 # call, on this or another machine, continues from the committed records. Needs a GPU, better several.
 # sh results/figure2/run.sh [STORE]
 set -eu

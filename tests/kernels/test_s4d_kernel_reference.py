@@ -12,7 +12,7 @@ def test_the_kernel_is_the_response_of_the_recurrence_to_an_impulse():
     B, C, D = (random(2, *n, seed=5 + len(n)).double() for n in ((3, 2), (3, 2), ()))
     kernel = reference.s4d_kernel(steps, rates, frequencies, B, C, D, 6)
     A, b, c = -rates.exp() + 1j * frequencies, torch.view_as_complex(B), torch.view_as_complex(C)
-    dt, h, expected = steps.exp(), torch.zeros(2, 3, dtype=torch.complex128), []
+    dt, h, expected = steps.exp(), torch.zeros(2, 3, dtype=A.dtype, device=A.device), []
     for t in range(6):
         u = float(t == 0)
         h = ((1 + dt * A / 2) * h + dt * b * u) / (1 - dt * A / 2)

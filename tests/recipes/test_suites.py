@@ -14,7 +14,7 @@ from recall_bench.config import RunConfig
 from recall_bench.errors import UserError
 from recall_bench.recipes import suites
 from recall_bench.recipes.suites import Column, Setting, Suite
-from recall_bench.recipes.suites.grid import grid
+from recall_bench.recipes.suites.grid import Grid, grid
 from recall_bench.recipes.suites.scores import scores, summary
 from recall_bench.reports.suite_figure import heat_map
 from recall_bench.reports.suite_tables import markdown, table
@@ -196,13 +196,68 @@ def test_recipes_are_not_mixed() -> None:
         scores(frame([*longer, *longest]), SUITE)
 
 
-def test_the_heat_map_shows_every_score_and_the_mean() -> None:
+def texts_of(found: Grid) -> list[str]:
+    return [text.get_text() for text in heat_map(found).axes[0].texts]
+
+
+def test_the_heat_map_shows_every_accuracy_and_the_mean_adjusted_for_chance() -> None:
     found = grid(summary(scores(frame(runs()), SUITE), SUITE), SUITE)
-    axes = heat_map(found).axes[0]
-    texts = [text.get_text() for text in axes.texts]
-    assert texts.count("0.50") == 2 * 3 + 1  # two of our columns with their means, and Mamba's
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["capacity", "zeros", "mean"]
+    axes, bar = heat_map(found).axes
+    texts = texts_of(found)
+    assert texts.count("0.50") == 2 * 2 + 1  # two of our columns, and Mamba's
+    adjusted = (0.5 - 1 / 32) / (1 - 1 / 32)
+    assert texts.count(f"{adjusted:.2f}") == 2
+    assert found.adjusted_mean(found.ours[0]) == pytest.approx(adjusted)
+    lines = [label.get_text() for label in axes.get_yticklabels()]
+    assert lines == ["capacity", "zeros", "adjusted mean"]
     assert "GLA" in [label.get_text() for label in axes.get_xticklabels()]
+    assert bar.get_ylabel() == "cells: accuracy, n 1\ncolour: adjusted for chance"
+
+
+def test_the_number_of_seeds_stands_in_every_cell_where_it_differs() -> None:
+    configs = runs("attention")
+    again = [c.model_copy(update={"seed": 1}) for c in configs if c.task.filler == "zero"]
+    found = grid(summary(scores(frame([*configs, *again]), SUITE), SUITE), SUITE)
+    assert "| zeros | 0.500 (n 2) |" in markdown(found)
+    assert "| capacity | 0.500 (n 1) |" in markdown(found)
+    assert "0.50\nn 2" in texts_of(found)
+
+
+def test_rates_and_decays_race_and_a_setting_waits_while_one_of_them_has_fewer_seeds() -> None:
+    configs = [c for c in runs("attention") if c.task.filler == "zero"]
+    chosen = configs[0].model_copy(update={"seed": 1})
+    (row_of_setting,) = scores(frame([*configs, chosen]), SUITE).to_dict("records")
+    assert (row_of_setting["learning_rates"], row_of_setting["racing"]) == (4, 4)
+    assert (row_of_setting["race_seeds"], row_of_setting["waiting"]) == (1, 3)
+    found = grid(summary(scores(frame([*configs, chosen]), SUITE), SUITE), SUITE)
+    assert "0.500…" in markdown(found)
+    assert "a rate in the race waits for runs" in markdown(found)
+
+
+def test_a_setting_whose_runs_all_failed_has_no_score() -> None:
+    rows = frame(runs("attention"))
+    failed = rows["task_options"].map(lambda options: options["filler"] == "zero")
+    rows.loc[failed, "status"] = "failed"
+    found = grid(summary(scores(rows, SUITE), SUITE), SUITE)
+    assert found.models[0].cells.keys() == {"capacity"}
+    with pytest.raises(UserError, match="Every run of the suite 'tiny' failed"):
+        scores(rows[failed], SUITE)
+
+
+def test_published_scores_that_measure_something_else_stand_apart() -> None:
+    other = SUITE.model_copy(update={"published_otherwise": "means over harder changes"})
+    found = grid(summary(scores(frame(runs()), other), other), other)
+    ours, theirs = markdown(found).split("Published, but not comparable: means over harder changes")
+    assert "Mamba" not in ours
+    assert "| mean | 0.375 | 0.562 |" in theirs
+    axes = heat_map(found).axes[0]
+    (note,) = [text for text in axes.texts if text.get_gid() == "published-otherwise"]
+    assert note.get_text().startswith("means over harder changes")
+    colours = axes.images[0].get_array()
+    assert colours.mask[:, 2:].all()
+    assert not colours.mask[:, :2].any()
+    assert suites.get("mad-baseline").published_otherwise
+    assert not suites.get("mad").published_otherwise
 
 
 @pytest.mark.parametrize("name", suites.SUITES)
@@ -249,7 +304,8 @@ def test_a_table_of_the_first_few_runs_shows_what_there_is() -> None:
     configs = request.build_suite_runs("attention", suite, [5e-4], [0], NOTHING)
     frame = pd.DataFrame([row(configs[0], 0.5)])
     text = markdown(grid(summary(scores(frame, suite), suite), suite))
-    ours = [line.split("|")[2].strip() for line in text.splitlines() if line.startswith("| m")]
+    own = text.split("\n\n")[0]
+    ours = [line.split("|")[2].strip() for line in own.splitlines() if line.startswith("| m")]
     assert ours == ["0.500", *["-"] * 6]
 
 

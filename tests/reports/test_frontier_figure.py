@@ -96,7 +96,46 @@ def test_intervals_are_drawn_for_several_seeds_and_not_for_one(figure):
     assert sum(line.get_gid() == "interval" for line in axes_of(figure).lines) == 4
     single = plot_frontier(mine())
     assert not any(line.get_gid() == "interval" for line in axes_of(single).lines)
-    assert "95% interval" not in legend_of(single)
+    assert legend_of(single)[1] == "one seed each"
+
+
+def test_intervals_are_called_95_percent_from_six_seeds_on():
+    six = table(*(run(seed=seed, test=0.5 + 0.01 * seed) for seed in range(6)))
+    assert "95% interval" in legend_of(plot_frontier(six))
+
+
+def notes_of(figure):
+    return [text.get_text() for text in axes_of(figure).texts if text.get_gid() == "note"]
+
+
+def test_the_number_of_seeds_stands_in_the_legend_where_it_differs_between_architectures():
+    figure = plot_frontier(table(*runs().to_dict("records"), *mine().to_dict("records")))
+    assert legend_of(figure)[:2] == ["based, n 3", "delta-rule, n 1"]
+    assert "one of n seeds" in legend_of(figure)
+    assert not notes_of(figure)
+
+
+def test_the_number_of_seeds_stands_beside_the_points_of_an_architecture_where_it_differs():
+    more = run("based", 0.95, state_bytes=80_000, d_model=128, feature_dim=16)
+    figure = plot_frontier(table(*runs().to_dict("records"), more))
+    assert sorted(notes_of(figure)) == ["n 1", "n 3", "n 3"]
+    assert legend_of(figure)[0] == "based"
+
+
+def test_a_point_whose_race_waits_for_runs_has_an_ellipsis():
+    waiting = run("based", 0.9, state_bytes=40_000, d_model=64, feature_dim=16, learning_rate=1e-2)
+    figure = plot_frontier(table(*runs().to_dict("records"), waiting))
+    assert notes_of(figure) == ["…"]
+    assert "… waits for runs" in legend_of(figure)
+
+
+def test_a_point_that_noise_may_have_put_on_the_frontier_has_a_white_centre(figure):
+    assert "within noise" not in legend_of(figure)
+    near = plot_frontier(
+        table(run("mamba", 0.6, state_bytes=10), run("based", 0.62, state_bytes=20))
+    )
+    assert list(artist(axes_of(near), "within-noise").get_xdata()) == [20]
+    assert "within noise" in legend_of(near)
 
 
 def test_the_legend_names_the_architectures_and_the_limits(figure):
@@ -104,8 +143,8 @@ def test_the_legend_names_the_architectures_and_the_limits(figure):
         "based",
         "mamba",
         "sliding-window",
-        "one seed",
-        "95% interval",
+        "one of 3 seeds",
+        "range",
         "frontier",
         "window's ceiling",
     ]
@@ -177,8 +216,8 @@ def test_highlighted_runs_are_named_and_have_a_dark_edge():
 
 def test_a_second_table_is_drawn_on_top_of_the_first():
     figure = plot_frontier(runs(), highlight=mine())
-    assert legend_of(figure)[0] == "delta-rule (yours)"
-    assert "based" in legend_of(figure)
+    assert legend_of(figure)[0] == "delta-rule (yours), n 1"
+    assert "based, n 3" in legend_of(figure)
 
 
 def test_runs_that_are_in_both_tables_are_drawn_once():

@@ -23,11 +23,10 @@ from sweep_training import (
 from recall_bench.errors import UserError
 from recall_bench.registry import load_plugin
 from recall_bench.store.runs import ResultStore
-from recall_bench.store.table import frame
 from recall_bench.sweeps import carry_out as sweep
 from recall_bench.sweeps.building import check
 from recall_bench.sweeps.carry_out import run_sweep
-from recall_bench.sweeps.expand import at_best_rates, expand, first_seed
+from recall_bench.sweeps.expand import expand
 from recall_bench.sweeps.local import LocalExecutor, concurrent_runs
 from recall_bench.sweeps.view import Board, LiveView, PlainView, View, table
 from recall_bench.sweeps.worker import Ended, Progressed, Skipped, Started, Warned
@@ -100,28 +99,6 @@ def test_expand_refuses_what_is_out_of_range_with_a_user_error():
             seeds=[0],
             training={"epochs": 0},
         )
-
-
-def test_further_seeds_run_at_the_rate_that_the_first_one_chose_for_each_point():
-    runs = expand(
-        task={"name": "toy"},
-        architectures=[{"name": "toy-mixer", "window": window} for window in (1, 2)],
-        learning_rates=[1e-3, 1e-2, 1e-1],
-        seeds=[3, 0, 1],
-    )
-    best = {1: 1e-3, 2: 1e-1}
-    first = first_seed(runs)
-    assert {run.seed for run in first} == {3}
-    records = [
-        toy_record(run, accuracy=float(run.training.learning_rate == best[run.architecture.window]))
-        for run in first
-    ]
-    chosen = at_best_rates(runs, frame(records))
-    assert chosen[: len(first)] == first
-    found = [
-        (r.seed, r.architecture.window, r.training.learning_rate) for r in chosen[len(first) :]
-    ]
-    assert sorted(found) == [(0, 1, 1e-3), (0, 2, 1e-1), (1, 1, 1e-3), (1, 2, 1e-1)]
 
 
 def test_what_cannot_be_built_is_refused_before_anything_runs(store):

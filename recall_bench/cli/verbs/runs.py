@@ -82,7 +82,8 @@ def sweep(
         bool,
         typer.Option(
             "--seeds-at-best-rate",
-            help="Run further seeds only at the learning rate that validation chose for the first.",
+            help="Race the learning rates: after each seed, rates clearly below the best one on "
+            "validation get no further seeds. Clearly: by 0.1 and by 2 deviations of seeds.",
         ),
     ] = False,
     store: Store = Path("runs"),
@@ -205,8 +206,8 @@ def _run(
     from recall_bench.reports.terminal import points_tables
     from recall_bench.store.runs import ResultStore
     from recall_bench.sweeps.carry_out import Summary, run_sweep
-    from recall_bench.sweeps.expand import at_best_rates, first_seed
     from recall_bench.sweeps.local import LocalExecutor
+    from recall_bench.sweeps.racing import run_race
 
     verified = check_plugins(plugins or [], configs, store, unchecked)
     _print_data_reports(configs)
@@ -225,9 +226,9 @@ def _run(
         return run_sweep(configs, results, executor, retry_failed=retry_failed)
 
     if seeds_at_best_rate:
-        carry_out(first_seed(configs))
-        configs = at_best_rates(configs, results.frame())
-    summary = carry_out(configs)
+        summary = run_race(configs, results.frame, carry_out)
+    else:
+        summary = carry_out(configs)
     frame = results.frame()
     frame = frame[frame["run_id"].isin({config.run_id for config in configs})]
     if suite:

@@ -56,6 +56,9 @@ class Suite(Config):
     published: dict[str, dict[str, float]] = Field(
         {}, description="accuracy by model and column, as published"
     )
+    published_otherwise: str = Field(
+        "", description="what the published scores measure, where it is not what ours do"
+    )
 
     def knobs(self, architecture: str) -> dict[str, Any]:
         """The knobs of an architecture in this suite; the values of a list are crossed."""

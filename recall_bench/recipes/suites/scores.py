@@ -22,10 +22,12 @@ SEARCHED = {"learning_rate", "weight_decay"}
 def scores(frame: pd.DataFrame, suite: Suite) -> pd.DataFrame:
     """One row for each setting of a suite and each point, over whatever runs there are.
 
-    Learning rate and weight decay are those with the highest mean validation accuracy over seeds;
-    only those with the most seeds compete. Columns: ``column``, ``change``, ``architecture``,
-    ``knobs``, ``knobs_key``, ``test_accuracy``, ``exact_match``, ``chance``, ``ceiling``,
-    ``learning_rate``, ``weight_decay``, ``seeds``, ``unfinished``, ``state_bytes``, ``parameters``.
+    Learning rate and weight decay are those that win the race on validation, every combination a
+    candidate (see `recall_bench.frontier.points.points`). Columns: ``column``, ``change``,
+    ``architecture``, ``knobs``, ``knobs_key``, ``validation_accuracy``, ``test_accuracy``,
+    ``exact_match``, ``chance``, ``ceiling``, ``learning_rate``, ``weight_decay``, ``seeds``,
+    ``unfinished``, ``learning_rates``, ``racing``, ``race_seeds``, ``waiting``, ``state_bytes``,
+    ``parameters``. Points whose runs all failed have no score and no row.
 
     Raises `UserError` where no run belongs to the suite, or where its runs follow several recipes
     and none of them is the suite's own.
@@ -33,8 +35,12 @@ def scores(frame: pd.DataFrame, suite: Suite) -> pd.DataFrame:
     known = _settings(suite)
     runs = _of_tasks(nested(frame), known)
     runs = _of_one_recipe(runs, suite)
+    decays = [float(training["weight_decay"]) for training in runs["training"]]
+    # Experiments that differ in weight decay alone are one here: the race chooses among them.
+    tasks = [canonical_json(options) for options in runs["task_options"]]
+    runs = runs.assign(weight_decay=decays, experiment=tasks)
     rows = []
-    for point in points(runs).to_dict("records"):
+    for point in points(runs, ["learning_rate", "weight_decay"]).to_dict("records"):
         for column, change in known[canonical_json(point["task_options"])]:
             row: dict[str, Any] = {"column": column, "change": change}
             row |= {
@@ -43,12 +49,13 @@ def scores(frame: pd.DataFrame, suite: Suite) -> pd.DataFrame:
             }
             row |= {name: point[name] for name in COPIED}
             rows.append(row | {"weight_decay": point["settings"]["weight_decay"]})
-    table = pd.DataFrame(rows)
-    table = table[table["seeds"] == table.groupby(KEY)["seeds"].transform("max")]
-    table["rounded"] = table["validation_accuracy"].round(12)
-    rising = [*[True] * len(KEY), False, True]
-    ordered = table.sort_values([*KEY, "rounded", "weight_decay"], ascending=rising)
-    return ordered.drop_duplicates(KEY).drop(columns="rounded").reset_index(drop=True)
+    table = pd.DataFrame(rows).dropna(subset="test_accuracy")
+    if table.empty:
+        raise UserError(
+            f"Every run of the suite '{suite.name}' failed. Expected at least one that finished; "
+            f"`recall-bench sweep --suite {suite.name} --retry-failed` runs them again."
+        )
+    return table.sort_values(KEY, ignore_index=True)
 
 
 COPIED = [
@@ -60,6 +67,10 @@ COPIED = [
     "learning_rate",
     "seeds",
     "unfinished",
+    "learning_rates",
+    "racing",
+    "race_seeds",
+    "waiting",
     "state_bytes",
     "parameters",
 ]
@@ -69,8 +80,10 @@ def summary(table: pd.DataFrame, suite: Suite) -> pd.DataFrame:
     """`scores` by column and point, means over settings.
 
     One row for each column of the suite and each point: ``column``, ``architecture``, ``knobs``,
-    ``knobs_key``, ``settings`` (how many have a score), ``of`` (how many there are), and the means
-    of ``test_accuracy``, ``exact_match``, ``chance`` and ``ceiling``.
+    ``knobs_key``, ``settings`` (how many have a score), ``of`` (how many there are), ``seeds`` and
+    ``most_seeds`` (the fewest and the most of a setting), ``waiting`` (how many settings have a
+    race that waits for runs), and the means of ``test_accuracy``, ``exact_match``, ``chance`` and
+    ``ceiling``.
     """
     means = ["test_accuracy", "exact_match", "chance", "ceiling"]
     rows = []
@@ -78,6 +91,8 @@ def summary(table: pd.DataFrame, suite: Suite) -> pd.DataFrame:
         row = {"column": column, "architecture": architecture, "knobs_key": key}
         row["knobs"] = group["knobs"].iloc[0]
         row |= {"settings": len(group), "of": len(suite.columns[str(column)].settings)}
+        row |= {"seeds": int(group["seeds"].min()), "most_seeds": int(group["seeds"].max())}
+        row["waiting"] = int((group["waiting"] > 0).sum())
         rows.append(row | group[means].astype(float).mean().to_dict())
     order = {name: index for index, name in enumerate(suite.columns)}
     found = pd.DataFrame(rows)
