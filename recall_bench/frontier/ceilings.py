@@ -1,4 +1,4 @@
-"""What no model can beat, for the points of a table: `recall_bench.bounds` with what runs say."""
+"""Upper bounds of the recall of points, from `recall_bench.bounds` and the records' options."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
@@ -13,7 +13,7 @@ from recall_bench.frontier.points import as_points
 from recall_bench.frontier.segments import mean_of_segments, on_test
 
 Setting: TypeAlias = tuple[list[Any], int]
-"""What the information bound needs: segments of (length, pairs), and the number of values."""
+"""The inputs of the information bound: segments of (length, pairs), and the number of values."""
 
 
 def with_ceiling(

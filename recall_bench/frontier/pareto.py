@@ -23,11 +23,11 @@ def standing(points: pd.DataFrame) -> pd.Series:
 
     A point of the frontier is `within_noise` where its lead over smaller points is not clear.
     """
-    found = pd.Series("", index=points.index, dtype=object)
+    result = pd.Series("", index=points.index, dtype=object)
     if len(points):
         best = _unbeaten(points).index
-        found[best] = np.where(within_noise(points)[best], "within noise", "clear")
-    return found
+        result[best] = np.where(within_noise(points)[best], "within noise", "clear")
+    return result
 
 
 def _unbeaten(table: pd.DataFrame) -> pd.DataFrame:
@@ -50,7 +50,7 @@ def within_noise(points: pd.DataFrame) -> pd.Series:
     up to the point's own interval. A single seed has no interval; it counts as its score plus and
     minus `ONE_SEED_DEVIATION`. Points without a measured state or a score are never compared.
     """
-    found = pd.Series(False, index=points.index)
+    result = pd.Series(False, index=points.index)
     measured = points.dropna(subset=["state_bytes", "test_accuracy"])
     for _, group in measured.groupby("experiment"):
         score = group["test_accuracy"]
@@ -59,5 +59,5 @@ def within_noise(points: pd.DataFrame) -> pd.Series:
         size = group["state_bytes"].to_numpy()
         rivals = (size[None, :] <= size[:, None]) & ~np.eye(len(group), dtype=bool)
         reached = rivals & (high[None, :] >= low[:, None])
-        found.loc[group.index] = reached.any(axis=1).tolist()
-    return found
+        result.loc[group.index] = reached.any(axis=1).tolist()
+    return result

@@ -143,7 +143,7 @@ def as_points(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def settings_of(row: Mapping[str, Any]) -> dict[str, Any]:
-    """What the points of a run's experiment share, by option, "none" for None."""
+    """The options that all points of a run's experiment share; None is written as "none"."""
     options = {**row["task_options"], **row["model"], **row["training"]}
     del options["name"]
     options["task_version"] = row["task_version"]
@@ -151,7 +151,7 @@ def settings_of(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _point(choice: Mapping[Any, Any], runs: dict[str, list[Any]]) -> dict[str, Any]:
-    """The point that the runs at the chosen learning rate make."""
+    """The point of the runs at the chosen learning rate."""
     first = {name: values[0] for name, values in runs.items()}
     rate = choice["learning_rate"]
     kept = [index for index, score in enumerate(runs["test_accuracy"]) if not pd.isna(score)]

@@ -7,7 +7,7 @@ Scores: TypeAlias = list[dict[str, Any]]
 """Scores of one run, as the columns ``segments`` and ``slices`` of a table hold them."""
 
 LIMITS = ("chance", "ceiling", "window_ceiling")
-"""What a record may know of a segment beside its scores; the same for every seed."""
+"""Limits that a record may hold for a segment beside its scores; equal for all seeds."""
 
 
 def on_test(segments: Scores) -> Scores:
@@ -15,11 +15,11 @@ def on_test(segments: Scores) -> Scores:
     return [segment for segment in segments if segment["split"] == "test"]
 
 
-def mean_of_segments(segments: Scores, what: str) -> float | None:
+def mean_of_segments(segments: Scores, name: str) -> float | None:
     """The mean over the test segments of a score or limit; None where one of them lacks it."""
-    found = on_test(segments)
-    values = [float(segment[what]) for segment in found if segment.get(what) is not None]
-    return sum(values) / len(values) if values and len(values) == len(found) else None
+    tested = on_test(segments)
+    values = [float(segment[name]) for segment in tested if segment.get(name) is not None]
+    return sum(values) / len(values) if values and len(values) == len(tested) else None
 
 
 def mean_segments(runs: Sequence[Scores]) -> Scores:

@@ -1,4 +1,4 @@
-"""Which runs make a point: those of the newest version, at the rate that wins on validation."""
+"""Selects the runs of a point: the newest version, at the rate that wins on validation."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -9,15 +9,15 @@ import pandas as pd
 from recall_bench.frontier.race import Race, race
 
 KEY = ["experiment", "architecture", "knobs_key"]
-"""What makes a point."""
+"""The columns that identify a point."""
 SEARCHED = ["learning_rate"]
-"""What validation chooses."""
+"""The columns whose values validation chooses."""
 
 NO_RATE = -1.0
 """Stands for the learning rate of an evaluation, which has none, while runs are grouped."""
 
 _BETTER = {"failed": 0, "diverged": 1, "finished": 2}
-"""Where a run was stored twice, the copy that came furthest counts."""
+"""Of a run that was stored twice, the copy that came furthest counts."""
 
 
 def scored(frame: pd.DataFrame) -> pd.DataFrame:
@@ -74,7 +74,7 @@ def candidates(runs: pd.DataFrame, searched: Sequence[str] = SEARCHED) -> Candid
 
 
 def choose_rates(runs: pd.DataFrame, searched: Sequence[str] = SEARCHED) -> pd.DataFrame:
-    """One row per point of `scored` runs, in their order: what the race on validation chose.
+    """One row per point of `scored` runs, in their order: the choice of the race on validation.
 
     Columns beside `KEY` and the searched ones: ``learning_rates``, how many candidates there are;
     ``racing``, how many of them are still in the race; ``race_seeds``, on how many seeds those were
@@ -86,18 +86,18 @@ def choose_rates(runs: pd.DataFrame, searched: Sequence[str] = SEARCHED) -> pd.D
     columns = runs[[*KEY, *searched, "seed", "validation_accuracy", "test_accuracy"]]
     for start, stop in zip(starts, [*starts[1:], len(runs)], strict=True):
         point = columns.iloc[start:stop]
-        found = candidates(point, searched)
+        competing = candidates(point, searched)
         rows.append(
             dict(zip(KEY, point.iloc[0][KEY], strict=True))
-            | dict(zip(searched, found.values[found.race.leader], strict=True))
+            | dict(zip(searched, competing.values[competing.race.leader], strict=True))
             | {
-                "learning_rates": len(found.values),
-                "racing": int(found.race.racing.sum()),
-                "race_seeds": int(found.race.shared.sum()),
-                "waiting": int(found.race.waiting.sum()),
-                "validation_accuracy": float(found.validation[found.race.leader]),
+                "learning_rates": len(competing.values),
+                "racing": int(competing.race.racing.sum()),
+                "race_seeds": int(competing.race.shared.sum()),
+                "waiting": int(competing.race.waiting.sum()),
+                "validation_accuracy": float(competing.validation[competing.race.leader]),
                 "test_accuracy_chosen_on_test": max(
-                    found.test[~np.isnan(found.test)].tolist(), default=float("nan")
+                    competing.test[~np.isnan(competing.test)].tolist(), default=float("nan")
                 ),
             }
         )
@@ -113,5 +113,5 @@ def _mean(values: np.ndarray, groups: np.ndarray, count: int) -> np.ndarray:
 
 
 def unmeasured(table: pd.DataFrame) -> pd.Series:
-    """Whether runs or points ran and their state was not measured; what never ran has no sizes."""
+    """Whether runs or points ran without a measured state; those that never ran have no sizes."""
     return table["state_bytes"].isna() & table["parameters"].notna()

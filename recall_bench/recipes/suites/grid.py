@@ -104,8 +104,8 @@ class Grid:
 
     def spread(self, column: str) -> float | None:
         """The best minus the worst accuracy of our models; None for fewer than two models."""
-        found = [m.cells[column].accuracy for m in self.ours if column in m.cells]
-        return max(found) - min(found) if len(found) > 1 else None
+        scores = [m.cells[column].accuracy for m in self.ours if column in m.cells]
+        return max(scores) - min(scores) if len(scores) > 1 else None
 
     def flat(self, column: str) -> bool:
         """Whether the task fails to separate our models."""

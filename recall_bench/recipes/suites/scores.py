@@ -95,8 +95,7 @@ def summary(table: pd.DataFrame, suite: Suite) -> pd.DataFrame:
         row["waiting"] = int((group["waiting"] > 0).sum())
         rows.append(row | group[means].astype(float).mean().to_dict())
     order = {name: index for index, name in enumerate(suite.columns)}
-    found = pd.DataFrame(rows)
-    return found.sort_values(
+    return pd.DataFrame(rows).sort_values(
         SUMMARISED,
         key=lambda values: values.map(order) if values.name == "column" else values,
         ignore_index=True,
@@ -105,13 +104,13 @@ def summary(table: pd.DataFrame, suite: Suite) -> pd.DataFrame:
 
 def _settings(suite: Suite) -> dict[str, list[tuple[str, str]]]:
     """(column, change) of every setting, by the JSON that records of its runs have."""
-    found: dict[str, list[tuple[str, str]]] = {}
+    settings: dict[str, list[tuple[str, str]]] = {}
     for name, column in suite.columns.items():
         for setting in column.settings:
             task = build(registry.tasks, {"name": setting.task, **setting.options})
             text = canonical_json(task.model_dump(mode="json"))
-            found.setdefault(text, []).append((name, setting.change))
-    return found
+            settings.setdefault(text, []).append((name, setting.change))
+    return settings
 
 
 def _of_tasks(runs: pd.DataFrame, known: Collection[str]) -> pd.DataFrame:
@@ -136,13 +135,13 @@ def _of_one_recipe(runs: pd.DataFrame, suite: Suite) -> pd.DataFrame:
     runs = runs.assign(_recipe=runs["experiment"].map(recipes))
     training = TrainingConfig(**suite.training).model_dump(mode="json")
     own = _recipe(training, ModelConfig(**suite.model).model_dump(mode="json"))
-    found = list(dict.fromkeys(runs["_recipe"]))
-    if own not in found and len(found) > 1:
+    present = list(dict.fromkeys(runs["_recipe"]))
+    if own not in present and len(present) > 1:
         raise UserError(
-            f"The runs of the suite '{suite.name}' follow {len(found)} recipes, none of them the "
+            f"The runs of the suite '{suite.name}' follow {len(present)} recipes, none of them the "
             f"suite's own: they do not compare. Expected one; give each a store of its own."
         )
-    return runs[runs["_recipe"] == (own if own in found else found[0])]
+    return runs[runs["_recipe"] == (own if own in present else present[0])]
 
 
 def _recipe(training: dict[str, Any], model: dict[str, Any]) -> str:
