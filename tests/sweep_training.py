@@ -14,7 +14,15 @@ from typing import Any
 from recall_bench.config import RunConfig, TrainingConfig
 from recall_bench.errors import DeviceLost
 from recall_bench.registry import load_plugin
-from recall_bench.store.record import CurvePoint, LayerState, Memory, Status, Timing, TrainingRecord
+from recall_bench.store.record import (
+    CurvePoint,
+    LayerState,
+    Memory,
+    Status,
+    Timing,
+    TrainingRecord,
+    named,
+)
 
 PLUGIN = Path(__file__).with_name("sweep_plugin.py")
 
@@ -60,11 +68,9 @@ def toy_record(
     )
     succeeded = status == "finished"
     return TrainingRecord(
-        run_id=config.run_id,
+        **named(config),
         status=status,
         reason=None if succeeded else "for the test",
-        config=config.model_dump(mode="json"),
-        versions={"task": 1, "architecture": 1},
         validation_accuracy=accuracy if succeeded else None,
         test_accuracy=accuracy if succeeded else None,
         test_loss=1 / 3 if succeeded else None,

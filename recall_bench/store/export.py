@@ -37,7 +37,7 @@ def load(path: str | Path) -> tuple["pd.DataFrame", Skipped]:
     repeated: list[str] = []
     table = table_of(_records(path, skipped, repeated))
     if repeated:
-        skipped.append((path, f"{len(repeated)} records repeat others of the file"))
+        skipped.append((path, f"{len(repeated)} of its records repeat others"))
     return table, skipped
 
 

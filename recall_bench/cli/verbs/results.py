@@ -138,7 +138,7 @@ def import_records(
 
     done = stores.restore(file, stores.ResultStore(store))
     print_skipped(done.skipped)
-    repeated = f" {done.repeated} records repeat others of the file." if done.repeated else ""
+    repeated = f" {done.repeated} of its records repeat others." if done.repeated else ""
     print(f"Wrote {done.written} records to {store}; it had {done.present} already.{repeated}")
     if done.skipped and not (done.written or done.present):
         raise UserError(f"{file} holds no record that can be restored.")
