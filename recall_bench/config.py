@@ -50,8 +50,15 @@ class Hashed(Config):
 
     @classmethod
     def first_fields(cls) -> Collection[str]:
-        """The fields that the JSON always holds."""
-        return FIRST_FIELDS.get(cls.__name__, "").split()
+        """The fields that the JSON always holds: those listed for the class and for its bases.
+
+        A plugin's class always says what it declares itself.
+        """
+        bases = [base for base in cls.__mro__ if issubclass(base, Hashed)]
+        builtin = [base for base in bases if registry.is_builtin(base)]
+        names = {name for base in builtin for name in FIRST_FIELDS.get(_key(base), "").split()}
+        inherited = {name for base in builtin for name in base.model_fields}
+        return names | (cls.model_fields.keys() - inherited)
 
     @model_serializer(mode="wrap")
     def _without_later_defaults(
@@ -66,6 +73,12 @@ class Hashed(Config):
 
     def _head(self) -> dict[str, Any]:
         return {}
+
+
+def _key(cls: type[Hashed]) -> str:
+    """The key of a built-in class in `FIRST_FIELDS`: its kind and name if it is registered."""
+    kind = cls.__module__.split(".")[1].removesuffix("s")
+    return f"{kind} {vars(cls)['name']}" if vars(cls).get("name") else cls.__name__
 
 
 @functools.cache
@@ -100,13 +113,6 @@ class Component(Hashed):
     alias: ClassVar[str] = ""
     """A second name, accepted everywhere; records and run ids hold ``name``."""
     version: ClassVar[int] = 1
-
-    @classmethod
-    def first_fields(cls) -> Collection[str]:
-        if not registry.is_builtin(cls):
-            return ()
-        kind = cls.__module__.split(".")[1].removesuffix("s")
-        return FIRST_FIELDS.get(f"{kind} {cls.name}", "").split()
 
     def _head(self) -> dict[str, Any]:
         return {"name": self.name}

@@ -6,6 +6,7 @@ the version of its task or architecture instead.
 """
 
 FIRST_FIELDS: dict[str, str] = {
+    "Architecture": "d_model layers",
     "architecture attention": "d_model layers num_heads rotary",
     "architecture based": "d_model layers feature_dim num_heads window rotary kernel_size",
     "architecture h3": "d_model layers d_state head_dim",
