@@ -218,6 +218,10 @@ class LocalExecutor:
         self._workers.remove(worker)
         config, cause = worker.run, worker.end()
         assert config is not None
+        if self._sharing:  # idle neighbours lost their GPU as well, and would fail their next run
+            for idle in [other for other in self._workers if other.run is None]:
+                self._workers.remove(idle)
+                idle.end()
         self._deaths[config.run_id] += 1
         if self._deaths[config.run_id] < DEATHS:
             waiting.appendleft(config)
