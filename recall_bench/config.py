@@ -1,7 +1,9 @@
 """The frozen configuration of a run, its canonical JSON, and the run id made from it."""
 
+import functools
 import hashlib
 import json
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
@@ -9,6 +11,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    SerializationInfo,
     SerializerFunctionWrapHandler,
     ValidationError,
     model_serializer,
@@ -16,8 +19,19 @@ from pydantic import (
 
 from recall_bench import registry
 from recall_bench.errors import UserError, nearest
+from recall_bench.first_fields import FIRST_FIELDS
+from recall_bench.plugin_source import digest_of
 
 Precision = Literal["fp32", "tf32", "bf16"]
+
+TRAINER_VERSIONS = {"backbone": 1, "optimizer": 1, "schedule": 1}
+"""Raise one where the meaning of results changes: above 1 they are part of every run id."""
+
+LARGEST = 2**63 - 1
+"""The largest number that tensors, tables and random generators hold."""
+
+WITH_DEFAULTS = "with defaults"
+"""The context in which `model_dump` leaves no field out."""
 
 
 class Config(BaseModel):
@@ -28,7 +42,69 @@ class Config(BaseModel):
     )
 
 
-class Component(Config):
+class Hashed(Config):
+    """A configuration that run ids hash.
+
+    Its JSON leaves out the fields that came later (`first_fields`) while they have their default.
+    """
+
+    @classmethod
+    def first_fields(cls) -> Collection[str]:
+        """The fields that the JSON always holds: those listed for the class and for its bases.
+
+        A plugin's class always says what it declares itself.
+        """
+        bases = [base for base in cls.__mro__ if issubclass(base, Hashed)]
+        builtin = [base for base in bases if registry.is_builtin(base)]
+        names = {name for base in builtin for name in FIRST_FIELDS.get(_key(base), "").split()}
+        inherited = {name for base in builtin for name in base.model_fields}
+        return names | (cls.model_fields.keys() - inherited)
+
+    @model_serializer(mode="wrap")
+    def _without_later_defaults(
+        self, handler: SerializerFunctionWrapHandler, info: SerializationInfo
+    ) -> dict[str, Any]:
+        fields: dict[str, Any] = handler(self)
+        if info.context != WITH_DEFAULTS:
+            for name in fields.keys() & _later(type(self)).keys():
+                if getattr(self, name) == _later(type(self))[name]:
+                    del fields[name]
+        return self._head() | fields
+
+    def _head(self) -> dict[str, Any]:
+        return {}
+
+
+def _key(cls: type[Hashed]) -> str:
+    """The key of a built-in class in `FIRST_FIELDS`: its kind and name if it is registered."""
+    kind = cls.__module__.split(".")[1].removesuffix("s")
+    return f"{kind} {vars(cls)['name']}" if vars(cls).get("name") else cls.__name__
+
+
+@functools.cache
+def _later(cls: type[Hashed]) -> dict[str, Any]:
+    """The defaults, as validated, of the fields that run ids hash only where they differ."""
+    first = cls.first_fields()
+    names = [
+        name
+        for name, field in cls.model_fields.items()
+        if name not in first and not field.is_required()
+    ]
+    if not names:
+        return {}
+    try:
+        plain: Config | None = cls()
+    except (ValidationError, UserError):  # another field is required
+        plain = None
+    return {
+        name: getattr(plain, name)
+        if plain
+        else cls.model_fields[name].get_default(call_default_factory=True)
+        for name in names
+    }
+
+
+class Component(Hashed):
     """A registered task or architecture: its fields are its options."""
 
     model_config = ConfigDict(allow_inf_nan=False)
@@ -38,9 +114,8 @@ class Component(Config):
     """A second name, accepted everywhere; records and run ids hold ``name``."""
     version: ClassVar[int] = 1
 
-    @model_serializer(mode="wrap")
-    def _with_name(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {"name": self.name, **handler(self)}
+    def _head(self) -> dict[str, Any]:
+        return {"name": self.name}
 
 
 def build(kind: registry.Registry, value: Any) -> Any:
@@ -76,31 +151,33 @@ def explain(error: ValidationError, cls: type[BaseModel]) -> str:
     return "; ".join(lines)
 
 
-class ModelConfig(Config):
+class ModelConfig(Hashed):
     """The backbone around the mixers (see `recall_bench.model.backbone`)."""
 
     model_config = ConfigDict(allow_inf_nan=False)
 
     mlp_ratio: float = Field(
-        0.0, ge=0, description="MLP width divided by model width; 0 leaves the MLP out"
+        0.0, ge=0, le=1024, description="MLP width divided by model width; 0 leaves the MLP out"
     )
     norm: Literal["layernorm", "rmsnorm"] = Field(
         "layernorm", description="normalisation before each layer"
     )
-    embedding_dropout: float = Field(0.1, ge=0, lt=1, description="dropout on the embeddings")
+    embedding_dropout: float = Field(0.1, ge=0, le=0.99, description="dropout on the embeddings")
 
 
-class TrainingConfig(Config):
+class TrainingConfig(Hashed):
     """The recipe; the defaults are those of Figure 2 of the Based paper (2402.18668)."""
 
     model_config = ConfigDict(allow_inf_nan=False)
 
-    epochs: int = Field(32, ge=1, description="passes over the training segments")
-    batch_size: int = Field(256, ge=1, description="training examples per step")
-    evaluation_batch_size: int = Field(256, ge=1, description="examples per step in evaluation")
-    learning_rate: float = Field(1e-3, gt=0, description="peak learning rate")
-    weight_decay: float = Field(0.1, ge=0, description="AdamW weight decay")
-    gradient_clip: float | None = Field(None, gt=0, description="largest gradient norm")
+    epochs: int = Field(32, ge=1, le=10**9, description="passes over the training segments")
+    batch_size: int = Field(256, ge=1, le=2**31, description="training examples per step")
+    evaluation_batch_size: int = Field(
+        256, ge=1, le=2**31, description="examples per step in evaluation"
+    )
+    learning_rate: float = Field(1e-3, gt=0, le=1e30, description="peak learning rate")
+    weight_decay: float = Field(0.1, ge=0, le=1e6, description="AdamW weight decay")
+    gradient_clip: float | None = Field(None, gt=0, le=1e30, description="largest gradient norm")
     order: Literal["segments", "interleaved"] = Field(
         "segments",
         description="segments one after another, as published, or with their batches interleaved",
@@ -111,7 +188,7 @@ class TrainingConfig(Config):
     precision: Precision = Field("fp32", description="arithmetic of the forward and backward pass")
 
 
-class RunConfig(Config):
+class RunConfig(Hashed):
     """One training of a (task, architecture, recipe, seed): the unit of storage."""
 
     # A Task and an Architecture; this module lies below both and cannot import them.
@@ -121,19 +198,81 @@ class RunConfig(Config):
     ]
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
-    seed: int = Field(0, ge=0, description="seed of weights, data and dropout")
+    seed: int = Field(0, ge=0, le=LARGEST, description="seed of weights, data and dropout")
 
     @property
     def versions(self) -> dict[str, int]:
-        """Versions of the task and the architecture, which are part of the run id."""
-        return {"task": self.task.version, "architecture": self.architecture.version}
+        """The versions that are part of the run id.
+
+        Those of the task and the architecture, and above 1 also those of other layers and of the
+        trainer's parts.
+        """
+        layers = {
+            f"layer {kind.name}": kind.version
+            for kind in self._layers()
+            if kind.name != self.architecture.name
+        }
+        others = layers | {f"trainer {part}": v for part, v in TRAINER_VERSIONS.items()}
+        return {
+            "task": self.task.version,
+            "architecture": self.architecture.version,
+            **{name: version for name, version in others.items() if version > 1},
+        }
+
+    @property
+    def plugin_digest(self) -> str | None:
+        """Digest of the source of the plugins that define the task, the architecture or a layer."""
+        kinds = {type(self.task), type(self.architecture), *self._layers()}
+        return digest_of(kind for kind in kinds if not registry.is_builtin(kind))
 
     @property
     def run_id(self) -> str:
         """The name of the run, with a hash of everything that defines it and of nothing else."""
-        config = self.model_dump(mode="json")
-        digest = short_hash({"config": config, "versions": self.versions})
-        return f"{self.task.name}-{self.architecture.name}-{digest}"
+        return run_name(self.model_dump(mode="json"), self.versions, self.plugin_digest)
+
+    def left_out(self) -> dict[str, Any]:
+        """The options at their default that the JSON leaves out, by section."""
+        full = self.model_dump(mode="json", context=WITH_DEFAULTS)
+        return _difference(full, self.model_dump(mode="json"))
+
+    def _layers(self) -> list[Any]:
+        """The classes of the layers that another architecture defines."""
+        names = set(self.architecture.layer_names()) - {"self"}
+        found = (registry.architectures.find(name) for name in sorted(names))
+        return [kind for kind in found if kind]
+
+
+def run_name(
+    config: Mapping[str, Any], versions: Mapping[str, int], plugin_digest: str | None = None
+) -> str:
+    """The run id that follows from a configuration as JSON, its versions and its plugins."""
+    hashed: dict[str, Any] = {"config": config, "versions": versions}
+    if plugin_digest:
+        hashed["plugin"] = plugin_digest
+    return f"{config['task']['name']}-{config['architecture']['name']}-{short_hash(hashed)}"
+
+
+def _difference(full: Mapping[str, Any], part: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``full`` has beyond ``part``, by section."""
+    found = {}
+    for name, value in full.items():
+        if name not in part:
+            found[name] = value
+        elif isinstance(value, Mapping) and (more := _difference(value, part[name])):
+            found[name] = more
+    return found
+
+
+def merged(config: Mapping[str, Any], left_out: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration as JSON with the options that it leaves out (`RunConfig.left_out`)."""
+    whole = dict(config)
+    for name, value in left_out.items():
+        known = whole.get(name)
+        if isinstance(known, Mapping) and isinstance(value, Mapping):
+            whole[name] = merged(known, value)
+        elif name not in whole:
+            whole[name] = value
+    return whole
 
 
 def canonical_json(value: Any) -> str:

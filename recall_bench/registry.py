@@ -271,6 +271,11 @@ def load_plugin(path: str | Path) -> ModuleType:
     return module
 
 
+def is_builtin(cls: type) -> bool:
+    """Whether this package defines a class, and no plugin."""
+    return cls.__module__.startswith("recall_bench.")
+
+
 def registered_by(module: ModuleType) -> list[type]:
     """The classes that ``module`` registered, tasks and architectures."""
     return [

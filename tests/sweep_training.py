@@ -1,5 +1,6 @@
 """Runs, records and a trainer for tests of the store and of sweeps, without any real training."""
 
+import contextlib
 import errno
 import json
 import os
@@ -14,7 +15,15 @@ from typing import Any
 from recall_bench.config import RunConfig, TrainingConfig
 from recall_bench.errors import DeviceLost
 from recall_bench.registry import load_plugin
-from recall_bench.store.record import CurvePoint, LayerState, Memory, Status, Timing, TrainingRecord
+from recall_bench.store.record import (
+    CurvePoint,
+    LayerState,
+    Memory,
+    Status,
+    Timing,
+    TrainingRecord,
+    named,
+)
 
 PLUGIN = Path(__file__).with_name("sweep_plugin.py")
 
@@ -60,11 +69,9 @@ def toy_record(
     )
     succeeded = status == "finished"
     return TrainingRecord(
-        run_id=config.run_id,
+        **named(config),
         status=status,
         reason=None if succeeded else "for the test",
-        config=config.model_dump(mode="json"),
-        versions={"task": 1, "architecture": 1},
         validation_accuracy=accuracy if succeeded else None,
         test_accuracy=accuracy if succeeded else None,
         test_loss=1 / 3 if succeeded else None,
@@ -78,6 +85,7 @@ def toy_record(
 
 
 FAILS, DIES, DIES_ONCE, FILLS_THE_DISK, DIVERGES, HANGS, WARNS, LOSES_ITS_GPU = range(11, 19)
+TAKES_ALL_DOWN = 19
 """Windows at which the toy trainer misbehaves."""
 
 
@@ -129,6 +137,8 @@ def train(
             time.sleep(60)
         case 17:
             warnings.warn("this run warns", stacklevel=1)
+        case 19:
+            take_neighbours_down(directory)
         case 18 if first:
             raise DeviceLost("an illegal memory access was encountered")
     step, score = json.loads(checkpoint.read_text()) if checkpoint.exists() else (0, config.seed)
@@ -142,6 +152,20 @@ def train(
         if stop():
             raise Interrupted
     return toy_record(config, accuracy=score / 1009)
+
+
+def take_neighbours_down(directory: Path) -> None:
+    """Kill every process that has worked in the store, as a crash on a shared GPU does."""
+    time.sleep(0.15)  # so that the neighbours have begun
+    pids = {
+        int(line.split()[0])
+        for file in directory.parent.glob("*/attempts.txt")
+        for line in file.read_text().splitlines()
+    }
+    for pid in pids - {os.getpid()}:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def train_slowly(config: RunConfig, **options: Any) -> TrainingRecord:

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from recall_bench.config import short_hash
+from recall_bench.config import run_name
 from recall_bench.store.record import Memory, SegmentScore, TrainingRecord
 from recall_bench.store.table import row
 
@@ -27,18 +27,19 @@ def run(
     """One row; ``validation`` equals ``test`` unless told otherwise."""
     validation = test if validation is None else validation
     finished = status == "finished"
-    identity = (architecture, sorted(knobs.items()), learning_rate, seed, vocab_size, version)
+    config = {
+        "task": {"name": task, "vocab_size": vocab_size},
+        "architecture": {"name": architecture, **knobs},
+        "model": {},
+        "training": {"learning_rate": learning_rate},
+        "seed": seed,
+    }
+    versions = {"task": 1, "architecture": version}
     record = TrainingRecord(
-        run_id=f"{task}-{architecture}-{short_hash(identity)}",
+        run_id=run_name(config, versions),
         status=status,
-        config={
-            "task": {"name": task, "vocab_size": vocab_size},
-            "architecture": {"name": architecture, **knobs},
-            "model": {},
-            "training": {"learning_rate": learning_rate},
-            "seed": seed,
-        },
-        versions={"task": 1, "architecture": version},
+        config=config,
+        versions=versions,
         validation_accuracy=validation if finished else None,
         test_accuracy=test if finished else None,
         segments=[

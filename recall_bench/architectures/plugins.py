@@ -7,8 +7,4 @@ from recall_bench.architectures.recipe import Architecture
 def plugin_layers(architecture: Architecture) -> set[str]:
     """The names of the layers that are not built in."""
     names = {architecture.name if name == "self" else name for name in architecture.layer_names()}
-    return {
-        name
-        for name in names
-        if not registry.architectures.get(name).__module__.startswith("recall_bench.")
-    }
+    return {name for name in names if not registry.is_builtin(registry.architectures.get(name))}

@@ -66,9 +66,9 @@ def spell(architecture: Architecture) -> str:
 
     The spelling writes repeats out, replaces aliases by the names in records, and puts into braces
     the knobs whose values differ from those without braces. For a layer outside the default
-    ``layers``, braces also hold every knob that the architecture has under the same name with
-    another value: older versions passed that value on to the layer, and a run of today must not
-    share its name with such a run.
+    ``layers``, braces also hold every first knob (`Component.first_fields`) that the architecture
+    has under the same name with another value: older versions passed that value on to the layer,
+    and a run of today must not share its name with such a run.
     """
     text = architecture.layers
     layers = [_spelled(architecture, layer) for layer in flatten(parse(text))]
@@ -92,11 +92,12 @@ def _spelled(architecture: Architecture, layer: Layer) -> Layer:
         built = component(architecture, layer)
         values = {knob: getattr(built, knob) for knob in kind.model_fields}
     foreign = not own and name not in _defaults(cls)
+    once_passed_on = {*cls.first_fields()} & {*kind.first_fields()} if foreign else set()
     knobs = [
         (knob, _text(values[knob]))
         for knob in sorted(kind.model_fields.keys() - FIXED)
         if values[knob] != plain[knob]
-        or (foreign and knobs_of_stack.get(knob, values[knob]) != values[knob])
+        or (knob in once_passed_on and knobs_of_stack.get(knob, values[knob]) != values[knob])
     ]
     return Layer(name, tuple(knobs))
 

@@ -4,9 +4,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from recall_bench.config import short_hash
 from recall_bench.store.files import write_file
-from recall_bench.store.record import TimingRecord, now
+from recall_bench.store.record import TimingRecord, now, timing_id
 from recall_bench.store.schemas import pretty, stored
 
 
@@ -14,7 +13,7 @@ def begin(bench: str, environment: dict[str, Any], machine: dict[str, Any]) -> T
     """A record without rows, marked as cut off until `complete`."""
     started, command = now(), " ".join(["recall-bench", *sys.argv[1:]])
     return TimingRecord(
-        run_id=f"bench-{bench}-{short_hash([command, environment, started])}",
+        run_id=timing_id(bench, command, environment, started),
         status="failed",
         reason="cut off before its end",
         bench=bench,

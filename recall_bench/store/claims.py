@@ -17,7 +17,7 @@ import threading
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 TIMEOUT = 60.0
 """Seconds without a heartbeat after which a claim is dead."""
@@ -25,7 +25,9 @@ TIMEOUT = 60.0
 HEARTBEAT = 10.0
 """Seconds between two heartbeats."""
 
-_NAME = re.compile(r"claim\.(\d+)\.json")
+LARGEST_PID = 2**31 - 1
+
+_NAME = re.compile(r"claim\.([0-9]{1,18})\.json")
 
 
 class Claim:
@@ -55,11 +57,15 @@ class Claim:
     def _beat(self) -> None:
         while not self._ended.wait(self._heartbeat):
             with contextlib.suppress(OSError):
-                if max(numbers(self.path.parent), default=-1) != self.number:
-                    self.lost = True
+                if not self.current():
                     self._expire()
                     return
                 os.utime(self.path)
+
+    def current(self) -> bool:
+        """Whether this process still holds the run, read from the disk."""
+        self.lost = self.lost or max(numbers(self.path.parent), default=-1) != self.number
+        return not self.lost
 
     def _expire(self) -> None:
         with contextlib.suppress(OSError):
@@ -142,11 +148,19 @@ def _live(path: Path, timeout: float) -> bool:
             holder = json.loads(file.read() or b"{}")
     except FileNotFoundError:
         return False
-    except ValueError:
+    except (ValueError, RecursionError):
         holder = {}
-    if holder.get("host") == _host() and holder.get("process") != _process(holder["pid"]):
+    if _is_gone(holder):
         return False
     return _now(path.parent) - beat < timeout
+
+
+def _is_gone(holder: Any) -> bool:
+    """Whether a claim names a process of this machine that has ended."""
+    if not isinstance(holder, dict) or holder.get("host") != _host():
+        return False
+    pid = holder.get("pid")
+    return type(pid) is int and 0 < pid <= LARGEST_PID and holder.get("process") != _process(pid)
 
 
 def _now(directory: Path) -> float:

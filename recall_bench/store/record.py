@@ -3,12 +3,13 @@
 The three kinds share an envelope (`Record`); each adds fields of its own.
 """
 
+import re
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from recall_bench.config import Config, short_hash
+from recall_bench.config import LARGEST, Config, RunConfig, merged, short_hash
 
 SCHEMA = 2
 """Version of the record's layout; readers skip newer ones (see `recall_bench.store.schemas`)."""
@@ -16,24 +17,30 @@ SCHEMA = 2
 Status = Literal["finished", "diverged", "failed"]
 Kind = Literal["training", "evaluation", "timing"]
 
+Share = Annotated[float, Field(ge=0, le=1 + 1e-6, allow_inf_nan=False)]
+"""A part of a whole; a mean of ones may exceed one by rounding."""
+Count = Annotated[int, Field(ge=0, le=LARGEST)]
+Whole = Annotated[int, Field(ge=-LARGEST, le=LARGEST)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Options = dict[str, Whole | Number]
+"""The fields of a segment beside its length and its number of examples."""
+
 
 class SegmentScore(Config):
     """Accuracy over the queries of one segment."""
 
     split: Literal["validation", "test"]
-    length: int
-    options: dict[str, int | float] = Field(
-        description="the other fields of the segment, e.g. pairs"
-    )
-    examples: int
-    accuracy: float = Field(description="mean over queries; all examples have the same weight")
+    length: Count
+    options: Options = Field(description="the other fields of the segment, e.g. pairs")
+    examples: Count
+    accuracy: Share = Field(description="mean over queries; all examples have the same weight")
     loss: float = Field(description="mean cross-entropy per query, nats")
-    exact_match: float | None = Field(
+    exact_match: Share | None = Field(
         None, description="share of answers with every token right; all examples weigh the same"
     )
-    chance: float | None = Field(None, description="accuracy of the best guess without the context")
-    ceiling: float | None = Field(None, description="accuracy that no model can beat")
-    window_ceiling: float | None = Field(
+    chance: Share | None = Field(None, description="accuracy of the best guess without the context")
+    ceiling: Share | None = Field(None, description="accuracy that no model can beat")
+    window_ceiling: Share | None = Field(
         None, description="accuracy that no stack of these windows can beat, where it is known"
     )
 
@@ -42,9 +49,9 @@ class SliceScore(Config):
     """Accuracy over the test queries that share one value of a slice."""
 
     name: str
-    value: int
-    queries: int
-    accuracy: float
+    value: Whole
+    queries: Count
+    accuracy: Share
     loss: float | None = Field(None, description="mean cross-entropy per query, nats")
 
 
@@ -52,9 +59,9 @@ class GenerationSlice(Config):
     """`contains` over the test prompts that share one value of a slice."""
 
     name: str
-    value: int
-    prompts: int
-    contains: float
+    value: Whole
+    prompts: Count
+    contains: Share
 
 
 class GeneratedText(Config):
@@ -67,13 +74,13 @@ class GeneratedText(Config):
 class GenerationScore(Config):
     """Scores of one segment's test prompts, continued greedily through the recurrent step."""
 
-    length: int
-    options: dict[str, int | float]
-    prompts: int
-    contains: float = Field(
+    length: Count
+    options: Options
+    prompts: Count
+    contains: Share = Field(
         description="share of continuations that contain the answer, ignoring case"
     )
-    exact: float = Field(description="share of continuations that equal the answer, ignoring case")
+    exact: Share = Field(description="share of continuations that equal the answer, ignoring case")
     slices: list[GenerationSlice] = Field(default_factory=list)
     samples: list[GeneratedText] = Field(default_factory=list)
 
@@ -81,8 +88,8 @@ class GenerationScore(Config):
 class CurvePoint(Config):
     """One epoch of training."""
 
-    epoch: int
-    step: int
+    epoch: Count
+    step: Count
     learning_rate: float
     train_loss: float
     validation_accuracy: float
@@ -97,7 +104,7 @@ class LayerState(Config):
     """Bytes that one layer carries from token to token."""
 
     layer: str = Field(description="position and architecture, such as '1.taylor-attention'")
-    bytes: int | None = Field(description="None if neither measured nor stated")
+    bytes: Count | None = Field(description="None if neither measured nor stated")
     measured: bool = Field(True, description="True: from tensors; False: as the author states")
     dtype: str | None = Field(None, description="floating-point types of the tensors")
 
@@ -105,15 +112,15 @@ class LayerState(Config):
 class Memory(Config):
     """Sizes for one sequence; those of the state are None if it was not measured."""
 
-    state_bytes: int | None = Field(None, description="bytes kept between two tokens")
-    read_bytes: int | None = Field(None, description="the part of them that one step reads")
-    state_length: int | None = Field(
+    state_bytes: Count | None = Field(None, description="bytes kept between two tokens")
+    read_bytes: Count | None = Field(None, description="the part of them that one step reads")
+    state_length: Count | None = Field(
         None, description="tokens decoded before the state was measured"
     )
     state_dtype: str | None = None
     layers: list[LayerState] = Field(default_factory=list)
-    parameters: int
-    peak_bytes: int | None = Field(
+    parameters: Count
+    peak_bytes: Count | None = Field(
         None, description="peak device memory while training; on a CPU, peak resident memory"
     )
 
@@ -121,25 +128,25 @@ class Memory(Config):
 class Timing(Config):
     """The seconds that each part of a training took."""
 
-    wall_seconds: float
-    train_seconds: float
-    evaluation_seconds: float
-    data_seconds: float
-    import_seconds: float | None = Field(None, description="importing modules")
-    compile_seconds: float | None = Field(None, description="compiling kernels")
-    capture_seconds: float | None = Field(None, description="capturing CUDA graphs")
-    steps: int
-    tokens_per_second: float
-    resumed: int = Field(description="times the run was interrupted and continued")
+    wall_seconds: Number
+    train_seconds: Number
+    evaluation_seconds: Number
+    data_seconds: Number
+    import_seconds: Number | None = Field(None, description="importing modules")
+    compile_seconds: Number | None = Field(None, description="compiling kernels")
+    capture_seconds: Number | None = Field(None, description="capturing CUDA graphs")
+    steps: Count
+    tokens_per_second: Number
+    resumed: Count = Field(description="times the run was interrupted and continued")
 
 
 class EvaluationTiming(Config):
     """The seconds that each part of an evaluation took."""
 
-    wall_seconds: float
-    evaluation_seconds: float
-    data_seconds: float
-    tokens_per_second: float = Field(description="of the prompts")
+    wall_seconds: Number
+    evaluation_seconds: Number
+    data_seconds: Number
+    tokens_per_second: Number = Field(description="of the prompts")
 
 
 class Record(Config):
@@ -164,7 +171,7 @@ class ScoredRecord(Record):
     """A training or an evaluation; the points of a frontier are made of these."""
 
     data_hash: dict[str, str] = Field(default_factory=dict, description="by split")
-    test_accuracy: float | None = Field(None, description="mean over the test segments")
+    test_accuracy: Share | None = Field(None, description="mean over the test segments")
     slices: list[SliceScore] = Field(default_factory=list)
     memory: Memory | None = None
     verified: str | None = Field(
@@ -186,11 +193,14 @@ class TrainingRecord(ScoredRecord):
     """The outcome of one training."""
 
     kind: Literal["training"] = "training"
-    config: dict[str, Any] = Field(description="the RunConfig, serialised")
-    plugin_digest: str | None = Field(
-        None, description="SHA-256, 16 digits, of the source of a plugin that defines the mixer"
+    config: dict[str, Any] = Field(description="the RunConfig, as the run id hashes it")
+    left_out: dict[str, Any] = Field(
+        default_factory=dict, description="options at their default that ``config`` leaves out"
     )
-    validation_accuracy: float | None = None
+    plugin_digest: str | None = Field(
+        None, description="SHA-256, 16 digits, of the source of the plugins that the run used"
+    )
+    validation_accuracy: Share | None = None
     test_loss: float | None = None
     segments: list[SegmentScore] = Field(default_factory=list)
     generation: list[GenerationScore] = Field(default_factory=list)
@@ -199,6 +209,11 @@ class TrainingRecord(ScoredRecord):
     )
     curve: list[CurvePoint] = Field(default_factory=list)
     timing: Timing | None = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The configuration with every option that the record holds."""
+        return merged(self.config, self.left_out)
 
     @property
     def shared(self) -> dict[str, Any]:
@@ -239,6 +254,40 @@ class TimingRecord(Record):
     rows: list[dict[str, Any]] = Field(
         default_factory=list, description="the measurements; columns depend on the benchmark"
     )
+
+
+def named(config: RunConfig) -> dict[str, Any]:
+    """The fields of a `TrainingRecord` that say which run it is."""
+    return {
+        "run_id": config.run_id,
+        "config": config.model_dump(mode="json"),
+        "left_out": config.left_out(),
+        "versions": config.versions,
+        "plugin_digest": config.plugin_digest,
+    }
+
+
+def evaluation_id(task: dict[str, Any], model: dict[str, Any], task_version: int) -> str:
+    """The run id of an `EvaluationRecord`, whose hash covers the task and the model."""
+    config = {
+        "task": task,
+        "architecture": model,
+        "model": {},
+        "training": {"learning_rate": 0.0},
+        "seed": 0,
+    }
+    digest = short_hash({"config": config, "versions": {"task": task_version, "architecture": 1}})
+    return f"{task['name']}-{plain_name(model['name'])}-{digest}"
+
+
+def timing_id(bench: str, command: str, environment: dict[str, Any], started: str) -> str:
+    """The run id of a `TimingRecord`."""
+    return f"bench-{bench}-{short_hash([command, environment, started])}"
+
+
+def plain_name(name: str) -> str:
+    """The name of a model without what file names cannot hold."""
+    return re.sub(r"[^A-Za-z0-9._]+", "-", name).strip("-.")
 
 
 def now() -> str:

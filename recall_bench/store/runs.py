@@ -10,12 +10,13 @@ Readers skip what they cannot read, list it, and never delete.
 
 import contextlib
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from recall_bench.config import RunConfig
+from recall_bench.config import RunConfig, short_hash
 from recall_bench.errors import UserError
 from recall_bench.store import claims
 from recall_bench.store.claims import Claim
@@ -67,7 +68,7 @@ class ResultStore:
         """The record of one run; None if there is none or it cannot be read."""
         try:
             return _read(self.directory(run_id)).record
-        except (Unreadable, OSError):
+        except (Unreadable, OSError, ValueError):  # ValueError: a name with NUL
             return None
 
     def trained(self, run_id: str) -> TrainingRecord | None:
@@ -85,7 +86,7 @@ class ResultStore:
             return _read(self.directory(run_id)).record
         except FileNotFoundError:
             raise UserError(f"The store {self.path} has no record of run '{run_id}'.") from None
-        except Unreadable as error:
+        except (Unreadable, OSError, ValueError) as error:
             raise UserError(f"{self.directory(run_id) / RECORD}: {error}.") from error
 
     def records(self) -> list[Record]:
@@ -96,14 +97,15 @@ class ResultStore:
         """One row (`store.table`) per record, by run id; `skipped` lists what could not be read."""
         return table_of(self._scan())
 
-    def claim(self, config: RunConfig, retry_failed: bool = False) -> Claim | None:
+    def claim(self, config: RunConfig, retry: str | None = None) -> Claim | None:
         """Claim a run exclusively; None if it is finished or another process holds it.
 
-        A failed run counts as finished unless ``retry_failed``. An earlier record that does not
+        A failed run counts as finished unless ``retry`` is the `fingerprint` of its record, so that
+        nobody repeats what another sweep has retried meanwhile. An earlier record that does not
         count is renamed to ``aside.<n>.json``. Raises `StoreError`.
         """
         directory = self.directory(config.run_id)
-        if self._settled(config.run_id, retry_failed):
+        if self._settled(config.run_id, retry):
             return None
         with explained(directory):
             directory.mkdir(parents=True, exist_ok=True)
@@ -111,7 +113,7 @@ class ResultStore:
             if claim is None:
                 return None
             try:
-                if self._settled(config.run_id, retry_failed):
+                if self._settled(config.run_id, retry):
                     claim.withdraw()
                     return None
                 _set_aside(directory)
@@ -127,27 +129,33 @@ class ResultStore:
         """Whether a process is working on a run now."""
         return claims.held(self.directory(run_id), self._timeout)
 
-    def write(self, record: Record) -> None:
+    def write(self, record: Record, claim: Claim | None = None) -> bool:
         """Finish a run: its record is on disk when this returns. Raises `StoreError`.
 
-        Then remove the checkpoint, the claims and the remains of interrupted writes.
+        Then remove the checkpoint, the claims and the remains of interrupted writes. Writes nothing
+        and returns False if ``claim`` no longer holds the run, which another process continues.
         """
-        self.keep(stored(record))
+        return self.keep(stored(record), claim)
 
-    def keep(self, finished: Stored) -> None:
+    def keep(self, finished: Stored, claim: Claim | None = None) -> bool:
         """Finish a run as `write` does, with a record whose stored JSON is kept unchanged."""
         directory = self.directory(finished.record.run_id)
         with explained(directory):
             directory.mkdir(parents=True, exist_ok=True)
+            if claim and not claim.current():
+                return False
             write_file(directory / RECORD, pretty(finished.text))
             (directory / CHECKPOINT).unlink(missing_ok=True)
             for remains in directory.glob("*.tmp"):
                 remains.unlink(missing_ok=True)
             claims.remove(directory)
+        return True
 
-    def _settled(self, run_id: str, retry_failed: bool) -> bool:
+    def _settled(self, run_id: str, retry: str | None) -> bool:
         record = self.trained(run_id)
-        return record is not None and not (retry_failed and record.status == "failed")
+        return record is not None and not (
+            record.status == "failed" and retry == fingerprint(record)
+        )
 
     def _scan(self) -> Iterator[Stored]:
         self.skipped = []
@@ -173,9 +181,17 @@ class ResultStore:
                 self.skipped.append((entry, error.strerror or str(error)))
 
 
+def fingerprint(record: Record) -> str:
+    """Tells two records of one run apart."""
+    return short_hash(stored(record).text)
+
+
 def _read(directory: Path) -> Stored:
     """The record in a run's directory; raises `OSError`, or `Unreadable` with the reason."""
-    content = parse((directory / RECORD).read_bytes())
+    file = directory / RECORD
+    if not stat.S_ISREG(os.stat(file).st_mode):  # opening a pipe would wait for ever
+        raise Unreadable("expected a file")
+    content = parse(file.read_bytes())
     if content.record.run_id != directory.name:
         raise Unreadable(f"it is the record of run '{content.record.run_id}', not of its directory")
     return content

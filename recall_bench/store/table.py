@@ -59,7 +59,10 @@ BLANK: dict[str, Any] = {
 }
 """The columns of the table, and their values for a record that lacks them.
 
-``knobs_key`` is `canonical_json` of the knobs, for grouping and sorting. ``training`` is the recipe
+``knobs_key`` is text for grouping and sorting: equal where runs are of one point. It leaves out
+knobs that came later and have their default (`TrainingRecord.left_out`). Where a plugin defines
+part of a run, the knobs include ``code``, the digest of its source, so that runs of edited code
+never share a point. ``training`` is the recipe
 without the learning rate, ``record`` the whole record as JSON.
 """
 
@@ -94,7 +97,9 @@ def row(record: Record, text: str | None = None) -> dict[str, Any]:
         values["state_bytes"], values["state_dtype"] = memory.state_bytes, memory.state_dtype
         values["parameters"] = memory.parameters
     if isinstance(record, TrainingRecord):
-        values |= _of_architecture(record.config["architecture"]) | {
+        values |= _of_architecture(
+            record.config["architecture"], record.options["architecture"], record.plugin_digest
+        ) | {
             "architecture_version": record.versions.get("architecture", 1),
             "learning_rate": record.config["training"]["learning_rate"],
             "seed": record.config["seed"],
@@ -102,20 +107,26 @@ def row(record: Record, text: str | None = None) -> dict[str, Any]:
             "test_loss": record.test_loss,
         }
     elif isinstance(record, EvaluationRecord):
-        values |= _of_architecture(record.model) | {"architecture_version": 1}
+        values |= _of_architecture(record.model, record.model) | {"architecture_version": 1}
     if isinstance(record, TrainingRecord | EvaluationRecord) and record.timing:
         values["wall_seconds"] = record.timing.wall_seconds
         values["tokens_per_second"] = record.timing.tokens_per_second
     return values
 
 
-def _of_architecture(architecture: dict[str, Any]) -> dict[str, Any]:
-    knobs = {key: architecture[key] for key in sorted(architecture) if key != "name"}
+def _of_architecture(
+    hashed: dict[str, Any], options: dict[str, Any], plugin_digest: str | None = None
+) -> dict[str, Any]:
+    code = {"code": plugin_digest} if plugin_digest else {}
     return {
-        "architecture": architecture["name"],
-        "knobs": knobs,
-        "knobs_key": canonical_json(knobs),
+        "architecture": hashed["name"],
+        "knobs": _knobs(options) | code,
+        "knobs_key": canonical_json(_knobs(hashed) | code),
     }
+
+
+def _knobs(options: dict[str, Any]) -> dict[str, Any]:
+    return {key: options[key] for key in sorted(options) if key != "name"}
 
 
 def frame(records: Iterable[Record]) -> "pd.DataFrame":
@@ -131,7 +142,8 @@ def table_of(records: Iterable[Stored]) -> "pd.DataFrame":
     rows = []
     for record, text in records:
         made = row(record, text)
-        made["knobs"] = kept.setdefault(made["knobs_key"], made["knobs"])
+        point = [str(made[name]) for name in ("architecture", "architecture_version", "knobs_key")]
+        made["knobs"] = kept.setdefault(" ".join([*point, str(len(made["knobs"]))]), made["knobs"])
         for name in ("task_options", "model", "training"):  # equal within an experiment
             made[name] = kept.setdefault(name + made["experiment"], made[name])
         rows.append(made)

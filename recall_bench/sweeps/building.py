@@ -9,16 +9,47 @@ from typing import Any
 from recall_bench.config import RunConfig
 from recall_bench.errors import UserError
 from recall_bench.sweeps.label import label
+from recall_bench.sweeps.memory import count_tokens, count_weights
+
+BYTES_PER_WEIGHT = 16
+"""A weight, its gradient, and the optimiser's two moments, in float32."""
+
+BYTES_PER_TOKEN = 4
+"""An input token of the data; labels come on top."""
 
 
-def check(configs: Sequence[RunConfig]) -> None:
-    """Build every architecture and task, without allocating memory; raises `UserError`."""
+def check(configs: Sequence[RunConfig], room: int | None = None) -> None:
+    """Build every architecture and task, without allocating memory; raises `UserError`.
+
+    ``room`` is the memory of the device in bytes; also refuses runs that certainly exceed it.
+    """
+    weights: dict[str, int] = {}
     for architecture in _distinct(config.architecture for config in configs):
         with _without_memory():
-            _attempt(f"The architecture {label(architecture)}", architecture.stack)
+            stack = _attempt(f"The architecture {label(architecture)}", architecture.stack)
+        weights[architecture.model_dump_json()] = count_weights(mixer for _, mixer in stack)
+    examples: dict[str, int] = {}
     for task in _distinct(config.task for config in configs):
+        tokens = 0
         for split in ("train", "validation", "test"):
-            _attempt(f"The {split} data of task {label(task)}", task.segments, split)
+            title = f"The {split} data of task {label(task)}"
+            tokens += count_tokens(_attempt(title, task.segments, split))
+        examples[task.model_dump_json()] = tokens
+    for config in configs if room else ():
+        tokens = examples[config.task.model_dump_json()]
+        numbers = weights[config.architecture.model_dump_json()]
+        numbers += getattr(config.task, "tokens", 0) * config.architecture.d_model
+        _refuse_beyond(room or 0, BYTES_PER_TOKEN * tokens, f"The data of task {config.task.name}")
+        needed = BYTES_PER_WEIGHT * numbers
+        _refuse_beyond(room or 0, needed, f"Training {config.architecture.name}")
+
+
+def _refuse_beyond(room: int, needed: int, title: str) -> None:
+    if needed > room:
+        raise UserError(
+            f"{title} needs at least {needed / 1e9:,.0f} GB of memory; the device has "
+            f"{room / 1e9:,.0f} GB. Choose smaller sizes."
+        )
 
 
 def representatives(configs: Sequence[RunConfig]) -> list[RunConfig]:
@@ -43,9 +74,9 @@ def _without_memory() -> AbstractContextManager[Any]:
     return torch.device("meta") if torch else contextlib.nullcontext()
 
 
-def _attempt(title: str, build: Callable[..., Any], *arguments: str) -> None:
+def _attempt(title: str, build: Callable[..., Any], *arguments: str) -> Any:
     try:
-        build(*arguments)
+        return build(*arguments)
     except UserError as error:
         raise UserError(f"{title}: {error}") from error
     except Exception as error:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from recall_bench.config import RunConfig
 from recall_bench.store.record import TrainingRecord
-from recall_bench.store.runs import ResultStore
+from recall_bench.store.runs import ResultStore, fingerprint
 from recall_bench.sweeps.local import LocalExecutor
 from recall_bench.sweeps.view import Board, View, default_view
 from recall_bench.sweeps.worker import Ended, Event, Skipped
@@ -42,16 +42,20 @@ def run_sweep(
 ) -> Summary:
     """Carry out every run that is not done, and wait for those of other processes.
 
-    Finished and diverged runs count as done; so do failed ones unless ``retry_failed``. Raises
+    Finished and diverged runs count as done; so do failed ones unless ``retry_failed``, which
+    repeats those that have failed by now and none that another sweep repeats meanwhile. Raises
     `UserError` before anything runs if a run cannot be built or the store cannot be written, and
     `KeyboardInterrupt` once the checkpoints are written and the claims released.
     """
     board = Board(configs)
-    pending = []
+    pending, retry = [], {}
     for config in board.configs.values():
         record = store.trained(config.run_id)
-        if record is None or (retry_failed and record.status == "failed"):
+        if record is None:
             pending.append(config)
+        elif retry_failed and record.status == "failed":
+            pending.append(config)
+            retry[config.run_id] = fingerprint(record)
         else:
             board.apply(Ended(config.run_id, record))
     before = len(board.records)
@@ -63,7 +67,7 @@ def run_sweep(
             for message in executor.check(pending, store):
                 view.note(message)
             store.prepare()
-            _carry_out(pending, store, executor, retry_failed, board, view)
+            _carry_out(pending, store, executor, retry, board, view)
         except KeyboardInterrupt:
             view.note(
                 "Stopping once the checkpoints are written; press Ctrl-C again to stop now. "
@@ -85,7 +89,7 @@ def _carry_out(
     pending: list[RunConfig],
     store: ResultStore,
     executor: LocalExecutor,
-    retry_failed: bool,
+    retry: dict[str, str],
     board: Board,
     view: View,
 ) -> None:
@@ -96,9 +100,9 @@ def _carry_out(
         view.show(event)
 
     while pending:
-        for event in executor.run(pending, store, retry_failed):
+        for event in executor.run(pending, store, retry):
             show(event)
-        retry_failed = False
+        retry = {}
         pending = []
         while board.elsewhere and not pending:
             time.sleep(POLL)

@@ -131,17 +131,27 @@ class LocalExecutor:
                     return messages
 
     def run(
-        self, configs: Sequence[RunConfig], store: ResultStore, retry_failed: bool = False
+        self,
+        configs: Sequence[RunConfig],
+        store: ResultStore,
+        retry: Mapping[str, str] | None = None,
     ) -> Iterator[Event]:
         """Carry out the runs; yields events until each run has `Ended` or been `Skipped`.
 
+        ``retry`` holds the fingerprints of failed records that may be replaced, by run id.
+
         If the process of a run dies, a new one continues the run; if that dies too, the run is
-        recorded as failed. Raises `UserError` if a plugin does not load or the store cannot be
-        written.
+        recorded as failed. Where processes share a GPU, a crash of one takes its neighbours down,
+        so each of them continues alone, once the other runs are done.
+
+        Raises `UserError` if a plugin does not load or the store cannot be written.
         """
         waiting = collections.deque(configs)
+        alone: collections.deque[RunConfig] = collections.deque()
         while True:
-            self._assign(waiting, store, retry_failed)
+            self._assign(waiting, store, retry or {}, self.processes)
+            if not waiting and all(worker.run is None for worker in self._workers):
+                self._assign(alone, store, retry or {}, 1)
             busy = [worker for worker in self._workers if worker.run is not None]
             if not busy:
                 return
@@ -150,7 +160,8 @@ class LocalExecutor:
                 try:
                     event = worker.receive()
                 except (EOFError, OSError):
-                    yield from self._replace_dead(worker, waiting, store)
+                    again = alone if self._sharing else waiting
+                    yield from self._replace_dead(worker, again, store)
                     continue
                 if isinstance(event, Broken):
                     raise event.error()
@@ -175,15 +186,21 @@ class LocalExecutor:
             self._workers.clear()
 
     def _assign(
-        self, waiting: collections.deque[RunConfig], store: ResultStore, retry_failed: bool
+        self,
+        waiting: collections.deque[RunConfig],
+        store: ResultStore,
+        retry: Mapping[str, str],
+        most: int,
     ) -> None:
-        """Give a run to every idle worker, starting workers up to the limit."""
+        """Give runs to idle workers, starting workers, while fewer than ``most`` have a run."""
         idle = [worker for worker in self._workers if worker.run is None]
-        while waiting and (idle or len(self._workers) < self.processes):
+        busy = len(self._workers) - len(idle)
+        while waiting and busy < most:
             worker = idle.pop() if idle else self._start(store)
             config = waiting.popleft()
             verified = self._verified.get(config.architecture.model_dump_json())
-            worker.take(config, retry_failed, verified)
+            worker.take(config, retry.get(config.run_id), verified)
+            busy += 1
 
     def _start(self, store: ResultStore) -> "_Process":
         taken = {worker.index for worker in self._workers}
@@ -201,6 +218,10 @@ class LocalExecutor:
         self._workers.remove(worker)
         config, cause = worker.run, worker.end()
         assert config is not None
+        if self._sharing:  # idle neighbours lost their GPU as well, and would fail their next run
+            for idle in [other for other in self._workers if other.run is None]:
+                self._workers.remove(idle)
+                idle.end()
         self._deaths[config.run_id] += 1
         if self._deaths[config.run_id] < DEATHS:
             waiting.appendleft(config)
@@ -214,8 +235,8 @@ class LocalExecutor:
             return
         with claim:
             record = failed(config, now(), f"its process died {DEATHS} times: it {cause}")
-            store.write(record)
-        yield Ended(config.run_id, record)
+            written = store.write(record, claim)
+        yield Ended(config.run_id, record) if written else Skipped(config.run_id)
 
 
 class _Process:
@@ -256,10 +277,10 @@ class _Process:
         self.responded = True
         return event
 
-    def take(self, config: RunConfig, retry_failed: bool, verified: str | None) -> None:
+    def take(self, config: RunConfig, retry: str | None, verified: str | None) -> None:
         """Start a run."""
         self.run = config
-        self.send(Order(config.model_dump_json(), retry_failed, verified))
+        self.send(Order(config.run_id, config.model_dump_json(), retry, verified))
 
     def drain(self) -> None:
         """Wait for the process to end, discarding its remaining messages."""

@@ -24,9 +24,10 @@ from recall_bench.config import RunConfig
 from recall_bench.errors import DeviceLost, UserError
 from recall_bench.store.claims import Claim
 from recall_bench.store.files import explained
-from recall_bench.store.record import TrainingRecord, now
+from recall_bench.store.record import TrainingRecord, named, now
 from recall_bench.store.runs import ResultStore
 from recall_bench.sweeps import building
+from recall_bench.sweeps.memory import room
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,10 @@ class Setup:
 class Order:
     """One run to carry out. The configuration is JSON, since reading it may need a plugin."""
 
+    run_id: str
     config: str
-    retry_failed: bool
+    retry: str | None = None
+    """The fingerprint of the failed record that this sweep may replace."""
     verified: str | None = None
     """The checked properties of the architecture's contract, for the record."""
 
@@ -175,13 +178,18 @@ class _Worker:
         configs = [RunConfig.model_validate_json(text) for text in order.configs]
         if check_device := getattr(self.training, "check_device", None):
             check_device(self.device, {config.training.precision for config in configs})
-        building.check(configs)
+        building.check(configs, room(self.device))
         return Checked()
 
     def _do(self, order: Order) -> Event:
         config = RunConfig.model_validate_json(order.config)
+        if config.run_id != order.run_id:
+            raise UserError(
+                f"The source of {config.architecture.name} or {config.task.name} changed while the "
+                f"sweep ran. The same command trains with the new source."
+            )
         self.run_id = config.run_id
-        claim = self.store.claim(config, order.retry_failed)
+        claim = self.store.claim(config, order.retry)
         if claim is None:
             return Skipped(config.run_id)
         with claim:
@@ -189,8 +197,10 @@ class _Worker:
             record = self._train(config, claim)
             if record is None or claim.lost:
                 return Skipped(config.run_id)
-            record = record.model_copy(update={"verified": order.verified})
-            self.store.write(record)
+            # What was trained counts, whatever the trainer's record says of it.
+            record = record.model_copy(update={"verified": order.verified, **named(config)})
+            if not self.store.write(record, claim):
+                return Skipped(config.run_id)
         return Ended(config.run_id, record)
 
     def _train(self, config: RunConfig, claim: Claim) -> TrainingRecord | None:
@@ -225,11 +235,9 @@ class _Worker:
 def failed(config: RunConfig, started: str, reason: str) -> TrainingRecord:
     """The record of a run that failed."""
     return TrainingRecord(
-        run_id=config.run_id,
+        **named(config),
         status="failed",
         reason=reason,
-        config=config.model_dump(mode="json"),
-        versions=config.versions,
         started=started,
         finished=now(),
     )

@@ -25,6 +25,14 @@ def resolve_device(name: str) -> torch.device:
 def check_device(name: str, precisions: Iterable[Precision]) -> None:
     """Raises `UserError` where the device is missing or does not support a precision."""
     device = resolve_device(name)
+    try:
+        torch.ones(2, device=device).sum().item()
+    except (RuntimeError, NotImplementedError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(
+            f"PyTorch cannot compute on device {name!r}: {reason} "
+            f"Expected auto, cpu, cuda or cuda:N."
+        ) from error
     for precision in precisions:
         with precision_of(precision, device):
             pass

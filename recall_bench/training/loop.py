@@ -21,6 +21,7 @@ from recall_bench.store.record import (
     Memory,
     Timing,
     TrainingRecord,
+    named,
     now,
 )
 from recall_bench.store.runs import CHECKPOINT
@@ -269,11 +270,9 @@ class _Run:
         # Described before memory is measured, which may run operations that training did not.
         ran = environment.describe(self.config, self.device) | {"step": self.steps.how}
         return TrainingRecord(
-            run_id=self.run_id,
+            **named(self.config),
             status="finished" if test else "diverged",
             reason=reason,
-            config=self.config.model_dump(mode="json"),
-            versions=self.config.versions,
             data_hash=self.hashes,
             validation_accuracy=validation.accuracy if validation else None,
             test_accuracy=test.accuracy if test else None,

@@ -17,7 +17,7 @@ from recall_bench.store import runs as store
 from recall_bench.store.export import export, load, restore
 from recall_bench.store.files import StoreError
 from recall_bench.store.record import SCHEMA
-from recall_bench.store.runs import ResultStore
+from recall_bench.store.runs import ResultStore, fingerprint
 from recall_bench.store.table import NUMBERS
 
 spawn = multiprocessing.get_context("spawn")
@@ -168,20 +168,27 @@ def test_a_store_restored_from_an_export_holds_the_same_and_keeps_what_it_had(
     export(results, file)
     kept = results.records()[0].model_copy(update={"reason": "as it was"})
     other.write(kept)
-    assert restore(file, other) == (len(results.records()) - 1, 1)
+    assert restore(file, other) == (len(results.records()) - 1, 1, 0, [])
     assert other.read(kept.run_id).reason == "as it was"
     assert [r for r in other.records() if r.run_id != kept.run_id] == results.records()[1:]
-    assert restore(file, other) == (0, len(results.records()))
+    assert restore(file, other) == (0, len(results.records()), 0, [])
 
 
 def test_bad_lines_of_an_export_are_skipped_and_named(results, tmp_path):
     file = tmp_path / "all.jsonl"
     export(results, file)
     lines = file.read_text().splitlines()
-    file.write_text("\n".join([*lines, lines[0], "", "{}", lines[1][:50]]))
+    other = lines[0].replace("2024-01-01", "2025-01-01")
+    assert other != lines[0]
+    file.write_text("\n".join([*lines, lines[0], other, "", "{}", lines[1][:50]]))
     frame, skipped = load(file)
     assert len(frame) == 3
-    assert [why.split(":")[0] for _, why in skipped] == ["record 4", "record 5", "record 6"]
+    *reasons, repeats = [why for _, why in skipped]
+    assert [why.split(":")[0] for why in reasons] == ["record 5", "record 6", "record 7"]
+    assert "with another outcome" in reasons[0]
+    assert repeats == "1 of its records repeat others"
+    done = restore(file, ResultStore(tmp_path / "other"))
+    assert (done.written, done.repeated, len(done.skipped)) == (3, 1, 3)
 
 
 def test_files_that_are_no_export_are_user_errors(results, tmp_path):
@@ -291,10 +298,33 @@ def test_a_claim_numbered_before_the_run_was_finished_and_claimed_anew_is_withdr
 def test_failed_runs_are_claimed_only_on_request_and_their_record_is_set_aside(results):
     config = toy_run(2)
     assert results.claim(config) is None
-    with results.claim(config, retry_failed=True):
+    retry = fingerprint(results.read(config.run_id))
+    with results.claim(config, retry):
         assert results.find(config.run_id) is None
         assert (results.directory(config.run_id) / "aside.1.json").exists()
-    assert results.claim(toy_run(1), retry_failed=True) is None
+    diverged = toy_run(1)
+    assert results.claim(diverged, fingerprint(results.read(diverged.run_id))) is None
+
+
+def test_a_failed_run_is_not_repeated_once_another_sweep_has_retried_it(results):
+    config = toy_run(2)
+    retry = fingerprint(results.read(config.run_id))
+    with results.claim(config, retry) as claim:
+        again = toy_record(config, "failed").model_copy(update={"reason": "once more"})
+        assert results.write(again, claim)
+    assert results.claim(config, retry) is None
+    assert results.claim(config, fingerprint(results.read(config.run_id)))
+
+
+def test_a_worker_whose_claim_another_took_over_cannot_write(tmp_path):
+    results = ResultStore(tmp_path, timeout=0.0)
+    stopped = results.claim(toy_run())
+    successor = results.claim(toy_run())
+    assert not results.write(toy_record(toy_run(), accuracy=0.25), stopped)
+    assert results.find(toy_run().run_id) is None
+    assert results.write(toy_record(toy_run(), accuracy=0.75), successor)
+    assert not results.write(toy_record(toy_run(), accuracy=0.25), stopped)
+    assert results.read(toy_run().run_id).test_accuracy == 0.75
 
 
 def compete(path, barrier, wins) -> None:

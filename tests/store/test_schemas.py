@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from sweep_training import toy_record, toy_run
 
-from recall_bench.config import RunConfig, short_hash
+from recall_bench.config import WITH_DEFAULTS, RunConfig, run_name, short_hash
 from recall_bench.frontier import points
 from recall_bench.store.export import export, load, restore
 from recall_bench.store.record import (
@@ -21,6 +21,8 @@ from recall_bench.store.record import (
     Timing,
     TimingRecord,
     TrainingRecord,
+    evaluation_id,
+    timing_id,
 )
 from recall_bench.store.runs import ResultStore
 from recall_bench.store.schemas import Unreadable, parse, stored
@@ -28,11 +30,12 @@ from recall_bench.store.table import flat, frame
 
 WHEN = {"started": "2025-01-01T00:00:00+00:00", "finished": "2025-01-01T00:00:01+00:00"}
 
+SWDE, TINY = {"name": "lm-eval-swde", "examples": 3}, {"name": "tiny", "dtype": "float32"}
 EVALUATION = EvaluationRecord(
-    run_id="lm-eval-swde-tiny",
+    run_id=evaluation_id(SWDE, TINY, 1),
     status="finished",
-    task={"name": "lm-eval-swde", "examples": 3},
-    model={"name": "tiny", "dtype": "float32"},
+    task=SWDE,
+    model=TINY,
     versions={"task": 1},
     test_accuracy=0.5,
     memory=Memory(state_bytes=1280, parameters=32_000),
@@ -43,7 +46,7 @@ EVALUATION = EvaluationRecord(
     **WHEN,
 )
 TIMES = TimingRecord(
-    run_id="bench-kernels-1",
+    run_id=timing_id("kernels", "recall-bench bench kernels", {}, WHEN["started"]),
     status="finished",
     bench="kernels",
     command="recall-bench bench kernels",
@@ -67,7 +70,6 @@ def full_training() -> TrainingRecord:
             "memory": memory,
             "timing": timing,
             "verified": "16/16 float64 cpu",
-            "plugin_digest": "0123456789abcdef",
         }
     )
 
@@ -76,7 +78,9 @@ def dump_of_schema_1(config: RunConfig) -> dict[str, Any]:
     """A training as schema 1 wrote it: no kind, every field said."""
     record = toy_record(config, accuracy=0.75)
     content = record.model_dump(mode="json") | {"schema_version": 1}
-    for name in ("kind", "verified", "plugin_digest"):
+    content["config"] = config.model_dump(mode="json", context=WITH_DEFAULTS)
+    content["run_id"] = run_name(content["config"], content["versions"])
+    for name in ("kind", "verified", "plugin_digest", "left_out"):
         del content[name]
     for part, model, names in (
         (content["memory"], Memory, ("read_bytes",)),
@@ -135,7 +139,7 @@ def test_a_record_of_every_kind_survives_the_store_and_an_export(kind, suffix, t
     assert kept.read(record.run_id) == record
     export(kept, tmp_path / f"all{suffix}")
     other = ResultStore(tmp_path / "other")
-    assert restore(tmp_path / f"all{suffix}", other) == (1, 0)
+    assert restore(tmp_path / f"all{suffix}", other) == (1, 0, 0, [])
     assert other.records() == [record]
     file = Path(record.run_id, "record.json")
     assert (other.path / file).read_bytes() == (kept.path / file).read_bytes()
@@ -158,7 +162,10 @@ def test_fields_at_their_default_are_not_written_and_the_envelope_comes_first():
 
 def test_a_training_of_schema_1_reads_as_one_of_today():
     content = dump_of_schema_1(toy_run())
-    assert parse(json.dumps(content)).record == toy_record(toy_run(), accuracy=0.75)
+    older = {"left_out": {}, "plugin_digest": None}
+    older |= {name: content[name] for name in ("run_id", "config")}
+    expected = toy_record(toy_run(), accuracy=0.75).model_copy(update=older)
+    assert parse(json.dumps(content)).record == expected
 
 
 def test_an_evaluation_of_schema_1_is_told_from_a_training():
@@ -174,7 +181,8 @@ def test_an_evaluation_of_schema_1_is_told_from_a_training():
 
 
 def test_evaluations_of_both_schemas_are_points_of_one_experiment():
-    new = EVALUATION.model_copy(update={"model": {"name": "other"}})
+    name = evaluation_id(SWDE, {"name": "other"}, 1)
+    new = EVALUATION.model_copy(update={"run_id": name, "model": {"name": "other"}})
     table = points(frame([parse(json.dumps(evaluation_of_schema_1())).record, new]))
     assert table["experiment"].nunique() == 1
     assert table["architecture"].tolist() == ["other", "tiny"]
@@ -190,7 +198,7 @@ def test_a_record_of_schema_1_stays_one_through_import_and_export(suffix, tmp_pa
     )
     (tmp_path / "old.jsonl").write_text("".join(f"{line}\n" for line in lines))
     kept = ResultStore(tmp_path / "runs")
-    assert restore(tmp_path / "old.jsonl", kept) == (2, 0)
+    assert restore(tmp_path / "old.jsonl", kept) == (2, 0, 0, [])
     for content in contents:
         file = kept.directory(content["run_id"]) / "record.json"
         assert json.loads(file.read_text()) == content
@@ -232,7 +240,8 @@ def test_a_table_that_an_older_version_exported_gives_the_same_points(tmp_path):
     older["record"] = [json.dumps(dump_of_schema_1(toy_run(seed, 1e-2))) for seed in range(3)]
     older.to_parquet(tmp_path / "older.parquet")
     again = points(pd.read_parquet(tmp_path / "older.parquet"))
-    assert again["knobs"].tolist() == points(table)["knobs"].tolist()
+    knobs = points(table)["knobs"].tolist()
+    assert [{**point, "code": toy_run().plugin_digest} for point in again["knobs"]] == knobs
     assert again["experiment"].tolist() == points(table)["experiment"].tolist()
     assert again["test_accuracies"].tolist() == [[0.75, 0.75, 0.75]]
 

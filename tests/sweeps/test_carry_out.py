@@ -269,7 +269,7 @@ def test_a_run_is_not_handed_out_again_while_another_process_holds_it(store):
         def check(self, configs, store):
             return []
 
-        def run(self, configs, store, retry_failed=False):
+        def run(self, configs, store, retry=None):
             held.append(store.held(toy_run().run_id))
             if held[-1]:
                 yield Skipped(toy_run().run_id)

@@ -39,7 +39,7 @@ def test_a_worker_that_lost_its_claim_stops_training_and_writes_no_record(
     parent.send(Setup(0, str(tmp_path), "cpu", f"{__name__}:train", (str(PLUGIN),)))
     worker = _Worker(child)
     worker.store = ResultStore(tmp_path, heartbeat=0.02)
-    worker.orders.put(Order(toy_run().model_dump_json(), retry_failed=False))
+    worker.orders.put(Order(toy_run().run_id, toy_run().model_dump_json()))
     worker.orders.put(None)
     worker.work()
     run_id = toy_run().run_id

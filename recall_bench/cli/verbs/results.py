@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from recall_bench.cli.verbs.flags import Debug, OnlyTask, Store, SuiteName
-from recall_bench.cli.verbs.loading import load_records, load_runs, suite_grid
+from recall_bench.cli.verbs.loading import load_records, load_runs, print_skipped, suite_grid
 from recall_bench.errors import UserError, nearest
 
 
@@ -136,5 +136,9 @@ def import_records(
     """Restore exported records to a store, so that a sweep continues from them."""
     from recall_bench import store as stores
 
-    written, known = stores.restore(file, stores.ResultStore(store))
-    print(f"Wrote {written} records to {store}; it had {known} already.")
+    done = stores.restore(file, stores.ResultStore(store))
+    print_skipped(done.skipped)
+    repeated = f" {done.repeated} of its records repeat others." if done.repeated else ""
+    print(f"Wrote {done.written} records to {store}; it had {done.present} already.{repeated}")
+    if done.skipped and not (done.written or done.present):
+        raise UserError(f"{file} holds no record that can be restored.")

@@ -3,7 +3,6 @@
 import importlib.metadata
 import json
 import math
-import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, ValidationError
 
-from recall_bench.config import Config, explain, short_hash
+from recall_bench.config import Config, explain
 from recall_bench.errors import UserError
 from recall_bench.evals.harness import extra
 from recall_bench.evals.harness.data import documents_hash
@@ -25,6 +24,7 @@ from recall_bench.store.record import (
     EvaluationTiming,
     Memory,
     SliceScore,
+    evaluation_id,
     now,
 )
 from recall_bench.store.runs import ResultStore
@@ -123,7 +123,8 @@ def evaluate(
     store.prepare()
     records = []
     for job in jobs:
-        run_id = _run_id(job, subject)
+        model = {"name": subject.name, **subject.knobs}
+        run_id = evaluation_id(job.options, model, _task_version(job))
         record = store.find(run_id)
         if isinstance(record, EvaluationRecord):
             tell(f"{run_id} is finished already; its record is kept.")
@@ -156,21 +157,6 @@ def _own_run(request: Request, store: ResultStore) -> Path | None:
 
 def _task_version(job: _Job) -> int:
     return int(job.task.harness_class.VERSION)
-
-
-def _run_id(job: _Job, subject: Subject) -> str:
-    """The name of a run, whose hash covers the task and the model; the same in all versions."""
-    config = {
-        "task": job.options,
-        "architecture": {"name": subject.name, **subject.knobs},
-        "model": {},
-        "training": {"learning_rate": 0.0},
-        "seed": 0,
-    }
-    versions = {"task": _task_version(job), "architecture": 1}
-    name = re.sub(r"[^A-Za-z0-9._]+", "-", subject.name).strip("-.")
-    digest = short_hash({"config": config, "versions": versions})
-    return f"{job.options['name']}-{name}-{digest}"
 
 
 def _evaluate(

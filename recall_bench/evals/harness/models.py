@@ -100,7 +100,7 @@ def load_own_run(
         layers = measure_layers(architecture, length, real=device)
         return MeasuredState(length, dtypes(layers), layers)
 
-    knobs = {k: v for k, v in record.config["architecture"].items() if k != "name"}
+    knobs = {k: v for k, v in record.options["architecture"].items() if k != "name"}
     knobs |= {"run": record.run_id, "max_length": max_length}
     parameters = sum(parameter.numel() for parameter in lm.kept.model.parameters())
     return Subject(lm, architecture.name, knobs, parameters, max_length, measure)
