@@ -12,6 +12,8 @@ from torch import Tensor
 
 from recall_bench.kernels.attention import attention, reserve
 from recall_bench.kernels.attention import naive as naive_attention
+from recall_bench.kernels.gated_linear import gated_linear
+from recall_bench.kernels.gated_linear import naive as naive_gated
 from recall_bench.kernels.plumbing.operator import Operator
 from recall_bench.kernels.s4d import naive as naive_s4d
 from recall_bench.kernels.s4d import s4d
@@ -191,9 +193,39 @@ def _taylor(length: int, g: torch.Generator) -> Inputs:
     }
 
 
+def _linear(length: int, g: torch.Generator) -> Inputs:
+    return {
+        "q": _normal(g, 2, length, 2, 3),
+        "k": _normal(g, 2, length, 2, 3),
+        "v": _normal(g, 2, length, 2, 5),
+    }
+
+
+def _gated_linear(length: int, g: torch.Generator) -> Inputs:
+    return _linear(length, g) | {"log_decay": -_normal(g, 2, length, 2, 3).exp()}
+
+
+def _constant_decay(length: int, g: torch.Generator) -> Inputs:
+    return _linear(length, g) | {"log_decay": -_normal(g, 2).exp()}
+
+
+def _shared_keys(length: int, g: torch.Generator) -> Inputs:
+    return {
+        "q": _normal(g, 2, length, 2, 3),
+        "k": _normal(g, 2, length, 2, 3),
+        "v": _normal(g, 2, length, 4, 5),
+        "log_decay": -_normal(g, 2, length, 4).exp(),
+    }
+
+
+def _bonus(length: int, g: torch.Generator) -> Inputs:
+    return _gated_linear(length, g) | {"bonus": _normal(g, 2, 3)}
+
+
 _CONV = {"x": 1, "gate": 1}
 _SCAN = dict.fromkeys(("u", "delta", "B", "C", "z"), 1)
 _QKV = dict.fromkeys("qkv", 1)
+_GATED = _QKV | {"log_decay": 1}
 _ROWS = frozenset({("x", 0), ("x", 1)})
 
 PROBLEMS = [
@@ -238,5 +270,25 @@ PROBLEMS = [
     Problem(
         "taylor_attention", taylor_attention, naive_taylor.taylor_attention, _taylor, _QKV,
         frozenset({("v", 3)}),
+    ),
+    Problem(
+        "gated_linear", gated_linear, naive_gated.gated_linear, _linear, _QKV,
+        frozenset({("v", 2), ("v", 3)}), (),
+    ),
+    Problem(
+        "gated_linear, a decay per channel", gated_linear, naive_gated.gated_linear, _gated_linear,
+        _GATED, frozenset({("v", 3)}), (),
+    ),
+    Problem(
+        "gated_linear, a constant decay", gated_linear, naive_gated.gated_linear, _constant_decay,
+        _QKV, frozenset({("v", 3)}), (),
+    ),
+    Problem(
+        "gated_linear, shared keys", gated_linear, naive_gated.gated_linear, _shared_keys, _GATED,
+        frozenset({("v", 3)}), (),
+    ),
+    Problem(
+        "gated_linear, a bonus", gated_linear, naive_gated.gated_linear, _bonus, _GATED,
+        frozenset({("v", 3)}), (),
     ),
 ]  # fmt: skip
