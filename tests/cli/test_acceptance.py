@@ -30,6 +30,19 @@ KNOBS = [
     ("h3", {"d_state": 4, "head_dim": 4}),
     ("rwkv5", {"head_dim": 16}),
     ("rwkv5", {"head_dim": 8, "layers": "self+self"}),
+    ("gla", {}),
+    ("gla", {"num_heads": 2, "expand_v": 2, "gate_rank": 3, "layers": "self"}),
+    ("retnet", {}),
+    ("retnet", {"num_heads": 2, "expand_v": 1, "layers": "self+self"}),
+    ("mamba2", {"head_dim": 32}),
+    ("mamba2", {"head_dim": 8, "d_state": 3, "d_conv": 2, "layers": "short-conv+self"}),
+    ("hgrn2", {"head_dim": 16}),
+    ("hgrn2", {"head_dim": 8, "lower_bound": 0.25}),
+    ("linear-attention", {}),
+    ("linear-attention", {"feature_map": "cosformer", "num_heads": 2}),
+    ("linear-attention", {"feature_map": "polynomial", "feature_dim": 4}),
+    ("linear-attention", {"feature_map": "hedgehog", "feature_dim": 8}),
+    ("linear-attention", {"feature_map": "performer", "norm": "rms"}),
 ]
 
 
