@@ -43,6 +43,12 @@ KNOBS = [
     ("linear-attention", {"feature_map": "polynomial", "feature_dim": 4}),
     ("linear-attention", {"feature_map": "hedgehog", "feature_dim": 8}),
     ("linear-attention", {"feature_map": "performer", "norm": "rms"}),
+    ("rwkv6", {"head_dim": 16}),
+    ("rwkv6", {"head_dim": 8, "mix_rank": 3, "decay_rank": 5, "layers": "self+self"}),
+    ("rebased", {}),
+    ("rebased", {"feature_dim": 4, "num_heads": 2, "layers": "self"}),
+    ("metala", {}),
+    ("metala", {"num_heads": 2, "d_conv": 2, "layers": "self+self"}),
 ]
 
 

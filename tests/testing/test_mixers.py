@@ -37,6 +37,7 @@ SMALL = {
     "based": {"window": 8},
     "sliding-window": {"window": 8},
     "rwkv5": {"head_dim": 16},
+    "rwkv6": {"head_dim": 16},
     "hgrn2": {"head_dim": 16},
 }
 

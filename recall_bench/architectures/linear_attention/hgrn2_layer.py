@@ -15,7 +15,7 @@ from recall_bench.kernels.linear.module import Linear
 
 
 class HGRN2Mixer(Recurrence):
-    """The HGRN2 layer (arXiv 2404.07904, section 3), as in flash-linear-attention.
+    """The HGRN2 layer (arXiv 2404.07904), as in flash-linear-attention.
 
     q = silu(W_q x), v = W_v x, and decays w = b + (1 - b) sigmoid(W_w x) with the lower bound b. In
     each head:

@@ -49,14 +49,18 @@ class Identity(FeatureMap):
 
 
 class Polynomial(FeatureMap):
-    """The score is (1 + q.k / sqrt(d))^p; equal products are kept once, C(d + p, p) features."""
+    """The score is (1 + q.k / sqrt(d))^p, or without the constant (q.k / sqrt(d))^p.
+
+    Equal products are kept once, which leaves C(d + p, p) features, or C(d + p - 1, p).
+    """
 
     index: Tensor
     repeats: Tensor
 
-    def __init__(self, d: int, degree: int):
+    def __init__(self, d: int, degree: int, constant: bool = True):
         super().__init__()
-        factors = list(combinations_with_replacement(range(d + 1), degree))
+        self.constant = constant
+        factors = list(combinations_with_replacement(range(d + constant), degree))
         repeats = [
             math.factorial(degree) // math.prod(map(math.factorial, Counter(f).values()))
             for f in factors
@@ -65,7 +69,9 @@ class Polynomial(FeatureMap):
         self.register_buffer("repeats", torch.tensor(repeats), persistent=False)
 
     def features(self, x: Tensor) -> Tensor:
-        x = torch.cat([torch.ones_like(x[..., :1]), x * x.shape[-1] ** -0.25], -1)
+        x = x * x.shape[-1] ** -0.25
+        if self.constant:
+            x = F.pad(x, (1, 0), value=1.0)
         product = x[..., self.index[0]] * self.repeats.to(x.dtype).sqrt()
         for index in self.index[1:]:
             product = product * x[..., index]
@@ -73,7 +79,7 @@ class Polynomial(FeatureMap):
 
 
 class CosFormer(FeatureMap):
-    """relu(q).relu(k) cos(pi (i - j) / 2 M) (arXiv 2202.08791, section 3.2), M the horizon.
+    """relu(q).relu(k) cos(pi (i - j) / 2 M) (arXiv 2202.08791), M the horizon.
 
     The paper's M is the length of the sequence. Decoding does not know it, so M is a constant.
     """
@@ -117,7 +123,7 @@ class Performer(FeatureMap):
 
 
 class Hedgehog(FeatureMap):
-    """softmax of [W x, -W x] (arXiv 2402.04347, section 4.2), a W for queries and one for keys.
+    """softmax of [W x, -W x] (arXiv 2402.04347), a W for queries and one for keys.
 
     Each head has its own W, which starts as the identity.
     """

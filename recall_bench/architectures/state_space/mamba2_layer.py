@@ -15,7 +15,7 @@ from recall_bench.kernels.linear.module import Linear
 
 
 class Mamba2Mixer(Recurrence):
-    """The block of Mamba-2 (arXiv 2405.21060, sections 6 and 7), E = expand d_model wide.
+    """The block of Mamba-2 (arXiv 2405.21060, section 7), E = expand d_model wide.
 
     x, B, C, dt = in_proj(input); x, B, C = silu(conv([x, B, C])); dt = softplus(dt + dt_bias). In
     each head of x, with B and C shared by all heads and A = -exp(A_log):

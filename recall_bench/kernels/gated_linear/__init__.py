@@ -18,11 +18,11 @@ def gated_linear(
 ) -> Layout:
     """y_t = S_t^T q_t,   S_t = diag(w_t) S_{t-1} + k_t v_t^T,   w = exp(log_decay), in each head.
 
-    Without a decay this is linear attention (arXiv 2006.16236, section 3.3), with one per channel
-    gated linear attention (arXiv 2312.06635, section 3), with one per token and head the state
-    space model of Mamba-2 (arXiv 2405.21060, section 2). A ``bonus`` u reads before the update, as
-    RWKV does (arXiv 2404.05892, section 4): y_t = (S_{t-1} + diag(u) k_t v_t^T)^T q_t. A column of
-    ones in v returns the normaliser, the sum of the scores, as the last column of y.
+    Without a decay this is linear attention (arXiv 2006.16236, section 3.4), with one per channel
+    gated linear attention (arXiv 2312.06635, section 4.1), with one per token and head the state
+    space model of Mamba-2 (arXiv 2405.21060). A ``bonus`` u reads before the update, as RWKV does
+    (arXiv 2404.05892, section 4.1): y_t = (S_{t-1} + diag(u) k_t v_t^T)^T q_t. A column of ones in
+    v returns the normaliser, the sum of the scores, as the last column of y.
 
     There is no Triton kernel: a GPU runs the plain PyTorch form too.
 

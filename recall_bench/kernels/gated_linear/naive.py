@@ -1,4 +1,4 @@
-"""Gated linear attention (arXiv 2312.06635, section 3), token by token."""
+"""Gated linear attention (arXiv 2312.06635, section 4.1), token by token."""
 
 import torch
 from torch import Tensor
