@@ -47,6 +47,8 @@ KNOBS = [
     ("rwkv6", {"head_dim": 8, "mix_rank": 3, "decay_rank": 5, "layers": "self+self"}),
     ("rebased", {}),
     ("rebased", {"feature_dim": 4, "num_heads": 2, "layers": "self"}),
+    ("rwkv4", {}),
+    ("rwkv4", {"layers": "self"}),
     ("metala", {}),
     ("metala", {"num_heads": 2, "d_conv": 2, "layers": "self+self"}),
 ]

@@ -29,6 +29,8 @@ from recall_bench.kernels.token_mix import naive as naive_mix
 from recall_bench.kernels.token_mix import token_mix
 from recall_bench.kernels.wkv import naive as naive_wkv
 from recall_bench.kernels.wkv import wkv
+from recall_bench.kernels.wkv4 import naive as naive_wkv4
+from recall_bench.kernels.wkv4 import wkv4
 
 Inputs = dict[str, Any]
 
@@ -156,6 +158,15 @@ def _wkv(length: int, g: torch.Generator) -> Inputs:
     }
 
 
+def _wkv4(length: int, g: torch.Generator) -> Inputs:
+    return {
+        "k": _normal(g, 2, length, 5),
+        "v": _normal(g, 2, length, 5),
+        "log_decay": -_normal(g, 5).exp(),
+        "bonus": _normal(g, 5),
+    }
+
+
 def _s4d(length: int, g: torch.Generator) -> Inputs:
     return {
         "kv": _normal(g, 2, 3, 2, 2, length),
@@ -251,6 +262,7 @@ PROBLEMS = [
     Problem(
         "wkv", wkv, naive_wkv.wkv, _wkv, dict.fromkeys("rkv", 1), frozenset({("v", 3)}), START,
     ),
+    Problem("wkv4", wkv4, naive_wkv4.wkv4, _wkv4, dict.fromkeys("kv", 1), triton=()),
     Problem(
         "s4d", s4d, naive_s4d.s4d, _s4d, {"kv": -1},
         frozenset({("kv", axis) for axis in (0, 2, 3, 4)}),
