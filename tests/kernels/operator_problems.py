@@ -12,6 +12,8 @@ from torch import Tensor
 
 from recall_bench.kernels.attention import attention, reserve
 from recall_bench.kernels.attention import naive as naive_attention
+from recall_bench.kernels.gated_linear import gated_linear
+from recall_bench.kernels.gated_linear import naive as naive_gated
 from recall_bench.kernels.plumbing.operator import Operator
 from recall_bench.kernels.s4d import naive as naive_s4d
 from recall_bench.kernels.s4d import s4d
@@ -27,6 +29,8 @@ from recall_bench.kernels.token_mix import naive as naive_mix
 from recall_bench.kernels.token_mix import token_mix
 from recall_bench.kernels.wkv import naive as naive_wkv
 from recall_bench.kernels.wkv import wkv
+from recall_bench.kernels.wkv4 import naive as naive_wkv4
+from recall_bench.kernels.wkv4 import wkv4
 
 Inputs = dict[str, Any]
 
@@ -154,6 +158,15 @@ def _wkv(length: int, g: torch.Generator) -> Inputs:
     }
 
 
+def _wkv4(length: int, g: torch.Generator) -> Inputs:
+    return {
+        "k": _normal(g, 2, length, 5),
+        "v": _normal(g, 2, length, 5),
+        "log_decay": -_normal(g, 5).exp(),
+        "bonus": _normal(g, 5),
+    }
+
+
 def _s4d(length: int, g: torch.Generator) -> Inputs:
     return {
         "kv": _normal(g, 2, 3, 2, 2, length),
@@ -191,9 +204,39 @@ def _taylor(length: int, g: torch.Generator) -> Inputs:
     }
 
 
+def _linear(length: int, g: torch.Generator) -> Inputs:
+    return {
+        "q": _normal(g, 2, length, 2, 3),
+        "k": _normal(g, 2, length, 2, 3),
+        "v": _normal(g, 2, length, 2, 5),
+    }
+
+
+def _gated_linear(length: int, g: torch.Generator) -> Inputs:
+    return _linear(length, g) | {"log_decay": -_normal(g, 2, length, 2, 3).exp()}
+
+
+def _constant_decay(length: int, g: torch.Generator) -> Inputs:
+    return _linear(length, g) | {"log_decay": -_normal(g, 2).exp()}
+
+
+def _shared_keys(length: int, g: torch.Generator) -> Inputs:
+    return {
+        "q": _normal(g, 2, length, 2, 3),
+        "k": _normal(g, 2, length, 2, 3),
+        "v": _normal(g, 2, length, 4, 5),
+        "log_decay": -_normal(g, 2, length, 4).exp(),
+    }
+
+
+def _bonus(length: int, g: torch.Generator) -> Inputs:
+    return _gated_linear(length, g) | {"bonus": _normal(g, 2, 3)}
+
+
 _CONV = {"x": 1, "gate": 1}
 _SCAN = dict.fromkeys(("u", "delta", "B", "C", "z"), 1)
 _QKV = dict.fromkeys("qkv", 1)
+_GATED = _QKV | {"log_decay": 1}
 _ROWS = frozenset({("x", 0), ("x", 1)})
 
 PROBLEMS = [
@@ -219,6 +262,7 @@ PROBLEMS = [
     Problem(
         "wkv", wkv, naive_wkv.wkv, _wkv, dict.fromkeys("rkv", 1), frozenset({("v", 3)}), START,
     ),
+    Problem("wkv4", wkv4, naive_wkv4.wkv4, _wkv4, dict.fromkeys("kv", 1), triton=()),
     Problem(
         "s4d", s4d, naive_s4d.s4d, _s4d, {"kv": -1},
         frozenset({("kv", axis) for axis in (0, 2, 3, 4)}),
@@ -238,5 +282,25 @@ PROBLEMS = [
     Problem(
         "taylor_attention", taylor_attention, naive_taylor.taylor_attention, _taylor, _QKV,
         frozenset({("v", 3)}),
+    ),
+    Problem(
+        "gated_linear", gated_linear, naive_gated.gated_linear, _linear, _QKV,
+        frozenset({("v", 2), ("v", 3)}), (),
+    ),
+    Problem(
+        "gated_linear, a decay per channel", gated_linear, naive_gated.gated_linear, _gated_linear,
+        _GATED, frozenset({("v", 3)}), (),
+    ),
+    Problem(
+        "gated_linear, a constant decay", gated_linear, naive_gated.gated_linear, _constant_decay,
+        _QKV, frozenset({("v", 3)}), (),
+    ),
+    Problem(
+        "gated_linear, shared keys", gated_linear, naive_gated.gated_linear, _shared_keys, _GATED,
+        frozenset({("v", 3)}), (),
+    ),
+    Problem(
+        "gated_linear, a bonus", gated_linear, naive_gated.gated_linear, _bonus, _GATED,
+        frozenset({("v", 3)}), (),
     ),
 ]  # fmt: skip

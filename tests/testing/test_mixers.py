@@ -33,7 +33,13 @@ from recall_bench.testing.mixers import MIXER_PROPERTIES
 from recall_bench.testing.tasks import TASK_PROPERTIES
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "decay_attention.py"
-SMALL = {"based": {"window": 8}, "sliding-window": {"window": 8}, "rwkv5": {"head_dim": 16}}
+SMALL = {
+    "based": {"window": 8},
+    "sliding-window": {"window": 8},
+    "rwkv5": {"head_dim": 16},
+    "rwkv6": {"head_dim": 16},
+    "hgrn2": {"head_dim": 16},
+}
 
 
 @pytest.fixture(autouse=True)
