@@ -4,7 +4,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Collection, Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -15,6 +15,7 @@ from pydantic import (
     SerializerFunctionWrapHandler,
     ValidationError,
     model_serializer,
+    model_validator,
 )
 
 from recall_bench import registry
@@ -23,6 +24,8 @@ from recall_bench.first_fields import FIRST_FIELDS
 from recall_bench.plugin_source import digest_of
 
 Precision = Literal["fp32", "tf32", "bf16"]
+Recipe = Literal["default", "published", "authors"]
+"""Ours, alike for all architectures; that of Figure 2's code; that of each one's authors."""
 
 TRAINER_VERSIONS = {"backbone": 1, "optimizer": 1, "schedule": 1}
 """Raise one where the meaning of results changes: above 1 they are part of every run id."""
@@ -163,6 +166,15 @@ class ModelConfig(Hashed):
         "layernorm", description="normalisation before each layer"
     )
     embedding_dropout: float = Field(0.1, ge=0, le=0.99, description="dropout on the embeddings")
+    block_style: Literal["plain", "zoology"] = Field(
+        "plain",
+        description="zoology: a second norm after the mixer, whose output joins the stream again",
+    )
+    recipe: Recipe = Field(
+        "default",
+        description="published: as Figure 2's released code trains each architecture; authors: as "
+        "the authors of each do",
+    )
 
 
 class TrainingConfig(Hashed):
@@ -199,6 +211,11 @@ class RunConfig(Hashed):
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
     seed: int = Field(0, ge=0, le=LARGEST, description="seed of weights, data and dropout")
+
+    @model_validator(mode="after")
+    def _recipe_fits_the_backbone(self) -> Self:
+        self.architecture.backbone(self.model)
+        return self
 
     @property
     def versions(self) -> dict[str, int]:

@@ -1,5 +1,6 @@
 """The contract of a mixer."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, TypeAlias
 
@@ -170,6 +171,15 @@ def keep_initialisation(*parameters: Tensor) -> None:
     """
     for parameter in parameters:
         parameter._no_reinit = True  # type: ignore[attr-defined]
+
+
+def draw_branch_end(weight: Tensor, layers: int) -> None:
+    """Draw the last map of a branch from normal(0, 0.02 / sqrt(2 layers)), as zoology's code does.
+
+    ``layers`` is the number of layers of the whole stack. The backbone then leaves it unchanged.
+    """
+    nn.init.normal_(weight, std=0.02 / math.sqrt(2 * layers))
+    keep_initialisation(weight)
 
 
 def exempt_from_decay(*parameters: Tensor) -> None:

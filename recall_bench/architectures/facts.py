@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
-from recall_bench.config import Component
+from recall_bench.config import Component, ModelConfig
 from recall_bench.errors import UserError, nearest
 
 FAMILIES = (
@@ -32,6 +32,17 @@ class Source(NamedTuple):
         return f"https://arxiv.org/abs/{self.arxiv}"
 
 
+class Recipe(NamedTuple):
+    """How others train an architecture, where it differs from our default recipe."""
+
+    source: str
+    """Whose code or paper says so."""
+    backbone: Mapping[str, Any] = {}
+    """Fields of `recall_bench.config.ModelConfig`."""
+    layer: str = ""
+    """What `Architecture.mixer` does differently when it gets the name of this recipe."""
+
+
 class Facts(Component):
     """Class variables of an architecture; presets, suites, figures and tables read them here.
 
@@ -57,8 +68,34 @@ class Facts(Component):
     window_knob: ClassVar[str] = ""
     """The knob that holds how many tokens the mixer sees, the current one included; the empty
     string where a mixer has no such limit. The window ceiling follows from it."""
-    published_recipe: ClassVar[Mapping[str, Any]] = {}
-    """Fields of the backbone and the training recipe that its authors set differently."""
+    published_recipe: ClassVar[Recipe | None] = None
+    """How the released code of Based's Figure 2 trains it; None if that code lacks it or agrees
+    with our default."""
+    authors_recipe: ClassVar[Recipe | None] = None
+    """How its own authors train it; None if they agree with our default or nobody compared."""
+
+    @classmethod
+    def recipe_named(cls, name: str) -> Recipe | None:
+        """The recipe "published" or "authors"; None for "default" and where it does not differ."""
+        return {"published": cls.published_recipe, "authors": cls.authors_recipe}.get(name)
+
+    def backbone(self, given: ModelConfig) -> ModelConfig:
+        """The backbone under the recipe that ``given`` names.
+
+        Raises `UserError` if ``given`` also sets a field of that recipe to something else.
+        """
+        recipe = self.recipe_named(given.recipe)
+        if recipe is None:
+            return given
+        for name, value in recipe.backbone.items():
+            own = getattr(given, name)
+            if own not in (value, ModelConfig.model_fields[name].default):
+                raise UserError(
+                    f"The recipe '{given.recipe}' of '{self.name}' sets {name} to {value}. "
+                    f"Expected no other value, got {own}. Leave {name} out, or use the recipe "
+                    f"'default'."
+                )
+        return given.model_copy(update=dict(recipe.backbone))
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

@@ -58,17 +58,18 @@ class Architecture(Facts):
         torch, write the mixer in ``<name>_layer.py`` and import it inside this method.
 
         A signature ``mixer(self, layer=0, layers=1)`` receives the index of the layer, counted
-        from the bottom, and the number of layers of the whole stack.
+        from the bottom, and the number of layers of the whole stack. A parameter ``recipe``
+        receives "default", "published" or "authors" (see `facts.Recipe`).
         """
         raise NotImplementedError
 
-    def stack(self) -> list[tuple[str, Mixer]]:
+    def stack(self, recipe: str = "default") -> list[tuple[str, Mixer]]:
         """Build the layers, from the bottom up: (architecture name, fresh mixer)."""
         layers = self.parsed_layers()
         return [
             (
                 self.name if layer.name == "self" else layer.name,
-                stacking.build(stacking.component(self, layer), index, len(layers)),
+                stacking.build(stacking.component(self, layer), index, len(layers), recipe),
             )
             for index, layer in enumerate(layers)
         ]

@@ -54,10 +54,10 @@ def component(architecture: Architecture, layer: Layer) -> Architecture:
     return _construct(kind, layer, {"d_model": architecture.d_model, **shared, **knobs})
 
 
-def build(architecture: Architecture, index: int, count: int) -> Mixer:
-    """Build a mixer; pass ``layer`` and ``layers`` if the signature of `mixer` takes them."""
+def build(architecture: Architecture, index: int, count: int, recipe: str = "default") -> Mixer:
+    """Build a mixer; pass ``layer``, ``layers`` and ``recipe`` if the signature of `mixer` does."""
     parameters = inspect.signature(architecture.mixer).parameters
-    arguments = {"layer": index, "layers": count}
+    arguments = {"layer": index, "layers": count, "recipe": recipe}
     return architecture.mixer(**{k: value for k, value in arguments.items() if k in parameters})
 
 

@@ -1,5 +1,8 @@
 """The backbone around the mixers: embedding, N x (norm, mixer, [norm, MLP]), norm, tied head.
 
+With the block style "zoology" a block without MLP still has the second norm, whose output joins the
+stream once more: the released code of Based and Zoology puts an identity in the place of the MLP.
+
 Shapes: B batch, L length, D width, V vocabulary.
 """
 
@@ -43,10 +46,13 @@ class Layer(nn.Module):
         super().__init__()
         self.mixer = mixer
         self.norm = make_norm(config, width)
-        self.mlp = None
+        self.mlp: nn.Module | None = None
         if config.mlp_ratio:
             self.mlp_norm = make_norm(config, width)
             self.mlp = MLP(width, round(config.mlp_ratio * width))
+        elif config.block_style == "zoology":
+            self.mlp_norm = make_norm(config, width)
+            self.mlp = nn.Identity()
 
     def forward(
         self, x: Tensor, residual: Tensor | None, positions: Tensor | None = None
@@ -98,7 +104,8 @@ class Model(nn.Module):
         super().__init__()
         self.dropout_seed: Tensor
         width = architecture.d_model
-        stack = architecture.stack()
+        config = architecture.backbone(config)
+        stack = architecture.stack(config.recipe)
         self.layer_names = [f"{index}.{name}" for index, (name, _) in enumerate(stack)]
         self.embedding = nn.Embedding(tokens, width)
         self.dropout = config.embedding_dropout

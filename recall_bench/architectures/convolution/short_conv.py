@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from recall_bench.architectures.facts import Source
+from recall_bench.architectures.facts import Recipe, Source
 from recall_bench.architectures.recipe import Architecture
 from recall_bench.registry import register_architecture
 
@@ -25,6 +25,7 @@ class ShortConv(Architecture):
     marker = "v"
     grids = {"quick": [{"d_model": [32]}]}
     window_knob = "kernel_size"
+    published_recipe = Recipe("Figure 2 of Based, HazyResearch/zoology", {"block_style": "zoology"})
 
     kernel_size: int = Field(
         3, ge=1, le=1024, description="inputs under the kernel, including the current one"

@@ -4,7 +4,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from recall_bench.architectures.facts import Source
+from recall_bench.architectures.facts import Recipe, Source
 from recall_bench.architectures.layer_grammar import Layer
 from recall_bench.architectures.linear_attention.taylor_attention import TaylorAttention
 from recall_bench.architectures.softmax.attention import check_heads
@@ -33,6 +33,7 @@ class Based(TaylorAttention):
         "quick": {"feature_dim": 8, "window": 16},
     }
     bench = {"figure2": {"d_model": 64, "feature_dim": 16, "window": 0}}
+    published_recipe = Recipe("Figure 2 of Based, HazyResearch/zoology", {"block_style": "zoology"})
 
     layers: str = Field(
         "short-conv+taylor-attention+sliding-window",

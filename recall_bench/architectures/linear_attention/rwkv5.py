@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field, model_validator
 
-from recall_bench.architectures.facts import Source
+from recall_bench.architectures.facts import Recipe, Source
 from recall_bench.architectures.recipe import Architecture
 from recall_bench.registry import register_architecture
 
@@ -33,6 +33,12 @@ class RWKV5(Architecture):
         "quick": {"head_dim": 16},
     }
     bench = {"figure2": {"d_model": 128}}
+    authors_recipe = Recipe(
+        "BlinkDL/RWKV-LM, RWKV-v5",
+        {"embedding_dropout": 0.0},
+        "ratios, decay, bonus and the norm's scale start by the index of the layer; r and v "
+        "orthogonal, k and g orthogonal times 0.1, out_proj zero",
+    )
 
     generation: Literal["5"] = Field("5", description="which RWKV; 5 is Eagle")
     head_dim: int = Field(
@@ -47,7 +53,10 @@ class RWKV5(Architecture):
             )
         return self
 
-    def mixer(self) -> Mixer:
+    def mixer(self, layer: int = 0, layers: int = 1, recipe: str = "default") -> Mixer:
         from recall_bench.architectures.linear_attention.rwkv5_layer import RWKV5Mixer
 
-        return RWKV5Mixer(self.d_model, self.head_dim)
+        mixer = RWKV5Mixer(self.d_model, self.head_dim)
+        if recipe == "authors":
+            mixer.draw_as_authors(layer, layers)
+        return mixer

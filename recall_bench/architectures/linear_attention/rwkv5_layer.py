@@ -5,7 +5,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from recall_bench.architectures.base import Recurrence, exempt_from_decay
+from recall_bench.architectures.base import Recurrence, exempt_from_decay, keep_initialisation
 from recall_bench.architectures.carry import Carry
 from recall_bench.kernels.head_norm import head_norm
 from recall_bench.kernels.linear.module import Linear
@@ -28,7 +28,8 @@ class RWKV5Mixer(Recurrence):
     first layer of the released code (BlinkDL/RWKV-LM, RWKV-v5), which varies them with a layer's
     index: the ratio of channel i is i/d for k and v and its square root for r and g, decay rises
     from -6 to -1, bonus is one of -0.1, 0, 0.1. They and the norm have no weight decay. The
-    backbone initialises the projections; that code starts them orthogonal or at zero.
+    backbone initialises the projections; that code starts them orthogonal or at zero, as
+    `draw_as_authors` does.
 
     State: ``token`` (batch, d_model), the last input, and ``wkv``
     (batch, heads, head_dim, head_dim), S with the channels of k first.
@@ -55,6 +56,34 @@ class RWKV5Mixer(Recurrence):
         self.out_proj = Linear(d_model, d_model, bias=False)
         free = (self.ratios, self.decay, self.bonus, self.norm_weight, self.norm_bias)
         exempt_from_decay(*free)
+
+    @torch.no_grad()
+    def draw_as_authors(self, layer: int, layers: int) -> None:
+        """Start as layer number ``layer`` of ``layers``, counted from 0, does in RWKV-LM (RWKV-v5).
+
+        The deeper the layer, the nearer are the ratios to one, the more channels forget fast, the
+        larger are bonus and output. That code divides by layers - 1; a single layer counts as the
+        first.
+        """
+        width = self.ratios.shape[1]
+        depth, left = layer / max(1, layers - 1), 1 - layer / layers
+        channel = torch.arange(width, dtype=self.ratios.dtype, device=self.ratios.device)
+        ramp, rise = channel / width, channel / max(1, width - 1)
+        full, half = ramp**left, ramp ** (left / 2)
+        self.ratios.copy_(torch.stack([half, full, full + 0.3 * depth, half]))  # of r, k, v, g
+        self.decay.copy_((-6 + 5 * rise ** (0.7 + 1.3 * depth)).view_as(self.decay))
+        bonus = depth * (1 - rise) + 0.1 * ((channel + 1) % 3 - 1)
+        self.bonus.copy_(bonus.view_as(self.bonus))
+        self.norm_weight.fill_(((1 + layer) / layers) ** 0.7)
+        for maps, gain in (
+            (self.r_proj, 1.0),
+            (self.v_proj, 1.0),
+            (self.k_proj, 0.1),
+            (self.g_proj, 0.1),
+            (self.out_proj, 0.0),
+        ):
+            nn.init.orthogonal_(maps.weight, gain)
+            keep_initialisation(maps.weight)
 
     def mix(self, x: Tensor, carry: Carry) -> tuple[Tensor, Tensor]:
         xr, xk, xv, xg = carry("token", token_mix, x, self.ratios)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Self
 
 from pydantic import Field, model_validator
 
-from recall_bench.architectures.facts import Source
+from recall_bench.architectures.facts import Recipe, Source
 from recall_bench.architectures.recipe import Architecture
 from recall_bench.architectures.softmax.attention import check_heads
 from recall_bench.registry import register_architecture
@@ -25,6 +25,7 @@ class TaylorAttention(Architecture):
     )
     marker = "D"
     grids = {"quick": [{"d_model": [32], "feature_dim": [4, 8, 16]}]}
+    published_recipe = Recipe("Figure 2 of Based, HazyResearch/zoology", {"block_style": "zoology"})
 
     feature_dim: int = Field(16, ge=1, le=256, description="width of queries and keys in each head")
     num_heads: int = Field(1, ge=1, le=4096, description="attention heads")

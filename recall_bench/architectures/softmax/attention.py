@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Self
 
 from pydantic import Field, model_validator
 
-from recall_bench.architectures.facts import Source
+from recall_bench.architectures.facts import Recipe, Source
 from recall_bench.architectures.recipe import Architecture
 from recall_bench.registry import register_architecture
 
@@ -40,6 +40,11 @@ class Attention(Architecture):
     }
     bench = {"figure2": {"d_model": 128}}
     counterparts = {"mad": "Transformer"}
+    published_recipe = Recipe(
+        "Figure 2 of Based, HazyResearch/zoology",
+        {"block_style": "zoology"},
+        "dropout 0.1 on the attention weights, out_proj from normal 0.02 / sqrt(2 layers)",
+    )
 
     num_heads: int = Field(1, ge=1, le=4096, description="attention heads")
     rotary: bool = Field(False, description="rotary position embedding on queries and keys")
@@ -49,7 +54,10 @@ class Attention(Architecture):
         check_heads(self.d_model, self.num_heads, self.rotary)
         return self
 
-    def mixer(self) -> Mixer:
+    def mixer(self, layer: int = 0, layers: int = 1, recipe: str = "default") -> Mixer:
         from recall_bench.architectures.softmax.attention_layer import AttentionMixer
 
-        return AttentionMixer(self.d_model, self.num_heads, self.rotary)
+        mixer = AttentionMixer(self.d_model, self.num_heads, self.rotary)
+        if recipe == "published":
+            mixer.draw_as_zoology(layer, layers, dropout=0.1)
+        return mixer

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Self
 
 from pydantic import Field, model_validator
 
-from recall_bench.architectures.facts import Source
+from recall_bench.architectures.facts import Recipe, Source
 from recall_bench.architectures.recipe import Architecture
 from recall_bench.registry import register_architecture
 
@@ -35,6 +35,11 @@ class H3(Architecture):
     }
     suites = {"recall": {"d_state": 16}, "mad": {"d_state": 4}, "quick": {"d_state": 16}}
     bench = {"figure2": {"d_model": 128, "d_state": 32, "head_dim": 2}}
+    published_recipe = Recipe(
+        "Figure 2 of Based, HazyResearch/zoology",
+        {"block_style": "zoology"},
+        "B of the shift is learned, weight decay on all parameters",
+    )
 
     d_state: int = Field(
         16, ge=2, le=4096, description="taps of the shift SSM and state size of the diagonal SSM"
@@ -55,7 +60,7 @@ class H3(Architecture):
             )
         return self
 
-    def mixer(self) -> Mixer:
+    def mixer(self, recipe: str = "default") -> Mixer:
         from recall_bench.architectures.state_space.h3_layer import H3Mixer
 
-        return H3Mixer(self.d_model, self.d_state, self.head_dim)
+        return H3Mixer(self.d_model, self.d_state, self.head_dim, recipe)

@@ -36,11 +36,14 @@ class H3Mixer(Recurrence):
     A_n = -1/2 + i pi n, B = 1, C normal, D normal(0, 1), steps log-uniform between 1e-3 and 1e-1.
     As there, A, B and the steps have no weight decay.
 
+    The recipe "published" is that of Based's Figure 2: the shift also learns its B, which starts as
+    e_1 and makes the kernel sum_m B_m C_{m+n}, and all parameters have weight decay.
+
     State: ``shift`` (batch, N - 1, d_model), the last keys, and ``diagonal``
     (batch, heads, head_dim, head_dim, N / 2), complex.
     """
 
-    def __init__(self, d_model: int, d_state: int = 16, head_dim: int = 1):
+    def __init__(self, d_model: int, d_state: int = 16, head_dim: int = 1, recipe: str = "default"):
         super().__init__(d_model)
         heads, modes = d_model // head_dim, d_state // 2
         self.head_dim = head_dim
@@ -59,7 +62,12 @@ class H3Mixer(Recurrence):
         self.B = nn.Parameter(torch.tensor([1.0, 0.0]).repeat(heads, modes, 1))  # real, imaginary
         self.C = nn.Parameter(torch.randn(heads, modes, 2) * math.sqrt(0.5))
         self.D = nn.Parameter(torch.randn(heads))
-        exempt_from_decay(self.log_dt, self.log_A_real, self.A_imag, self.B)
+        self.learns_shift = recipe == "published"
+        if self.learns_shift:
+            first = F.one_hot(torch.zeros(d_model, dtype=torch.int64), d_state)
+            self.shift_B = nn.Parameter(first.to(self.shift_C.dtype))
+        else:
+            exempt_from_decay(self.log_dt, self.log_A_real, self.A_imag, self.B)
 
     def mix(self, x: Tensor, carry: Carry) -> Tensor:
         q, k, v = self.q_proj(x), self.k_proj(x), self.v_proj(x)
@@ -92,8 +100,12 @@ class H3Mixer(Recurrence):
 
     def _taps(self) -> Tensor:
         """The kernel of the shift SSM with its skip (d, N), the current token first."""
-        taps = self.shift_C + F.pad(self.shift_D[:, None], (0, self.shift_C.shape[1] - 1))
-        return taps.to(self._dtype)
+        taps: Tensor = self.shift_C
+        n = taps.shape[1]
+        if self.learns_shift:
+            later = F.pad(taps, (0, n - 1)).unfold(1, n, 1)  # (d, N, N): C_{n+m}
+            taps = (later * self.shift_B[:, None]).sum(-1)
+        return (taps + F.pad(self.shift_D[:, None], (0, n - 1))).to(self._dtype)
 
     def _modes(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         return self.log_dt, self.log_A_real, self.A_imag, self.B, self.C

@@ -7,7 +7,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recall_bench.architectures.base import Recurrence, exempt_from_decay, keep_initialisation
+from recall_bench.architectures.base import (
+    Recurrence,
+    draw_branch_end,
+    exempt_from_decay,
+    keep_initialisation,
+)
 from recall_bench.architectures.carry import Carry
 from recall_bench.architectures.pieces.step_sizes import initial_steps, inverse_softplus
 from recall_bench.kernels.linear import linear
@@ -27,11 +32,25 @@ class MambaMixer(Recurrence):
     D = 1, dt_proj weights uniform within rank^(-1/2) and biases such that softplus gives step sizes
     between 1e-3 and 1e-1; convolution and linear maps as PyTorch's. A and D have no weight decay.
 
+    The recipe "authors" also divides the weights of out_proj by the square root of the number of
+    layers, as the authors' model code does. The recipe "published" is that of Based's Figure 2,
+    whose code draws the linear maps of every model anew: from normal 0.02, out_proj from the
+    smaller normal of `draw_branch_end`, zeros for the biases of the step sizes; all parameters
+    have weight decay.
+
     State: ``conv`` (batch, d_conv - 1, E), the last inputs of the convolution, and ``ssm``
     (batch, E, d_state).
     """
 
-    def __init__(self, d_model: int, d_state: int = 16, d_conv: int = 4, expand: int = 2):
+    def __init__(
+        self,
+        d_model: int,
+        d_state: int = 16,
+        d_conv: int = 4,
+        expand: int = 2,
+        recipe: str = "default",
+        layers: int = 1,
+    ):
         super().__init__(d_model)
         inner, rank = expand * d_model, math.ceil(d_model / 16)
         self.split = [rank, d_state, d_state]
@@ -49,7 +68,20 @@ class MambaMixer(Recurrence):
         self.out_proj = Linear(inner, d_model, bias=False)
         maps = (self.in_proj, self.x_proj, self.out_proj)
         keep_initialisation(*(m.weight for m in maps), self.dt_proj.weight, self.dt_proj.bias)
+        if recipe == "published":
+            self._draw_as_zoology(layers)
+            return
+        if recipe == "authors":
+            with torch.no_grad():
+                self.out_proj.weight /= math.sqrt(layers)
         exempt_from_decay(self.A_log, self.D)
+
+    def _draw_as_zoology(self, layers: int) -> None:
+        for maps in (self.in_proj, self.x_proj):
+            nn.init.normal_(maps.weight, std=0.02)
+        draw_branch_end(self.out_proj.weight, layers)
+        nn.init.normal_(self.dt_proj.weight, std=0.02)
+        nn.init.zeros_(self.dt_proj.bias)
 
     def mix(self, x: Tensor, carry: Carry) -> Tensor:
         x, z = self.in_proj.halves(x)  # (B, L, E) each

@@ -21,7 +21,7 @@ def embedding(
     rows = F.embedding(tokens, weight)
     if dropped == 0 or seed is None or rows.numel() == 0:
         return rows
-    return rows * _mask(rows, dropped, seed)
+    return rows * dropout_mask(rows, dropped, seed)
 
 
 GOLDEN, FIRST, SECOND, STREAM = (
@@ -33,7 +33,7 @@ GOLDEN, FIRST, SECOND, STREAM = (
 """The multipliers of SplitMix64 (Steele, Lea and Flood 2014), and one that separates seeds."""
 
 
-def _mask(rows: Tensor, dropped: int, seed: Tensor) -> Tensor:
+def dropout_mask(rows: Tensor, dropped: int, seed: Tensor) -> Tensor:
     """Zeros, and elsewhere the factor that keeps the mean: like ``rows``, equal on all devices.
 
     SplitMix64 turns the seed and a place into 64 bits, which four numbers share: one draw per
