@@ -43,6 +43,8 @@ def points(frame: pd.DataFrame, searched: Sequence[str] = SEARCHED) -> pd.DataFr
       of all rates, also those that left the race;
     - ``seeds``, how many have a score at the chosen learning rate; ``diverged``, how many of these
       runs score zero for it; ``unfinished``, how many runs failed; ``run_ids``, the list;
+    - ``late_fall``: the nats by which the validation loss of these runs fell in the last quarter of
+      training, their mean, NaN where unknown; see `not_converged`;
     - ``state_bytes``, NaN where the state was not measured; ``state_dtype``, ``parameters``;
     - ``verified``: which checks the mixer passed, where a record says;
     - ``segments``: the test segments with accuracies averaged over seeds, and what no model
@@ -53,6 +55,8 @@ def points(frame: pd.DataFrame, searched: Sequence[str] = SEARCHED) -> pd.DataFr
     runs. Raises `UserError` for a table without the columns of runs.
     """
     frame = nested(frame)
+    if "late_fall" not in frame:  # files of older versions
+        frame = frame.assign(late_fall=float("nan"))
     if "kind" in frame:
         frame = frame[frame["kind"] != "timing"]
     if frame.empty:
@@ -75,7 +79,7 @@ def points(frame: pd.DataFrame, searched: Sequence[str] = SEARCHED) -> pd.DataFr
         )
     ]
     table = pd.DataFrame(rows, columns=COLUMNS)
-    numbers = ["test_accuracy_low", "test_accuracy_high", "state_bytes", "parameters"]
+    numbers = ["test_accuracy_low", "test_accuracy_high", "state_bytes", "parameters", "late_fall"]
     table[numbers] = table[numbers].astype(float)
     return table.sort_values(
         ["experiment", "architecture", "state_bytes", "knobs_key"], ignore_index=True
@@ -101,6 +105,7 @@ RUN_COLUMNS = [
     "state_bytes",
     "state_dtype",
     "parameters",
+    "late_fall",
     "verified",
     "segments",
     "slices",
@@ -130,6 +135,7 @@ COLUMNS = [
     "state_bytes",
     "state_dtype",
     "parameters",
+    "late_fall",
     "verified",
     "segments",
     "slices",
@@ -140,6 +146,18 @@ COLUMNS = [
 def as_points(table: pd.DataFrame) -> pd.DataFrame:
     """`points` of a table of runs; a table of points passes through."""
     return nested(table) if "run_ids" in table.columns else points(table)
+
+
+STILL_FALLING = 0.03
+"""A point is not converged if its validation loss fell by more nats in the last quarter of
+training: 3% of its perplexity. Our own choice."""
+
+
+def not_converged(points: pd.DataFrame) -> pd.Series:
+    """Which `points` were still learning when their training ended; False where unknown."""
+    if "late_fall" not in points:
+        return pd.Series(False, index=points.index)
+    return points["late_fall"].astype(float) > STILL_FALLING
 
 
 def settings_of(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -169,6 +187,7 @@ def _point(choice: Mapping[Any, Any], runs: dict[str, list[Any]]) -> dict[str, A
         "state_bytes": _largest(runs["state_bytes"]),
         "state_dtype": _first(runs["state_dtype"]),
         "parameters": _largest(runs["parameters"]),
+        "late_fall": _mean(runs["late_fall"]),
         "verified": _first(runs["verified"]),
         "segments": mean_segments(ended["segments"]),
         "slices": mean_slices(ended["slices"]),
@@ -191,6 +210,11 @@ def _over_seeds(scores: np.ndarray, candidates: int) -> dict[str, Any]:
 
 def _largest(sizes: list[float]) -> float:
     return max((size for size in sizes if not pd.isna(size)), default=float("nan"))
+
+
+def _mean(values: list[float]) -> float:
+    known = [value for value in values if not pd.isna(value)]
+    return sum(known) / len(known) if known else float("nan")
 
 
 def _first(values: list[Any]) -> Any:

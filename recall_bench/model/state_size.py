@@ -34,28 +34,21 @@ def measure_layers(
     architecture: Architecture,
     length: int,
     dtype: torch.dtype = torch.float32,
-    device: str | torch.device = "meta",
     real: str | torch.device = "cpu",
 ) -> list[LayerState]:
     """Bytes that each layer carries for one sequence after ``length`` tokens.
 
-    The layers prefill ``length`` tokens on ``device``. The meta device gives the same shapes and
-    dtypes without computing anything; a mixer that fails there runs on the CPU instead. A mixer
-    with its own kernels (`Mixer.runs_on_meta` is False) runs on the device ``real``, in the
-    precision in force there. A process that trains on the CPU is faster with real numbers from the
-    start: for products on the meta device PyTorch imports its compiler, which takes a second.
+    Each layer, freshly drawn, reads a random sequence as decoding does: all tokens but the last by
+    `Mixer.prefill`, the last by `Mixer.step`. It runs on the CPU; a mixer with its own kernels
+    (`Mixer.runs_on_meta` is False) runs on the device ``real``, in the precision in force there.
 
     A mixer without a recurrent form cannot be measured; its author declares the bytes.
     """
-    stack = _stack(architecture, device)
-    if not all(mixer.runs_on_meta for _, mixer in stack):
-        on_cpu = _stack(architecture, "cpu")
-        stack = [
-            layer if layer[1].runs_on_meta else (layer[0], other[1].to(real))
-            for layer, other in zip(stack, on_cpu, strict=True)
-        ]
+    with isolated_rng(0):
+        stack = architecture.stack()
+        x = torch.randn(1, length, architecture.d_model, dtype=dtype)
     return [
-        _measure(f"{index}.{name}", mixer.to(dtype), (1, length, architecture.d_model), dtype)
+        _measure(f"{index}.{name}", mixer.to("cpu" if mixer.runs_on_meta else real, dtype), x)
         for index, (name, mixer) in enumerate(stack)
     ]
 
@@ -76,28 +69,16 @@ def dtypes(layers: Iterable[LayerState]) -> str:
     return ", ".join(sorted(names)) or "float32"
 
 
-def _stack(architecture: Architecture, device: str | torch.device) -> list[tuple[str, Mixer]]:
-    with isolated_rng(0), torch.device(device):
-        return architecture.stack()
-
-
 @torch.no_grad()
-def _measure(
-    name: str, mixer: Mixer, shape: tuple[int, int, int], dtype: torch.dtype
-) -> LayerState:
+def _measure(name: str, mixer: Mixer, x: Tensor) -> LayerState:
+    """Measure one layer on an input (1, length, width)."""
     if not mixer.recurrent:
         return LayerState(layer=name, bytes=mixer.stated_bytes, measured=False)
-    device = next(mixer.parameters(), torch.empty(0)).device
-    x = torch.zeros(shape, dtype=dtype, device=device)
-    try:
-        _, state = mixer.prefill(x)
-    except (NotImplementedError, RuntimeError):
-        if x.device.type != "meta":
-            raise
-        real = mixer.to_empty(device="cpu")
-        for parameter in real.parameters():
-            parameter.zero_()
-        _, state = real.prefill(torch.zeros_like(x, device="cpu"))
+    mixer.eval()
+    x = x.to(next(mixer.parameters(), x).device)
+    _, state = mixer.prefill(x[:, :-1] if x.shape[1] > 1 else x)
+    if x.shape[1] > 1:
+        _, state = mixer.step(x[:, -1], state)
     kinds = {tensor.dtype for tensor in tensors(state) if tensor.is_floating_point()}
     names = ", ".join(sorted(str(kind).removeprefix("torch.") for kind in kinds))
     return LayerState(layer=name, bytes=state_bytes(state), dtype=names or None)

@@ -15,7 +15,7 @@ from recall_bench.frontier.ceilings import Setting, recall_setting, window_limit
 from recall_bench.frontier.experiments import one_experiment, varying
 from recall_bench.frontier.intervals import heading_of
 from recall_bench.frontier.pareto import frontier, standing
-from recall_bench.frontier.points import as_points
+from recall_bench.frontier.points import as_points, not_converged
 from recall_bench.frontier.segments import mean_of_segments
 from recall_bench.reports.labels import annotate as annotate_points
 from recall_bench.reports.style import (
@@ -69,7 +69,8 @@ def plot_frontier(
     Each point is the mean over seeds with its `intervals.interval`; each seed is a faint marker.
     The legend tells the number of seeds n, or it stands beside the points of an architecture where
     they differ. A point of the frontier with a white centre is `pareto.within_noise`; an ellipsis
-    marks a point whose race of learning rates waits for runs.
+    marks a point whose race of learning rates waits for runs, an arrow one whose validation loss
+    still fell (`points.not_converged`).
     The shaded region lies above `bounds.mean_recall_ceiling` at 8 bits per byte: no model can reach
     it. It is drawn for MQAR, whose segments are read from the runs, or for the given ``segments``
     of (length, pairs) and ``values``; ``ceiling=False`` omits it and zooms in on the points. A dash
@@ -95,6 +96,7 @@ def plot_frontier(
         _draw_frontier(axes, table)
         if published is not None:
             _draw_published(axes, published, styles, width)
+        table = table.assign(falling=not_converged(table))
         measured = table[table["state_bytes"].notna()]
         differing = _differing_seeds(table)
         for row in measured.to_dict("records"):
@@ -200,8 +202,11 @@ def _differing_seeds(table: pd.DataFrame) -> set[str]:
 
 
 def _draw_notes(axes: Axes, row: Mapping[Any, Any], count_seeds: bool) -> None:
-    """An ellipsis beside a point that waits for runs, and its number of seeds where it is asked."""
-    text = f"n {row['seeds']}" * count_seeds + "…" * (row["waiting"] > 0)
+    """What stands beside a point: its number of seeds where asked, and the marks it deserves.
+
+    An ellipsis marks a point that waits for runs, an arrow one that has not converged.
+    """
+    text = f"n {row['seeds']}" * count_seeds + "…" * (row["waiting"] > 0) + "↓" * row["falling"]
     if text:
         axes.annotate(
             text,
@@ -291,6 +296,8 @@ def _legend(
         handles.append(Line2D([], [], label="within noise", **look))
     if any(text.get_gid() == "note" and "…" in text.get_text() for text in axes.texts):
         handles.append(Line2D([], [], linestyle="none", label="… waits for runs"))
+    if any(text.get_gid() == "note" and "↓" in text.get_text() for text in axes.texts):
+        handles.append(Line2D([], [], linestyle="none", label="↓ not converged"))
     if any(line.get_gid() == "window-ceiling" for line in axes.lines):
         handles.append(Line2D([], [], label="window's ceiling", **WINDOW_DASH))
     if any(line.get_gid() == "published" for line in axes.lines):

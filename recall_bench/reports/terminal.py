@@ -12,7 +12,7 @@ from recall_bench.frontier.ceilings import with_ceiling
 from recall_bench.frontier.experiments import distinctions, varying
 from recall_bench.frontier.intervals import PLATEAU_GAP, heading_of
 from recall_bench.frontier.pareto import standing
-from recall_bench.frontier.points import as_points
+from recall_bench.frontier.points import STILL_FALLING, as_points, not_converged
 from recall_bench.frontier.segments import mean_of_segments
 from recall_bench.frontier.selection import unmeasured
 
@@ -22,6 +22,10 @@ HOLLOW = "☆ on the frontier, but no clearer than the noise of a point that is 
 RACE = "race 3/4×2: of 4 rates, 3 are still in the race and were compared on 2 seeds"  # noqa: RUF001
 WAITING = "… a rate in the race waits for runs: the point may still change"
 LEARNED = f"seeds 2/3: of 3 seeds 2 learned; a gap of {PLATEAU_GAP:g}, our choice, tells them apart"
+FALLING = (
+    f"↓ not converged: the validation loss still fell by more than {STILL_FALLING:g} nats in the "
+    f"last quarter of training"
+)
 FAILED = "! runs failed and are not averaged; `sweep --retry-failed` runs them again"
 EXACT = "exact: answers of several tokens with every token right"
 
@@ -47,6 +51,7 @@ def _legend(points: pd.DataFrame, experiments: list[pd.DataFrame]) -> list[str]:
         HOLLOW: (standing(points) == "within noise").any(),
         RACE: points["learning_rate"].notna().any(),
         WAITING: (points["waiting"] > 0).any(),
+        FALLING: not_converged(points).any(),
         LEARNED: (points["learned"] < points["seeds"]).any(),
         FAILED: (points["unfinished"] > 0).any(),
         EXACT: any(_exact_differs(group) for group in experiments),
@@ -67,13 +72,19 @@ def _table(points: pd.DataFrame) -> Table:
     for heading in (*headings, *["limit"] * limited):
         table.add_column(heading, justify="right", no_wrap=True)
     names = {name: varying(family["knobs"]) for name, family in points.groupby("architecture")}
-    rows = zip(points.to_dict("records"), unmeasured(points), standing(points), strict=True)
-    for row, unknown, star in rows:
+    rows = zip(
+        points.to_dict("records"),
+        unmeasured(points),
+        standing(points),
+        not_converged(points),
+        strict=True,
+    )
+    for row, unknown, star, falling in rows:
         cells: list[str | Text] = [
             STARS[star],
             Text(_name(row, names[row["architecture"]])),
             "not measured" if unknown else _number(row["state_bytes"], ",.0f"),
-            _number(row["test_accuracy"], ".3f"),
+            _number(row["test_accuracy"], ".3f") + "↓" * falling,
             *[_number(mean_of_segments(row["segments"], "exact_match"), ".3f")] * spans,
             _interval(row, marked="*" in interval),
             _seeds(row),

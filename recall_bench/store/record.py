@@ -3,7 +3,9 @@
 The three kinds share an envelope (`Record`); each adds fields of its own.
 """
 
+import math
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -216,6 +218,14 @@ class TrainingRecord(ScoredRecord):
         return merged(self.config, self.left_out)
 
     @property
+    def late_fall(self) -> float | None:
+        """See `late_fall`; None unless the run finished and has a curve."""
+        if self.status != "finished":
+            return None
+        losses = [point.validation_loss for point in self.curve]
+        return late_fall(losses, self.config["training"].get("epochs"))
+
+    @property
     def shared(self) -> dict[str, Any]:
         training = {k: v for k, v in self.config["training"].items() if k != "learning_rate"}
         return {
@@ -288,6 +298,20 @@ def timing_id(bench: str, command: str, environment: dict[str, Any], started: st
 def plain_name(name: str) -> str:
     """The name of a model without what file names cannot hold."""
     return re.sub(r"[^A-Za-z0-9._]+", "-", name).strip("-.")
+
+
+def late_fall(losses: Sequence[float], epochs: Any) -> float | None:
+    """By how many nats the validation loss fell in the last quarter of the epochs.
+
+    ``losses`` has one value per epoch. 0 if training ended early, since such a run had reached its
+    goal; negative if the loss rose; None for a single epoch, which has nothing to compare.
+    """
+    if not isinstance(epochs, int) or not losses:
+        return None
+    if len(losses) < epochs:
+        return 0.0
+    quarter = math.ceil(epochs / 4)
+    return losses[-1 - quarter] - losses[-1] if len(losses) > quarter else None
 
 
 def now() -> str:

@@ -22,6 +22,7 @@ NUMBERS = (
     "test_loss",
     "state_bytes",
     "parameters",
+    "late_fall",
     "wall_seconds",
     "tokens_per_second",
 )
@@ -47,6 +48,7 @@ BLANK: dict[str, Any] = {
     "state_bytes": None,
     "state_dtype": None,
     "parameters": None,
+    "late_fall": None,
     "wall_seconds": None,
     "tokens_per_second": None,
     "verified": None,
@@ -105,6 +107,7 @@ def row(record: Record, text: str | None = None) -> dict[str, Any]:
             "seed": record.config["seed"],
             "validation_accuracy": record.validation_accuracy,
             "test_loss": record.test_loss,
+            "late_fall": record.late_fall,
         }
     elif isinstance(record, EvaluationRecord):
         values |= _of_architecture(record.model, record.model) | {"architecture_version": 1}

@@ -110,7 +110,9 @@ class _Run:
         self.on_progress, self.stop = on_progress, stop
         self.started = now()
         self.peak = PeakMemory(device)
-        dispatch.reset()
+        self.state_length = max(segment.length for segment in config.task.segments("test"))
+        self.state_layers = measure_layers(config.architecture, self.state_length, real=device)
+        dispatch.reset()  # forgets what measuring ran
 
         began = time.perf_counter()
         self.data: dict[Split, list[SegmentData]] = {}
@@ -267,7 +269,6 @@ class _Run:
         self, test: Evaluation | None, reason: str | None, generation: list[GenerationScore]
     ) -> TrainingRecord:
         position, validation = self.position, self.validation if test else None
-        # Described before memory is measured, which may run operations that training did not.
         ran = environment.describe(self.config, self.device) | {"step": self.steps.how}
         return TrainingRecord(
             **named(self.config),
@@ -302,14 +303,11 @@ class _Run:
         )
 
     def _memory(self) -> Memory:
-        length = max(part.segment.length for part in self.data["test"])
-        place = "cpu" if self.device.type == "cpu" else "meta"
-        layers = measure_layers(self.config.architecture, length, device=place, real=self.device)
         return Memory(
-            state_bytes=total_bytes(layers),
-            state_length=length,
-            state_dtype=dtypes(layers),
-            layers=layers,
+            state_bytes=total_bytes(self.state_layers),
+            state_length=self.state_length,
+            state_dtype=dtypes(self.state_layers),
+            layers=self.state_layers,
             parameters=sum(parameter.numel() for parameter in self.model.parameters()),
             peak_bytes=self.peak.read(),
         )

@@ -5,6 +5,7 @@ Everything here stays on the device and never synchronises with the host.
 Shapes: B batch, L length, Q queries an example, N examples, D width, V vocabulary.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 
 import torch
@@ -16,6 +17,8 @@ from recall_bench.model.backbone import Model
 from recall_bench.tasks import IGNORE
 from recall_bench.training.batches import Batch, SegmentData
 
+AGREEMENT = 2e-3
+"""Rounding in other kernels may turn a few near ties among thousands of answers."""
 GRAPH_BATCHES = 512
 """Most batches of a split that one CUDA graph holds; longer splits are scored without one."""
 
@@ -77,7 +80,8 @@ def make_scorer(
 ) -> Callable[[], Scores]:
     """`score` as a function of the model's current weights, from a CUDA graph if asked for.
 
-    With a graph, the tensors returned are overwritten by the next call.
+    With a graph, the tensors returned are overwritten by the next call, and the first call compares
+    them with an eager pass (`compared_once`).
     """
 
     def eager() -> Scores:
@@ -102,4 +106,44 @@ def make_scorer(
         captured.replay()
         return scores
 
-    return replay
+    return compared_once(replay, eager)
+
+
+def compared_once(
+    replay: Callable[[], Scores], eager: Callable[[], Scores]
+) -> Callable[[], Scores]:
+    """The scores of ``replay``; those of ``eager`` if the two disagree in the first call.
+
+    Weights are then no longer the ones that the graph was captured with, so that a graph which
+    ignores their changes is found out. A disagreement raises a `UserWarning`.
+    """
+    chosen: list[Callable[[], Scores]] = []
+
+    def compare() -> Scores:
+        if chosen:
+            return chosen[0]()
+        expected = [(correct.clone(), losses.clone()) for correct, losses in eager()]
+        got = replay()
+        if agree(got, expected):
+            chosen.append(replay)
+            return got
+        chosen.append(eager)
+        warnings.warn(
+            "Validation from a CUDA graph differs from an eager pass; validation goes on without "
+            "the graph.",
+            stacklevel=2,
+        )
+        return expected
+
+    return compare
+
+
+def agree(some: Scores, others: Scores) -> bool:
+    """Whether two scorings have the same mean loss and accuracy in every segment, to rounding."""
+    for (correct, losses), (their_correct, their_losses) in zip(some, others, strict=True):
+        mean, theirs = losses.double().mean(), their_losses.double().mean()
+        if not torch.isclose(mean, theirs, rtol=AGREEMENT, atol=AGREEMENT, equal_nan=True):
+            return False
+        if abs(float(correct.double().mean() - their_correct.double().mean())) > AGREEMENT:
+            return False
+    return True

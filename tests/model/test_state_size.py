@@ -46,14 +46,18 @@ def test_layers_are_reported_from_the_bottom_up() -> None:
     assert layers[0].bytes == 2 * 64 * 4
 
 
-def test_a_mixer_that_needs_real_numbers_is_measured_on_the_cpu() -> None:
+def test_a_mixer_whose_state_depends_on_its_numbers_is_measured_with_real_ones() -> None:
     class NeedsNumbers(Mixer):
         def __init__(self) -> None:
             super().__init__()
             self.weight = torch.nn.Parameter(torch.ones(4))
 
-        def prefill(self, x):
-            return x, {"tail": x[:, -1] * float(self.weight.sum().item())}
+        def prefill(self, x, state=None):
+            kept = x[:, x[0].std(-1) * self.weight.sum() > 0]  # nothing of zeros
+            return x, {"past": kept}
+
+        def step(self, x, state):
+            return x, {"past": torch.cat([state["past"], x[:, None]], 1)}
 
     class Recipe(Architecture):
         d_model: int = 4
@@ -62,4 +66,33 @@ def test_a_mixer_that_needs_real_numbers_is_measured_on_the_cpu() -> None:
         def mixer(self) -> Mixer:
             return NeedsNumbers()
 
-    assert [layer.bytes for layer in measure_layers(Recipe(), 10)] == [16]
+    assert [layer.bytes for layer in measure_layers(Recipe(), 10)] == [10 * 16]
+
+
+def test_the_state_is_that_after_the_last_step_of_decoding() -> None:
+    class GrowsInSteps(Mixer):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.ones(4))
+
+        def prefill(self, x, state=None):
+            return x, {"sum": x.sum(1)}
+
+        def step(self, x, state):
+            return x, {**state, "last": x}
+
+    class Stepping(Architecture):
+        d_model: int = 4
+        layers: str = "self"
+
+        def mixer(self) -> Mixer:
+            return GrowsInSteps()
+
+    assert [layer.bytes for layer in measure_layers(Stepping(), 10)] == [2 * 16]
+    assert [layer.bytes for layer in measure_layers(Stepping(), 1)] == [16]
+
+
+def test_measuring_draws_nothing_from_the_global_generator() -> None:
+    before = torch.get_rng_state()
+    measured("mamba", 5, d_model=8)
+    assert torch.equal(before, torch.get_rng_state())

@@ -122,6 +122,13 @@ def test_the_number_of_seeds_stands_beside_the_points_of_an_architecture_where_i
     assert legend_of(figure)[0] == "based"
 
 
+def test_a_point_that_has_not_converged_has_an_arrow():
+    rising = run("mamba", 0.3, state_bytes=40_000, d_state=16) | {"late_fall": 0.4}
+    figure = plot_frontier(table(rising, run("mamba", 0.2, state_bytes=20_000, d_state=8)))
+    assert notes_of(figure) == ["↓"]
+    assert "↓ not converged" in legend_of(figure)
+
+
 def test_a_point_whose_race_waits_for_runs_has_an_ellipsis():
     waiting = run("based", 0.9, state_bytes=40_000, d_model=64, feature_dim=16, learning_rate=1e-2)
     figure = plot_frontier(table(*runs().to_dict("records"), waiting))

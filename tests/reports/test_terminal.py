@@ -50,3 +50,12 @@ def test_a_report_says_how_many_seeds_learned_and_that_runs_failed():
     assert "of 3 seeds 2 learned" in text
     assert line_of("mamba", text).split()[2:4] == ["-", "0!"]
     assert "runs failed and are not averaged" in text
+
+
+def test_a_point_whose_loss_still_fell_is_marked_and_the_mark_explained():
+    rows = [run("based") | {"late_fall": 0.2}, run("mamba", test=0.4) | {"late_fall": 0.0}]
+    shown = printed(*rows)
+    assert "0.500↓" in shown
+    assert "0.400↓" not in shown
+    assert "↓ not converged" in shown
+    assert "↓" not in printed(*rows[1:])
