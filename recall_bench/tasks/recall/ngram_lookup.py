@@ -15,7 +15,9 @@ it needs them all.
 Alphabet, n-gram and strings of 20 to 50 letters are the defaults of the authors' code, which by
 default asks for all the rest of the string: the answer of five letters is ours, and the code's
 closing mark, always at the same place then, is not asked for. The code takes the first occurrence
-of an n-gram that may occur again; here it occurs once, as the paper says.
+of an n-gram that may occur again; here it occurs once, as the paper says. The code draws the place
+of the n-gram so that it never asks for the last three letters of a string; here every answer that
+the string can hold is as likely as any other, its end included.
 
 Shapes: B rows, L length, S letters at most, n letters of the n-gram, m letters of the answer.
 """

@@ -73,6 +73,50 @@ def test_the_defaults_are_the_sizes_of_just_read_twice() -> None:
     assert labels[labels != IGNORE].double().mean() == pytest.approx(0.5, abs=0.05)
 
 
+def test_the_released_task_asks_which_element_is_shared_at_the_released_sizes() -> None:
+    task = SetDisjointness(question="which")
+    tested = {(segment.first, segment.second) for segment in task.test}
+    assert len(task.test) == 20
+    assert {(1, 32), (32, 1), (8, 768), (768, 4)} <= tested
+    assert {segment.examples for segment in (*task.test, *task.validation)} == {1000}
+    assert {(64, 16), (16, 64)} <= {(segment.first, segment.second) for segment in task.train}
+    assert {segment.examples for segment in task.train} == {20_000}
+    assert SetDisjointness(question="which", test="9:2:4:7").train == task.train
+
+
+def test_neither_reading_solves_the_other() -> None:
+    which = on(SetDisjointness, "12:2:6:40,12:6:2:40", question="which")
+    check_task(which, solver=set_disjointness.which).raise_if_failed()
+    assert not check_task(which, solver=set_disjointness.solve).passed
+    examples = made(on(SetDisjointness, "12:3:6:4000", question="which", vocab_size=30))
+    answers = examples.labels[:, -1]
+    assert set(answers.unique().tolist()) == set(range(ELEMENTS, 30))
+    assert torch.equal(
+        answers, answers.where((examples.inputs == answers[:, None]).sum(1) == 2, -1)
+    )
+
+
+def test_the_question_is_named_where_it_is_the_released_one_alone() -> None:
+    assert "question" not in SetDisjointness().model_dump()
+    assert next(iter(SetDisjointness().model_dump())) == "name"
+    which = SetDisjointness(question="which")
+    fields = which.model_dump()
+    assert fields["question"] == "which"
+    assert SetDisjointness(**{k: v for k, v in fields.items() if k != "name"}) == which
+
+
+@pytest.mark.parametrize("window", [1, 4, 6, 9, 13])
+def test_a_window_finds_the_shared_element_or_guesses_one_of_the_second_set(window: int) -> None:
+    task = on(SetDisjointness, "13:4:6:6000", question="which", vocab_size=40)
+    examples = made(task)
+    right = 0
+    for row, answer in zip(examples.inputs.tolist(), examples.labels[:, -1].tolist(), strict=True):
+        seen = [token for token in row[-window:] if token >= ELEMENTS]
+        twice = [token for token in seen if seen.count(token) == 2]
+        right += (twice or seen[-1:] or [ELEMENTS])[0] == answer
+    assert right / 6000 == pytest.approx(task.window_ceiling(task.train[0], window), abs=0.02)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
