@@ -23,10 +23,11 @@ lint: $(DEVELOP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-## docs/tasks.md and the README's table of architectures again, from the code.
+## docs/tasks.md, docs/recipes.md and the README's table of architectures again, from the code.
 docs: $(DEVELOP)
 	$(BIN)/python -m recall_bench.cli.task_pages docs/tasks.md
 	$(BIN)/python -m recall_bench.cli.architecture_table README.md
+	$(BIN)/python -m recall_bench.cli.recipe_page docs/recipes.md
 
 ## Train every published quick point again (two to three hours on two cores), and draw the figure.
 results: $(READY)

@@ -5,7 +5,8 @@
 #
 # variants.parquet was trained with plugins in the place of --block-style and --recipe. Its runs have
 # the same weights, outputs and gradients but other names (mamba-zoology, h3-zoology, an identity
-# layer), so that this script trains them anew, except for Mamba's without dropout.
+# layer), so that this script trains them anew, except for Mamba's without dropout. The last sweep of
+# variants.parquet had the embedding dropout of the preset, which --recipe published leaves out.
 # sh results/figure2/variants.sh [STORE]
 set -eu
 here=results/figure2
