@@ -29,13 +29,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
-from pydantic import (
-    BeforeValidator,
-    Field,
-    SerializerFunctionWrapHandler,
-    model_serializer,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, model_validator
 
 from recall_bench.lazy import torch
 from recall_bench.registry import register_task
@@ -115,14 +109,6 @@ class SetDisjointness(SegmentedTask):
         if isinstance(fields, dict) and fields.get("question") == "which":
             released = {**RELEASED, "validation": RELEASED["test"]}
             return {**released, **fields}
-        return fields
-
-    @model_serializer(mode="wrap")
-    def _without_default_question(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave the question out where it is the older one, so that runs keep their names."""
-        fields = {"name": self.name, **handler(self)}
-        if self.question == "whether":
-            del fields["question"]
         return fields
 
     def misfit(self, segment: SetSegment) -> str | None:
