@@ -59,3 +59,8 @@ def assert_runs_in_bfloat16_and_on_meta(mixer: Mixer, width: int) -> None:
         for old, new in zip(tensors(state), tensors(after), strict=True):
             assert new.dtype == old.dtype
             assert mixer.grows or new.shape == old.shape
+
+
+def rms_norm(x: Tensor, eps: float = 1e-5) -> Tensor:
+    """x over the root of its mean square, along the last axis."""
+    return x / (x.square().mean(-1, keepdim=True) + eps).sqrt()

@@ -28,7 +28,11 @@ def test_every_built_in_architecture_says_its_paper_family_and_a_marker(name: st
 
 def test_folders_are_families_and_markers_differ_within_one() -> None:
     folder = Path(recall_bench.architectures.__file__).parent
-    assert {file.parent.name for file in folder.glob("[!_]*/*.py")} <= {*FAMILIES, "adapters"}
+    assert {file.parent.name for file in folder.glob("[!_]*/*.py")} <= {
+        *FAMILIES,
+        "adapters",
+        "pieces",
+    }
     looks = [(cls.family, cls.marker) for cls in map(registry.architectures.get, BUILTIN)]
     assert len(set(looks)) == len(looks)
 

@@ -9,14 +9,12 @@ from torch.nn import functional as F
 
 from recall_bench.architectures.base import Recurrence, exempt_from_decay, keep_initialisation
 from recall_bench.architectures.carry import Carry
+from recall_bench.architectures.pieces.step_sizes import initial_steps, inverse_softplus
 from recall_bench.kernels.linear import linear
 from recall_bench.kernels.linear.module import Linear
 from recall_bench.kernels.rows_at import rows_at
 from recall_bench.kernels.selective_scan import selective_scan
 from recall_bench.kernels.short_conv import short_conv
-
-DT_MIN, DT_MAX, DT_FLOOR = 1e-3, 1e-1, 1e-4
-"""Range of the initial step sizes, drawn uniformly in log space."""
 
 
 class MambaMixer(Recurrence):
@@ -44,7 +42,7 @@ class MambaMixer(Recurrence):
         self.x_proj = Linear(inner, sum(self.split), bias=False)
         self.dt_proj = Linear(rank, inner)
         nn.init.uniform_(self.dt_proj.weight, -(rank**-0.5), rank**-0.5)
-        self.dt_proj.bias = nn.Parameter(_inverse_softplus(_initial_steps(inner)))
+        self.dt_proj.bias = nn.Parameter(inverse_softplus(initial_steps(inner)))
         levels = torch.arange(1, d_state + 1, dtype=torch.get_default_dtype())
         self.A_log = nn.Parameter(levels.log().repeat(inner, 1))  # (E, N)
         self.D = nn.Parameter(torch.ones(inner))
@@ -81,12 +79,3 @@ class MambaMixer(Recurrence):
             "delta_bias": self.dt_proj.bias,
             "delta_softplus": True,
         }
-
-
-def _initial_steps(count: int) -> Tensor:
-    low, high = math.log(DT_MIN), math.log(DT_MAX)
-    return torch.empty(count).uniform_(low, high).exp().clamp(min=DT_FLOOR)
-
-
-def _inverse_softplus(y: Tensor) -> Tensor:
-    return y + torch.log(-torch.expm1(-y))

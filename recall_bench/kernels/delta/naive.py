@@ -39,6 +39,8 @@ def delta(
                 error = v_t - (k_t[..., None] * read).sum(-2)
                 S = S + beta[:, t, i, :, None, None] * k_t[..., None] * error[..., None, :]
             else:
+                assert a is not None
+                assert b is not None
                 removed = (a[:, t, i, :, :, None] * read).sum(-2)
                 S = S + b[:, t, i, :, :, None] * removed[..., None, :]
                 S = S + k_t[..., None] * v_t[..., None, :]
