@@ -9,9 +9,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from recall_bench.kernels.attention import attention, reserve
 from recall_bench.kernels.attention import naive as naive_attention
+from recall_bench.kernels.delta import delta
+from recall_bench.kernels.delta import naive as naive_delta
 from recall_bench.kernels.gated_linear import gated_linear
 from recall_bench.kernels.gated_linear import naive as naive_gated
 from recall_bench.kernels.plumbing.operator import Operator
@@ -74,7 +77,7 @@ class Problem:
         """The inputs of the tokens from ``begin`` to before ``end``."""
         axes = self.length_axes
         return {
-            name: x.narrow(axes[name], begin, end - begin) if name in axes else x
+            name: x.narrow(axes[name], begin, end - begin) if name in axes and x is not None else x
             for name, x in inputs.items()
         }
 
@@ -233,10 +236,50 @@ def _bonus(length: int, g: torch.Generator) -> Inputs:
     return _gated_linear(length, g) | {"bonus": _normal(g, 2, 3)}
 
 
+def _gated_delta(length: int, g: torch.Generator) -> Inputs:
+    return {
+        "q": _normal(g, 2, length, 2, 4),
+        "k": F.normalize(_normal(g, 2, length, 2, 4), dim=-1),
+        "v": _normal(g, 2, length, 2, 3),
+        "beta": 2 * _normal(g, 2, length, 2).sigmoid(),
+        "log_decay": -_normal(g, 2, length, 2).exp(),
+    }
+
+
+def _delta_without_decay(length: int, g: torch.Generator) -> Inputs:
+    return dict(list(_gated_delta(length, g).items())[:4])
+
+
+def _delta_of_channels(length: int, g: torch.Generator) -> Inputs:
+    return _gated_delta(length, g) | {"log_decay": -_normal(g, 2, length, 2, 4).exp()}
+
+
+def _delta_product(length: int, g: torch.Generator) -> Inputs:
+    return {
+        "q": _normal(g, 2, length, 2, 4),
+        "k": F.normalize(_normal(g, 2, length, 3, 2, 4), dim=-1),
+        "v": _normal(g, 2, length, 3, 2, 3),
+        "beta": 2 * _normal(g, 2, length, 3, 2).sigmoid(),
+        "log_decay": -_normal(g, 2, length, 2).exp(),
+    }
+
+
+def _delta_before(length: int, g: torch.Generator) -> Inputs:
+    removed = F.normalize(_normal(g, 2, length, 2, 4), dim=-1)
+    return _gated_delta(length, g) | {
+        "beta": None,
+        "log_decay": -_normal(g, 2, length, 2, 4).exp(),
+        "a": -removed,
+        "b": removed * _normal(g, 2, length, 2, 4).sigmoid(),
+        "remove": "before",
+    }
+
+
 _CONV = {"x": 1, "gate": 1}
 _SCAN = dict.fromkeys(("u", "delta", "B", "C", "z"), 1)
 _QKV = dict.fromkeys("qkv", 1)
 _GATED = _QKV | {"log_decay": 1}
+_DELTA = dict.fromkeys(("q", "k", "v", "beta", "log_decay", "a", "b"), 1)
 _ROWS = frozenset({("x", 0), ("x", 1)})
 
 PROBLEMS = [
@@ -301,6 +344,22 @@ PROBLEMS = [
     ),
     Problem(
         "gated_linear, a bonus", gated_linear, naive_gated.gated_linear, _bonus, _GATED,
+        "delta, gated", delta, naive_delta.delta, _gated_delta, _DELTA, frozenset({("v", 3)}), (),
+    ),
+    Problem(
+        "delta, without decay", delta, naive_delta.delta, _delta_without_decay, _DELTA,
+        frozenset({("v", 3)}), (),
+    ),
+    Problem(
+        "delta, a decay for each channel", delta, naive_delta.delta, _delta_of_channels, _DELTA,
+        frozenset({("v", 3)}), (),
+    ),
+    Problem(
+        "delta, several writes", delta, naive_delta.delta, _delta_product, _DELTA,
+        frozenset({("v", 4)}), (),
+    ),
+    Problem(
+        "delta, removed before the decay", delta, naive_delta.delta, _delta_before, _DELTA,
         frozenset({("v", 3)}), (),
     ),
 ]  # fmt: skip
