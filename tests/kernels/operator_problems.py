@@ -344,6 +344,9 @@ PROBLEMS = [
     ),
     Problem(
         "gated_linear, a bonus", gated_linear, naive_gated.gated_linear, _bonus, _GATED,
+        frozenset({("v", 3)}), (),
+    ),
+    Problem(
         "delta, gated", delta, naive_delta.delta, _gated_delta, _DELTA, frozenset({("v", 3)}), (),
     ),
     Problem(
