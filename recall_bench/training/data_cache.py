@@ -28,9 +28,8 @@ from torch import Tensor
 from recall_bench.documents.cache import cache_directory, short_digest
 from recall_bench.errors import UserError
 from recall_bench.store.files import StoreError, explained, write_with
-from recall_bench.tasks import Split, Task
+from recall_bench.tasks import Split, Task, tools
 from recall_bench.tasks import base as generator
-from recall_bench.tasks import tools
 
 VARIABLE = "RECALL_BENCH_DATA_GIB"
 """The environment variable with the limit in GiB; 0 turns the cache off."""
