@@ -4,8 +4,9 @@ import contextlib
 import errno
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from recall_bench.errors import UserError
 
@@ -16,11 +17,16 @@ class StoreError(UserError):
 
 def write_file(path: Path, content: bytes) -> None:
     """Write a file atomically and durably. Raises `StoreError` and then leaves nothing behind."""
+    write_with(path, lambda stream: stream.write(content))
+
+
+def write_with(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """`write_file` for content that ``write`` puts into a stream, a part at a time."""
     partial = path.with_name(f".{path.name}-{secrets.token_hex(4)}.tmp")
     with explained(path):
         try:
             with open(partial, "xb") as stream:
-                stream.write(content)
+                write(stream)
                 stream.flush()
                 os.fsync(stream.fileno())
             os.replace(partial, path)

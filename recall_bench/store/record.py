@@ -134,7 +134,12 @@ class Timing(Config):
     train_seconds: Number
     evaluation_seconds: Number
     data_seconds: Number
-    import_seconds: Number | None = Field(None, description="importing modules")
+    import_seconds: Number | None = Field(
+        None, description="from the start of the process to the first run; not in wall_seconds"
+    )
+    setup_seconds: Number | None = Field(
+        None, description="building the model, and reading and writing checkpoints"
+    )
     compile_seconds: Number | None = Field(None, description="compiling kernels")
     capture_seconds: Number | None = Field(None, description="capturing CUDA graphs")
     steps: Count

@@ -24,10 +24,11 @@ from recall_bench.config import RunConfig
 from recall_bench.errors import DeviceLost, UserError
 from recall_bench.store.claims import Claim
 from recall_bench.store.files import explained
-from recall_bench.store.record import TrainingRecord, named, now
+from recall_bench.store.record import Timing, TrainingRecord, named, now
 from recall_bench.store.runs import ResultStore
 from recall_bench.sweeps import building
 from recall_bench.sweeps.memory import room
+from recall_bench.sweeps.process_age import process_age
 
 
 @dataclass(frozen=True)
@@ -173,6 +174,7 @@ class _Worker:
         self.training: ModuleType = importlib.import_module(name)
         self.train: Callable[..., TrainingRecord] = getattr(self.training, function)
         self.device = _device(self.setup.device, self.setup.index)
+        self.import_seconds = process_age()
 
     def _check(self, order: Check) -> Checked:
         configs = [RunConfig.model_validate_json(text) for text in order.configs]
@@ -198,10 +200,20 @@ class _Worker:
             if record is None or claim.lost:
                 return Skipped(config.run_id)
             # What was trained counts, whatever the trainer's record says of it.
-            record = record.model_copy(update={"verified": order.verified, **named(config)})
+            timing = self._with_imports(record.timing)
+            record = record.model_copy(
+                update={"verified": order.verified, "timing": timing, **named(config)}
+            )
             if not self.store.write(record, claim):
                 return Skipped(config.run_id)
         return Ended(config.run_id, record)
+
+    def _with_imports(self, timing: Timing | None) -> Timing | None:
+        """The first run of the process bears the time that its start took."""
+        if timing is None:
+            return None
+        seconds, self.import_seconds = self.import_seconds, None
+        return timing.model_copy(update={"import_seconds": seconds})
 
     def _train(self, config: RunConfig, claim: Claim) -> TrainingRecord | None:
         """Train a run; returns its record, also of a failure, or None after an interruption.

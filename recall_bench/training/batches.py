@@ -6,13 +6,14 @@ Shapes: N examples, L length, Q queries an example (the most in the segment).
 import hashlib
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from recall_bench.kernels.embedding import TokenOrder
 from recall_bench.tasks import IGNORE, Examples, Segment, Split, Task, generate
+from recall_bench.training import data_cache
 
 
 class Batch(NamedTuple):
@@ -44,6 +45,9 @@ class SegmentData:
         return Batch(self.inputs[rows], self.positions[rows], self.targets[rows])
 
 
+SLICE = "slice "
+"""What the names of slices begin with among the tensors of a segment."""
+
 KEPT = 6
 """Splits kept in memory: runs of a sweep that differ only in knobs share their data."""
 
@@ -68,29 +72,44 @@ def load_split(
 def _load(
     task: Task, split: Split, seed: int, device: torch.device
 ) -> tuple[list[SegmentData], str]:
-    digest = hashlib.sha256()
+    entry = data_cache.cached(task, split, seed, lambda: _generate(task, split, seed))
     data = []
-    for index, segment in enumerate(task.segments(split)):
+    for segment, part in zip(task.segments(split), entry.parts, strict=True):
+        fields: dict[str, Any] = {
+            name: value.to(device) if isinstance(value, Tensor) else value
+            for name, value in part.items()
+        }
+        tensors = {name: fields.pop(name) for name in ("inputs", "positions", "targets")}
+        slices = {name.removeprefix(SLICE): value for name, value in fields.items()}
+        data.append(SegmentData(segment, **tensors, slices=slices))
+    return data, entry.data_hash
+
+
+def _generate(task: Task, split: Split, seed: int) -> data_cache.Entry:
+    digest = hashlib.sha256()
+    parts = []
+    for index in range(len(task.segments(split))):
         examples = generate(task, split, index, seed)
         examples.feed(digest)
-        data.append(_place(segment, examples, device))
-    return data, digest.hexdigest()[:16]
+        parts.append(_place(examples))
+    return data_cache.Entry(parts, digest.hexdigest()[:16])
 
 
-def _place(segment: Segment, examples: Examples, device: torch.device) -> SegmentData:
-    labels = examples.labels.to(device)  # (N, L)
+def _place(examples: Examples) -> dict[str, Tensor | int]:
+    """The tensors of a segment, on the CPU, by their names in `SegmentData`."""
+    labels = examples.labels  # (N, L)
     asked = labels != IGNORE
     counts = asked.sum(1)
     rows, columns = asked.nonzero(as_tuple=True)
-    slot = torch.arange(len(rows), device=device) - (counts.cumsum(0) - counts)[rows]
+    slot = torch.arange(len(rows)) - (counts.cumsum(0) - counts)[rows]
     shape = (len(labels), max(int(counts.max()), 1))
     positions = labels.new_zeros(shape)
     positions[rows, slot] = columns
     targets = labels.new_full(shape, IGNORE)
     targets[rows, slot] = labels[rows, columns]
     slices = {
-        name: value.to(device).gather(1, positions) if isinstance(value, Tensor) else value
+        SLICE + name: value.gather(1, positions) if isinstance(value, Tensor) else value
         for name, value in examples.slices.items()
     }
-    inputs = examples.inputs.to(device, torch.int32)
-    return SegmentData(segment, inputs, positions, targets, slices)
+    inputs = examples.inputs.to(torch.int32)
+    return {"inputs": inputs, "positions": positions, "targets": targets, **slices}

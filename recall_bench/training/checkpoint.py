@@ -34,12 +34,16 @@ class Position:
     train_seconds: float = 0.0
     evaluation_seconds: float = 0.0
     data_seconds: float = 0.0
+    setup_seconds: float = 0.0
+    compile_seconds: float = 0.0
+    capture_seconds: float = 0.0
     resumed: int = 0
 
     @property
     def seconds(self) -> float:
         """All the time that the run has taken."""
-        return self.train_seconds + self.evaluation_seconds + self.data_seconds
+        work = self.train_seconds + self.evaluation_seconds + self.data_seconds
+        return work + self.setup_seconds + self.compile_seconds + self.capture_seconds
 
 
 class Restored(NamedTuple):

@@ -130,7 +130,8 @@ class GraphSteps(Steps):
         with torch.cuda.stream(stream):
             expected, means = trials(lambda: self._take_next(index))
             self._side = branch
-            trials(lambda: self._take_next(index))  # libraries allocate for a stream's first use
+            self._row.zero_()
+            self._take_next(index)  # libraries allocate for a stream's first use
         torch.cuda.current_stream(self.loss.device).wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self._pool, stream=stream):

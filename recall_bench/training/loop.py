@@ -1,7 +1,6 @@
 """The only training loop: one run, from its configuration to its record."""
 
 import math
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -36,6 +35,7 @@ from recall_bench.training.peak_memory import PeakMemory
 from recall_bench.training.progress import Interrupted, Progress
 from recall_bench.training.scores import Evaluation, evaluate, with_limits
 from recall_bench.training.scoring import make_scorer, score
+from recall_bench.training.stopwatch import Stopwatch
 
 CHECKPOINT_SECONDS = 20.0
 """Training time between checkpoints: the most that an interruption costs."""
@@ -114,7 +114,8 @@ class _Run:
         self.state_layers = measure_layers(config.architecture, self.state_length, real=device)
         dispatch.reset()  # forgets what measuring ran
 
-        began = time.perf_counter()
+        self.position = Position()
+        self.watch = Stopwatch()
         self.data: dict[Split, list[SegmentData]] = {}
         self.hashes: dict[str, str] = {}
         splits: tuple[Split, ...] = ("train", "validation", "test")
@@ -122,19 +123,21 @@ class _Run:
             self.data[split], self.hashes[split] = load_split(
                 config.task, split, config.seed, device
             )
+        self._spent("data_seconds")
         self.model: Model = build_model(config).to(device)
         rate, decay = self.recipe.learning_rate, self.recipe.weight_decay
         self.optimizer = AdamW(self.model.parameters(), rate, decay)
         self.batches = schedule(self.data["train"], self.recipe)
-        self.position = Position()
         self.curve: list[CurvePoint] = []
         self.validation: Evaluation | None = None
         sums: dict[str, Tensor] = {}
         if self.checkpoint and (
             restored := restore(self.checkpoint, self.model, self.optimizer, device)
         ):
+            restored.position.data_seconds += self.position.data_seconds
             self.position, self.curve, sums = restored
         self.saved_at = self.position.seconds
+        self._spent("setup_seconds")
         self.steps = make_steps(self.model, self.optimizer, self.data["train"], self.recipe)
         self.steps.load_sums(sums)
         self.validate = make_scorer(
@@ -143,7 +146,13 @@ class _Run:
             self.recipe.evaluation_batch_size,
             graph=self.steps.graphs,
         )
-        self.position.data_seconds += time.perf_counter() - began
+        self._spent("capture_seconds" if device.type == "cuda" else "setup_seconds")
+
+    def _spent(self, phase: str) -> None:
+        """Add the time since the last call to a phase, and what kernels took to compile."""
+        seconds, compiling = self.watch.lap()
+        setattr(self.position, phase, getattr(self.position, phase) + seconds)
+        self.position.compile_seconds += compiling
 
     def execute(self) -> TrainingRecord:
         reason = None
@@ -161,23 +170,22 @@ class _Run:
         if self.position.batch == 0:
             self.steps.begin_epoch()
         self.model.train()
-        lap = time.perf_counter()
+        self._spent("setup_seconds")
         while self.position.batch < len(self.batches):
             index, start = self.batches[self.position.batch]
             self.position.tokens += self.steps.take(index, start)
             self.position.batch += 1
             self.position.step += 1
-            now = time.perf_counter()
             last = self.position.batch == len(self.batches)
-            if now - lap > HEARTBEAT_SECONDS or last:
+            if self.watch.peek() > HEARTBEAT_SECONDS or last:
                 # Reading the loss waits for a GPU; there it is read once, after the last batch.
                 readable = last or self.device.type == "cpu"
                 finite = not readable or math.isfinite(self.steps.loss.item())
-                self.position.train_seconds += time.perf_counter() - lap
+                self._spent("train_seconds")
                 self._heartbeat()
+                self._spent("setup_seconds")
                 if not finite:
                     return
-                lap = time.perf_counter()
 
     def _heartbeat(self) -> None:
         """Report progress, write a checkpoint where one is due, and stop where asked to."""
@@ -232,23 +240,23 @@ class _Run:
         return threshold is not None and self.curve[-1].validation_accuracy > threshold
 
     def _evaluate(self, split: Literal["validation", "test"]) -> Evaluation:
-        began = time.perf_counter()
+        self._spent("setup_seconds")
         if split == "validation":
             result = evaluate(self.validate(), self.data[split], split, details=False)
         else:
             scores = score(self.model, self.data[split], self.recipe.evaluation_batch_size)
             result = evaluate(scores, self.data[split], split)
-        self.position.evaluation_seconds += time.perf_counter() - began
+        self._spent("evaluation_seconds")
         return result
 
     def _generate(self) -> list[GenerationScore]:
         """Scores of generated answers to the test prompts; none where there are none to be had."""
         if not self.config.task.prompted or not self.model.recurrent:
             return []
-        began = time.perf_counter()
+        self._spent("setup_seconds")
         batch = self.recipe.evaluation_batch_size
         scores = decoding.score(self.model, self.config.task, self.config.seed, self.device, batch)
-        self.position.evaluation_seconds += time.perf_counter() - began
+        self._spent("evaluation_seconds")
         return scores
 
     def _save(self) -> None:
@@ -293,6 +301,8 @@ class _Run:
                 train_seconds=position.train_seconds,
                 evaluation_seconds=position.evaluation_seconds,
                 data_seconds=position.data_seconds,
+                setup_seconds=position.setup_seconds,
+                **self._gpu_phases(),
                 steps=position.step,
                 tokens_per_second=position.tokens / max(position.train_seconds, 1e-9),
                 resumed=position.resumed,
@@ -301,6 +311,15 @@ class _Run:
             started=self.started,
             finished=now(),
         )
+
+    def _gpu_phases(self) -> dict[str, float]:
+        """The phases that a CPU does not have."""
+        if self.device.type == "cpu":
+            return {}
+        return {
+            "compile_seconds": self.position.compile_seconds,
+            "capture_seconds": self.position.capture_seconds,
+        }
 
     def _memory(self) -> Memory:
         return Memory(

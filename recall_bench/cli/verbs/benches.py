@@ -37,9 +37,22 @@ def bench_training(
     run: Annotated[
         bool, typer.Option("--run/--no-run", help="Also time one whole run per architecture.")
     ] = True,
+    cold: Annotated[
+        bool,
+        typer.Option(
+            "--cold",
+            help="Time one command per architecture instead, by phase: first with empty caches "
+            "of kernels and data, then with full ones.",
+        ),
+    ] = False,
     debug: Debug = False,
 ) -> None:
     """Time training steps by segment, data generation and whole runs; profile the steps."""
+    if cold:
+        from recall_bench.bench import start
+
+        start.bench_start(request.split_names(arch), preset, device, output, precision)
+        return
     from recall_bench.bench import training
 
     training.bench_training(request.split_names(arch), preset, device, output, run, precision)

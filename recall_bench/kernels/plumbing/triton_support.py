@@ -10,6 +10,10 @@ import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from recall_bench.kernels.plumbing import compilation
+
+compilation.listen()
+
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
