@@ -42,7 +42,9 @@ def bench_training(
     """Time training steps by segment, data generation and whole runs; profile the steps."""
     from recall_bench.bench import training
 
-    training.bench_training(request.split_names(arch), preset, device, output, run, precision)
+    training.bench_training(
+        request.architecture_names(arch), preset, device, output, run, precision
+    )
 
 
 def bench_tasks(plugin: Plugins = None, debug: Debug = False) -> None:
