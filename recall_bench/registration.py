@@ -1,6 +1,5 @@
 """Refuses classes that cannot be registered: their names, their bases, and their knobs."""
 
-import dataclasses
 import json
 import re
 from typing import Any
@@ -18,10 +17,12 @@ NOT_NAMES = {"self"}
 """Names with another meaning in ``layers``."""
 
 FLAGS = frozenset(
-    "alias arch batch_size count debug device early_stop embedding_dropout epochs "
-    "evaluation_batch_size gradient_clip help keep_weights learning_rate learning_rates mlp_ratio "
-    "name norm order plugin precision preset processes retry_failed seed seeds "
-    "seeds_at_best_rate store suite task unchecked version weight_decay".split()
+    """
+    alias arch batch_size count debug device early_stop embedding_dropout epochs
+    evaluation_batch_size gradient_clip help keep_weights learning_rate learning_rates mlp_ratio
+    name norm order plugin precision preset processes retry_failed seed seeds seeds_at_best_rate
+    store suite task unchecked version weight_decay
+    """.split()  # noqa: SIM905 - more readable than a list
 )
 """Names of flags, of the recipe and of the backbone, which no knob or option may take."""
 
@@ -39,19 +40,21 @@ def check_class(kind: str, name: str, cls: Any) -> None:
     """Raise `UserError` if ``cls`` cannot be registered, whatever its defaults."""
     base = BASES[kind]
     bases = cls.__mro__ if isinstance(cls, type) else ()
-    found = [known for known in bases if f"{known.__module__}.{known.__qualname__}" == base]
+    found: list[Any] = [
+        known for known in bases if f"{known.__module__}.{known.__qualname__}" == base
+    ]
     if not found:
         got = cls.__qualname__ if bases else f"a {type(cls).__name__}"
         raise UserError(
             f"Cannot register {got} as {kind} {name!r}. Expected a class that "
             f"derives from recall_bench.{kind}s.{kind.capitalize()}."
         )
-    if dataclasses.is_dataclass(cls):
+    if "__dataclass_fields__" in vars(cls):
         raise UserError(
             f"Cannot register {cls.__qualname__} as {kind} {name!r}: it is a dataclass. "
             f"Its fields are options already; remove @dataclass."
         )
-    inherited = found[0].model_fields
+    inherited: dict[str, Any] = found[0].model_fields
     for field, info in cls.model_fields.items():
         problem = None
         if field in FLAGS:
@@ -67,7 +70,7 @@ def check_class(kind: str, name: str, cls: Any) -> None:
 
 def check_defaults(kind: str, cls: Any) -> None:
     """Raise `UserError` unless ``cls`` can be built from its defaults and written as JSON."""
-    if dataclasses.is_dataclass(cls):
+    if "__dataclass_fields__" in vars(cls):  # decorated after it was registered
         check_class(kind, cls.name, cls)
     for field, info in cls.model_fields.items():
         if info.is_required():

@@ -57,7 +57,7 @@ def _check_words(words: Sequence[str]) -> None:
     """Refuse what no flag can mean: an empty value, or bytes that are no text."""
     for position, word in enumerate(words):
         if not word.isprintable() and any(ord(c) == 0 or "\ud800" <= c <= "\udfff" for c in word):
-            raise UserError(f"The argument {ascii(word)} is not text. Expected UTF-8 without NUL.")
+            raise UserError(f"The argument {word!a} is not text. Expected UTF-8 without NUL.")
         flag, equals, value = word.partition("=")
         if not word:
             flag = words[position - 1] if position else ""

@@ -21,7 +21,7 @@ def flush() -> None:
 def discard() -> None:
     """Write the rest of the output nowhere: Python would complain again as it exits."""
     for stream in (sys.stdout, sys.stderr):
-        if stream and stream in (sys.__stdout__, sys.__stderr__):
+        if stream is not None and stream in (sys.__stdout__, sys.__stderr__):
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, stream.fileno())
             os.close(null)

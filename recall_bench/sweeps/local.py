@@ -37,7 +37,7 @@ from recall_bench.sweeps.worker import (
 )
 
 GRACE = 1.0
-"""Seconds in which a worker must answer that it stops: it may be held by a compiler or generator."""
+"""Seconds in which a worker must answer that it stops; a compiler or generator may hold it."""
 
 DEATHS = 2
 """Number of times that a run's process dies, in one sweep, before the run counts as failed."""
