@@ -20,10 +20,10 @@ def flush() -> None:
 
 def discard() -> None:
     """Write the rest of the output nowhere: Python would complain again as it exits."""
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None and stream in (sys.__stdout__, sys.__stderr__):
+    for stream, original in ((sys.stdout, sys.__stdout__), (sys.stderr, sys.__stderr__)):
+        if original is not None and stream is original:
             null = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(null, stream.fileno())
+            os.dup2(null, original.fileno())
             os.close(null)
 
 
