@@ -4,6 +4,7 @@ import json
 import re
 from typing import Any
 
+from recall_bench import interrupts
 from recall_bench.errors import UserError
 
 BASES = {
@@ -78,11 +79,22 @@ def check_defaults(kind: str, cls: Any) -> None:
                 f"The option '{field}' of {kind} {cls.name!r} has no default. Expected one, such "
                 f"as Field(4, ge=1)."
             )
+    facts: Any = next((known for known in cls.__mro__ if known.__qualname__ == "Facts"), None)
+    for fact in facts.__annotations__ if facts else ():
+        value, usual = getattr(cls, fact), getattr(facts, fact)
+        wanted = tuple if usual is None else type(usual)
+        if value != usual and not isinstance(value, wanted):
+            raise UserError(
+                f"{fact} of {kind} {cls.name!r} is a {type(value).__name__}. Expected a "
+                f"{wanted.__name__}."
+            )
     try:
         json.dumps(cls().model_dump(mode="json"), allow_nan=False).encode()
     except UserError:
         raise
-    except Exception as error:
+    except BaseException as error:
+        if interrupts.by_user(error):
+            raise
         raise UserError(
             f"The defaults of {kind} {cls.name!r} are refused: {one_line(error)}."
         ) from error

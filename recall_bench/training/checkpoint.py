@@ -111,7 +111,8 @@ def restore(file: Path, model: Model, optimizer: AdamW, device: torch.device) ->
         with explained(file):
             file.replace(aside)
         warnings.warn(
-            f"{file.name} cannot be used ({one_line(error)}). It is {aside} now; the run starts again.",
+            f"{file.name} cannot be used ({one_line(error)}). It is now {aside.name}, and the run "
+            f"starts again.",
             stacklevel=2,
         )
         return None
