@@ -15,6 +15,9 @@ from pathlib import Path
 
 from fuzz.running import KINDS, Wrong, run
 
+SHARES = {"command-line": 40, "store": 20, "export": 15, "plugin": 10, "data": 15}
+"""Shares of the cases, in percent."""
+
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -47,9 +50,9 @@ def main() -> int:
         return bool(wrong)
     print(f"seed {chosen.seed}")
     began, counts, failures = time.monotonic(), collections.Counter(), 0
-    each = max(1, chosen.cases // len(kinds))
+    total = sum(SHARES[kind] for kind in kinds)
     for kind in kinds:
-        for index in range(each):
+        for index in range(max(1, chosen.cases * SHARES[kind] // total)):
             process = index * len(kinds) < chosen.processes
             number = chosen.seed * 1_000_000 + index
             if wrong := failure(kind, number, process):

@@ -1,7 +1,7 @@
 """One case of the fuzz: files in a directory, a command line, and what may come of it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
@@ -17,9 +17,10 @@ class Case:
     works: bool = False
     refused: bool = False
     """Whether the command must refuse."""
-    alone: bool = False
-    """Whether the case needs a process of its own, since it trains or ends the process."""
-    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def trains(self) -> bool:
+        return self.words[:1] in (["train"], ["sweep"])
 
 
 Maker = Callable[[Random, Path], Case]

@@ -118,10 +118,12 @@ def in_this_process(draw: Random, case: Case, place: Path) -> tuple[int, str, st
 
 def in_a_process(draw: Random, case: Case, place: Path) -> tuple[int, str, str]:
     full = draw.random() < 0.2
+    # Workers start and refuse the device: training itself has its own tests.
+    nowhere_to_train = ["--device", "nowhere"] if case.trains else []
     encoding = draw.choice(["utf-8", "ascii", "latin-1"])
     with open("/dev/full", "w") if full else contextlib.nullcontext() as nowhere:
         done = subprocess.run(
-            [sys.executable, "-m", "recall_bench", *case.words],
+            [sys.executable, "-m", "recall_bench", *case.words, *nowhere_to_train],
             cwd=place,
             env={
                 **os.environ,
@@ -135,8 +137,7 @@ def in_a_process(draw: Random, case: Case, place: Path) -> tuple[int, str, str]:
         )
     code = done.returncode
     if full and code == 2 and case.works:
-        code = 0  # nothing can be printed there
-        return code, "", ""
+        return 0, "", ""  # nothing can be printed there
     return (
         code,
         (done.stdout or b"").decode(encoding, "replace"),

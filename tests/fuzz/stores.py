@@ -37,7 +37,8 @@ def spoil_store(draw: Random, store: Path, record: dict[str, Any]) -> None:
             write(store, {"run_id": name}, odd.damaged(draw, odd.text_of(record)))
         case 1:
             (store / name).mkdir(exist_ok=True)
-            (store / name / "record.json").mkdir(exist_ok=True)
+            if not (store / name / "record.json").exists():
+                (store / name / "record.json").mkdir()
         case 2:
             (store / f"{name}.txt").write_bytes(odd.damaged(draw, b"a file among the runs"))
         case 3:
