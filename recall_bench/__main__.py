@@ -1,5 +1,5 @@
 """Run the command line with ``python -m recall_bench``."""
 
-from recall_bench.cli.app import main
+from recall_bench.cli import main
 
 main()

@@ -5,28 +5,27 @@ A lookup imports only the module it needs. It finds built-in architectures by fi
 points. In a plugin file, the decorator on a class registers it.
 """
 
+import contextlib
 import functools
 import importlib
 import importlib.metadata
 import importlib.util
 import re
 import sys
+import traceback
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from recall_bench import interrupts
 from recall_bench.errors import UserError, nearest
+from recall_bench.registration import check_class, check_defaults, check_name, one_line
 
 PACKAGE = Path(__file__).parent
 NOT_FAMILIES = {"adapters", "pieces"}
 """Folders below ``architectures/`` that hold parts of architectures."""
-BASES = {
-    "architecture": "recall_bench.architectures.recipe.Architecture",
-    "task": "recall_bench.config.Component",
-}
-"""The base of registered classes by kind, as names: this module cannot import them."""
 
 
 class Registry:
@@ -83,18 +82,15 @@ class Registry:
         if module := self._module_of(name):
             cls = _class_in(module, name)
         elif name in (points := self._entry_points()):
-            try:
+            with _importing(f"The installed plugin {name!r} ({points[name].value})"):
                 cls = points[name].load()
-            except Exception as error:
-                raise UserError(
-                    f"The installed plugin {name!r} ({points[name].value}) does not import: "
-                    f"{type(error).__name__}: {error}"
-                ) from error
             if not isinstance(cls, type):
                 raise UserError(
                     f"The entry point {points[name].value} of {self.kind} {name!r} is a "
                     f"{type(cls).__name__}; expected a registered class."
                 )
+            check_class(self.kind, name, cls)
+            check_defaults(self.kind, cls)
         else:
             raise UserError(f"Unknown {self.kind} '{name}'. {nearest(name, self.names())}")
         return self._registered.setdefault(name, cls)
@@ -122,15 +118,16 @@ class Registry:
         names everywhere.
         """
 
+        for known in (name, stored_as or name):
+            check_name(self.kind, known)
+        if isinstance(version, bool) or not isinstance(version, int) or version < 1:
+            raise UserError(
+                f"The version of {self.kind} {name!r} is {version!r}. Expected an integer, at "
+                f"least 1."
+            )
+
         def decorate(cls: Any) -> Any:
-            base = BASES[self.kind]
-            bases = cls.__mro__ if isinstance(cls, type) else ()
-            if base not in {f"{known.__module__}.{known.__qualname__}" for known in bases}:
-                got = cls.__qualname__ if bases else f"a {type(cls).__name__}"
-                raise UserError(
-                    f"Cannot register {got} as {self.kind} {name!r}. Expected a class that "
-                    f"derives from recall_bench.{self.kind}s.{self.kind.capitalize()}."
-                )
+            check_class(self.kind, name, cls)
             own_path = f"{cls.__module__}.{cls.__qualname__}"
             for known in {name, stored_as or name}:
                 taken = self._registered.get(known)
@@ -252,28 +249,58 @@ def load_plugin(path: str | Path) -> ModuleType:
         )
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    before = {kind: dict(kind._registered) for kind in (architectures, tasks)}
     try:
-        spec.loader.exec_module(module)
-    except UserError:
+        with _importing(f"The plugin {file}"):
+            spec.loader.exec_module(module)
+        classes = registered_by(module)
+        for cls in classes:
+            kind = architectures if cls in architectures._registered.values() else tasks
+            check_defaults(kind.kind, cls)
+        if not classes:
+            raise UserError(
+                f"The plugin {file} registers nothing. Expected a class under "
+                f'@register_architecture("name") or @register_task("name").'
+            )
+    except BaseException:
         del sys.modules[name]
+        for kind, known in before.items():
+            kind._registered = known
         raise
-    except Exception as error:
-        del sys.modules[name]
-        raise UserError(
-            f"The plugin {file} does not import: {type(error).__name__}: {error}"
-        ) from error
-    if not registered_by(module):
-        del sys.modules[name]
-        raise UserError(
-            f"The plugin {file} registers nothing. Expected a class under "
-            f'@register_architecture("name") or @register_task("name").'
-        )
     return module
 
 
 def is_builtin(cls: type) -> bool:
     """Whether this package defines a class, and no plugin."""
     return cls.__module__.startswith("recall_bench.")
+
+
+@contextlib.contextmanager
+def _importing(what: str) -> Iterator[None]:
+    """Turn whatever an import raises into a `UserError`, except the user's own interruption."""
+    try:
+        yield
+    except UserError:
+        raise
+    except BaseException as error:
+        if interrupts.by_user(error):
+            raise
+        raise UserError(f"{what} does not import: {one_line(error)}") from error
+
+
+def plugin_line(error: BaseException) -> str | None:
+    """File and line of the innermost frame of a plugin that an error went through, if any."""
+    modules = {
+        cls.__module__
+        for kind in (architectures, tasks)
+        for cls in kind._registered.values()
+        if not is_builtin(cls)
+    }
+    place = None
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        if frame.f_globals.get("__name__") in modules:
+            place = f"{frame.f_code.co_filename}, line {line}"
+    return place
 
 
 def registered_by(module: ModuleType) -> list[type]:

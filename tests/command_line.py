@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from recall_bench import registry
-from recall_bench.cli.app import main
+from recall_bench.cli import main
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def start(directory: Path, *words: object) -> subprocess.Popen[str]:
     """recall-bench as a process that leads a group of its own and takes Ctrl-C."""
     code = (
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-        "from recall_bench.cli.app import main; main()"
+        "from recall_bench.cli import main; main()"
     )
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, words)],

@@ -1,5 +1,24 @@
 """The command line: turns its words into calls."""
 
-from recall_bench.cli.app import main
+import sys
+from collections.abc import Sequence
+
+from recall_bench import interrupts
 
 __all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point of the console script; raises `SystemExit`, with code 2 for a user's error.
+
+    Ctrl-C gives code 130 and SIGTERM 143, also while the packages are imported.
+    """
+    with interrupts.noticed():
+        try:
+            from recall_bench.cli.app import run
+
+            code = run(sys.argv[1:] if argv is None else argv)
+        except KeyboardInterrupt:
+            received = interrupts.received()
+            code = 128 + received if received else 130
+    sys.exit(code)

@@ -4,6 +4,7 @@ The flags of `train`, `sweep` and `show` depend on the architecture and task tha
 names, so each call builds the application anew.
 """
 
+import contextlib
 import sys
 import traceback
 from collections.abc import Sequence
@@ -13,37 +14,83 @@ from typing import Any, cast
 import typer
 from rich.console import Console
 
-from recall_bench import registry
-from recall_bench.cli import options, request
+from recall_bench import interrupts, registry
+from recall_bench.cli import options, output, request
 from recall_bench.cli.options import Panel
 from recall_bench.cli.verbs import benches, catalogue, checks, results, runs
 from recall_bench.errors import UserError
+from recall_bench.registration import one_line
 
 UsageError = cast(type[Exception], typer.BadParameter.__bases__[0])
 """The base of the errors that typer raises for a command line that it cannot parse."""
+MAY_BE_EMPTY = {"--title"}
+"""Flags whose value may be empty."""
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Entry point of the console script; raises `SystemExit`, with code 2 for a user's error."""
-    words = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+def run(argv: Sequence[str]) -> int:
+    """Carry out one command line; returns the exit code, 2 after printing a user's error."""
+    words = list(argv) or ["--help"]
+    output.accept_every_character()
     try:
+        _check_words(words)
         app = build_app(words)
-        sys.exit(app(args=words, prog_name="recall-bench", standalone_mode=False))
+        code = app(args=words, prog_name="recall-bench", standalone_mode=False)
+        output.flush()
     except UserError as error:
-        _complain(str(error), words)
+        return _complain(str(error), words)
     except UsageError as error:
-        _complain(_usage(error), words)
-    except KeyboardInterrupt:
-        sys.exit(130)
+        return _complain(_usage(error), words)
+    except BrokenPipeError:
+        output.discard()
+        return 1
+    except BaseException as error:
+        if isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError):
+            return 1  # rich has noticed that nobody reads the output any more
+        message = _foreign(error)
+        if message is None or interrupts.by_user(error):
+            raise
+        return _complain(message, words)
+    return int(code or 0)
 
 
-def _complain(message: str, words: Sequence[str]) -> None:
-    """Print one message, after the traceback with ``--debug``, and exit with code 2."""
-    if "--debug" in words:
-        traceback.print_exc()
-    Console(stderr=True, highlight=False).print("[bold red]Error:[/] ", end="")
-    print(message, file=sys.stderr)
-    sys.exit(2)
+def _check_words(words: Sequence[str]) -> None:
+    """Refuse what no flag can mean: an empty value, or bytes that are no text."""
+    for position, word in enumerate(words):
+        if not word.isprintable() and any(ord(c) == 0 or "\ud800" <= c <= "\udfff" for c in word):
+            raise UserError(f"The argument {word!a} is not text. Expected UTF-8 without NUL.")
+        flag, equals, value = word.partition("=")
+        if not word:
+            flag = words[position - 1] if position else ""
+        elif value or not (equals and flag.startswith("--")):
+            continue
+        if flag not in MAY_BE_EMPTY:
+            where = f"{flag} ''" if flag.startswith("--") else "An argument"
+            raise UserError(f"{where} is empty. Expected a value, or the flag left out.")
+
+
+def _foreign(error: BaseException) -> str | None:
+    """The message for an error that is not this package's: a plugin's, or the system's."""
+    if place := registry.plugin_line(error):
+        return f"The plugin failed: {one_line(error)} ({place})."
+    if isinstance(error, SystemExit):
+        return f"Code outside recall-bench ended the program: {one_line(error)}."
+    if isinstance(error, OSError):
+        subject = f"Cannot use {error.filename}" if error.filename else "Cannot write the output"
+        return f"{subject}: {error.strerror or one_line(error)}."
+    if isinstance(error, MemoryError):
+        return "The memory of this machine does not suffice. Choose smaller sizes or counts."
+    return None
+
+
+def _complain(message: str, words: Sequence[str]) -> int:
+    """Print one message, after the traceback with ``--debug``; returns the exit code 2."""
+    with contextlib.suppress(OSError):
+        if "--debug" in words:
+            traceback.print_exc()
+        Console(stderr=True, highlight=False).print("[bold red]Error:[/] ", end="")
+        print(" ".join(message.splitlines()), file=sys.stderr)
+    output.discard_if_broken()
+    return 2
 
 
 def _usage(error: Any) -> str:

@@ -25,7 +25,8 @@ class Panel:
     """A titled group of flags: the fields of one or more models.
 
     ``preset`` holds the values of flags that are not given, where they differ from the field's
-    default; a ``swept`` panel takes several values per flag, separated by commas.
+    default; a ``swept`` panel takes several values per flag, separated by commas. A flag whose name
+    an earlier panel has takes ``prefix`` before it: ``--task-form``.
     """
 
     title: str
@@ -33,6 +34,7 @@ class Panel:
     exclude: frozenset[str] = frozenset()
     preset: Mapping[str, Any] = field(default_factory=dict)
     swept: bool = False
+    prefix: str = ""
 
     def fields(self) -> dict[str, FieldInfo]:
         """The fields by name; the first model with a field provides its help."""
@@ -43,12 +45,12 @@ class Panel:
                     fields.setdefault(name, info)
         return fields
 
-    def check(self, name: str, text: str) -> None:
+    def check(self, name: str, text: str, flag: str) -> None:
         """Raise `UserError` if one of the models refuses a value of the field ``name``."""
         for model in self.models:
             if name in model.model_fields:
                 for part in split_values(text) if self.swept else [text]:
-                    check(model, name, part)
+                    check(model, name, part, flag)
 
 
 def values_of(argv: Sequence[str], flag: str) -> list[str]:
@@ -86,23 +88,25 @@ def with_panels(function: Callable[..., Any], panels: Iterable[Panel]) -> Callab
     signature = inspect.signature(function)
     fixed = [p for p in signature.parameters.values() if p.name != "given"]
     taken = {parameter.name for parameter in fixed}
-    owner: dict[str, Panel] = {}
+    owner: dict[str, tuple[Panel, str]] = {}
     added = []
     for panel in panels:
-        for name, info in panel.fields().items():
+        for field_name, info in panel.fields().items():
+            name = f"{panel.prefix}_{field_name}" if field_name in taken else field_name
             if name in taken:
-                continue
+                raise UserError(f"Two options have the flag {flag_of(name)}. Rename one of them.")
             taken.add(name)
-            owner[name] = panel
-            added.append(_parameter(name, info, panel))
+            owner[name] = panel, field_name
+            default = panel.preset.get(field_name, info.default)
+            added.append(_parameter(name, info, default, panel.title))
 
     def command(**arguments: Any) -> Any:
         given: dict[str, dict[str, str]] = {panel.title: {} for panel in panels}
-        for name, panel in owner.items():
+        for name, (panel, field_name) in owner.items():
             value = arguments.pop(name)
             if value is not None:
-                panel.check(name, value)
-                given[panel.title][name] = value
+                panel.check(field_name, value, flag_of(name))
+                given[panel.title][field_name] = value
         return function(**arguments, given=given)
 
     parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in [*fixed, *added]]
@@ -148,12 +152,12 @@ def _refusal(info: FieldInfo, text: str, problem: ErrorDetails) -> str:
     return expected if closest is None else f"{expected} The nearest is {closest}."
 
 
-def _parameter(name: str, info: FieldInfo, panel: Panel) -> inspect.Parameter:
+def _parameter(name: str, info: FieldInfo, default: Any, title: str) -> inspect.Parameter:
     option = typer.Option(
         flag_of(name),
-        help=describe(info, panel.preset.get(name, info.default)),
+        help=describe(info, default),
         metavar=type_name(info.annotation),
-        rich_help_panel=panel.title,
+        rich_help_panel=title,
         show_default=False,
     )
     return inspect.Parameter(

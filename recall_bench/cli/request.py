@@ -1,5 +1,6 @@
 """Turns a command line and its preset into a task and a list of runs."""
 
+import math
 from collections.abc import Sequence
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,9 @@ TASK, RECIPE, BACKBONE = "Task options", "Training recipe", "Backbone"
 KNOBS = "Knobs"
 SWEPT_KNOBS = "Knobs (values separated by commas are swept)"
 
+MOST_RUNS = 20_000
+LARGEST_SEED = 2**63 - 1
+
 Given = dict[str, dict[str, str]]
 """The texts of the flags used: ``{panel title: {field: text}}``."""
 
@@ -32,7 +36,7 @@ def panels(architectures: Sequence[str], task: str, preset: str, sweep: bool) ->
     models = tuple(registry.architectures.get(name) for name in architectures)
     return [
         Panel(SWEPT_KNOBS if sweep else KNOBS, models, preset=grid, swept=True),
-        Panel(TASK, (registry.tasks.get(task),), preset=chosen.options(task)),
+        Panel(TASK, (registry.tasks.get(task),), preset=chosen.options(task), prefix="task"),
         Panel(RECIPE, (TrainingConfig,), frozenset({"learning_rate"}), chosen.training),
         Panel(BACKBONE, (ModelConfig,), preset=chosen.model),
     ]
@@ -56,15 +60,17 @@ def build_runs(
     from recall_bench.sweeps.expand import expand
 
     chosen = presets.get(preset)
-    names = _names(arch)
+    names = architecture_names(arch)
     sweep = SWEPT_KNOBS in given
     texts = given[SWEPT_KNOBS if sweep else KNOBS]
     knobs = {name: options.split_values(text) for name, text in texts.items()}
+    check_count(math.prod(map(len, knobs.values())), "settings")
     settings = []
     for name in names:
         known = registry.architectures.get(name).model_fields
         own = {knob: values for knob, values in knobs.items() if knob in known}
         settings += [{"name": name, **s} for s in chosen.knob_settings(name, own, grid=sweep)]
+    check_count(len(settings) * len(learning_rates) * len(seeds), "runs")
     return expand(
         task=build_task(task, chosen, given[TASK]),
         architectures=settings,
@@ -89,27 +95,33 @@ def build_suite_runs(
         flags = ", ".join(options.flag_of(name) for name in given[TASK])
         raise UserError(f"A suite has its own tasks: {flags} cannot be combined with --suite.")
     knobs = {name: options.split_values(text) for name, text in given[SWEPT_KNOBS].items()}
+    check_count(math.prod(map(len, knobs.values())), "settings")
     recipe = {**suite.training, **_texts(given[RECIPE])}
     decays = suite.weight_decays if "weight_decay" not in given[RECIPE] else []
     recipes = [{**recipe, "weight_decay": decay} for decay in decays] or [recipe]
-    points = [point for name in _names(arch) for point in _suite_points(name, suite, knobs)]
+    points = [
+        point for name in architecture_names(arch) for point in _suite_points(name, suite, knobs)
+    ]
+    rates = learning_rates or suite.learning_rates
+    blocks = len(suite.settings()) * len(recipes)
+    check_count(len(points) * len(rates) * len(seeds) * blocks, "runs")
     runs = [
         expand(
             task={"name": setting.task, **setting.options},
             architectures=points,
             model={**suite.model, **given[BACKBONE]},
             training=recipe,
-            learning_rates=learning_rates or suite.learning_rates,
+            learning_rates=rates,
             seeds=seeds,
         )
         for setting in suite.settings()
         for recipe in recipes
     ]
-    blocks = [
+    by_recipe = [
         [group[start : start + len(points)] for start in range(0, len(group), len(points))]
         for group in runs
     ]
-    return [run for turn in zip(*blocks, strict=True) for block in turn for run in block]
+    return [run for turn in zip(*by_recipe, strict=True) for block in turn for run in block]
 
 
 def _suite_points(name: str, suite: "Suite", knobs: dict[str, list[str]]) -> list[dict[str, Any]]:
@@ -123,9 +135,12 @@ def _suite_points(name: str, suite: "Suite", knobs: dict[str, list[str]]) -> lis
     return [{"name": name, **setting} for setting in settings]
 
 
-def _names(arch: str) -> list[str]:
+def architecture_names(arch: str) -> list[str]:
+    """The names in ``--arch``; raises `UserError` if there are none or one is unknown."""
     if not (names := split_names(arch)):
         raise UserError(f"--arch {arch!r} names nothing. {nearest('', registry.architectures)}")
+    for name in names:
+        registry.architectures.get(name)
     return names
 
 
@@ -139,13 +154,33 @@ def learning_rates(text: str | None, flag: str) -> list[float]:
 
 def seeds(text: str | None, default: int) -> list[int]:
     """Seeds 0 … N-1 for a single number N, otherwise the numbers in the list."""
-    parts = [str(default)] if text is None else text.split(",")
-    if not all(part.strip().isdecimal() for part in parts) or parts == ["0"]:
+    parts = [str(default)] if text is None else [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts) or parts == ["0"]:
         raise UserError(
             f"--seeds {text}: expected a number of seeds, at least 1, or a list such as 0,5."
         )
+    for part in parts:
+        if len(part) > len(str(LARGEST_SEED)):
+            raise UserError(f"--seeds: a number of {len(part)} digits is too large.")
     numbers = [int(part) for part in parts]
-    return list(range(numbers[0])) if len(numbers) == 1 else numbers
+    if len(numbers) == 1:
+        check_count(numbers[0], "seeds")
+        return list(range(numbers[0]))
+    for number in numbers:
+        check_seed(number, "--seeds")
+    return numbers
+
+
+def check_seed(seed: int, flag: str) -> None:
+    """Raise `UserError` for a seed that the generators do not take."""
+    if seed > LARGEST_SEED:
+        raise UserError(f"{flag} {seed}: expected a seed of at most {LARGEST_SEED}.")
+
+
+def check_count(count: int, what: str) -> None:
+    """Raise `UserError` for more runs than one sweep plans."""
+    if count > MOST_RUNS:
+        raise UserError(f"{count:,} {what}: expected at most {MOST_RUNS:,} in one sweep.")
 
 
 def _texts(given: dict[str, str]) -> dict[str, str | None]:

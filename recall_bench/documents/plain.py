@@ -60,7 +60,7 @@ def find(path: Path) -> Files:
     """A text file, or the .txt files directly in a directory; raises `ValueError` for none."""
     if path.is_file():
         return {path.name: path}
-    matches = {file.name: file for file in sorted(path.glob("*.txt"))}
+    matches = {file.name: file for file in sorted(path.glob("*.txt")) if file.is_file()}
     if not matches:
         raise ValueError(f"no .txt file in {path}. Expected plain text")
     return matches
@@ -71,6 +71,9 @@ def load(path: Path) -> SplitText:
     report = LoadReport()
     named: dict[Part, list[str]] = {}
     unnamed: list[str] = []
+    for entry in sorted(path.glob("*.txt")) if path.is_dir() else ():
+        if not entry.is_file():
+            report.warn("not a file, left out", entry.name)
     for name, file in find(path).items():
         report.count("files")
         text, warning = decode(file.read_bytes())

@@ -70,7 +70,7 @@ def _hash(files: Files) -> str:
     digest = hashlib.sha256()
     for name, path in sorted(files.items()):
         content = path.read_bytes()
-        digest.update(f"{name}\0{len(content)}\0".encode())
+        digest.update(f"{name}\0{len(content)}\0".encode(errors="surrogateescape"))
         digest.update(content)
     return f"content:{digest.hexdigest()[:16]}"
 

@@ -5,10 +5,12 @@ about paragraphs. Based (2402.18668) had a language model reword each into a tex
 continues; those rewordings are rows of ``text`` and ``value``, and are read as such. From SQuAD
 itself the same kind of text is made without a model: the paragraph, then the sentence that holds
 the answer once more, as far as the answer. With ``form="question"`` the question itself follows.
+The hub's rows of SQuAD (context, question, answers) are read like its paragraphs.
 """
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -17,9 +19,10 @@ from recall_bench.documents.html import decode
 from recall_bench.documents.locate import ranges_of
 from recall_bench.documents.report import LoadReport
 from recall_bench.documents.source import Files
+from recall_bench.documents.squad_entries import REPLACED, answers_of, paragraph_of, text_of
 from recall_bench.errors import UserError
 
-LOADER = 1
+LOADER = 2
 """Increase it when the same files give other documents or questions."""
 
 Form: TypeAlias = Literal["cloze", "question"]
@@ -32,11 +35,15 @@ _SENTENCE_END = re.compile(r"[.!?][\"')\]]*\s+(?=[\"'(\[]*[A-Z0-9])|\n+")
 
 def find(path: Path) -> Files:
     """A .json or .jsonl file, or those directly in a directory; raises `ValueError` for none."""
-    files = [path] if path.is_file() else sorted(path.iterdir())
-    matches = {file.name: file for file in files if file.suffix in (".json", ".jsonl")}
+    matches = {file.name: file for file in _entries(path) if file.is_file()}
     if not matches:
         raise ValueError(f"no .json or .jsonl file at {path}. Expected SQuAD's JSON")
     return matches
+
+
+def _entries(path: Path) -> list[Path]:
+    files = [path] if path.is_file() else sorted(path.iterdir())
+    return [file for file in files if file.suffix in (".json", ".jsonl")]
 
 
 def load(path: Path, form: Form = "cloze") -> Corpus:
@@ -45,13 +52,17 @@ def load(path: Path, form: Form = "cloze") -> Corpus:
     Raises `UserError` for a file that is neither SQuAD's JSON nor rows of ``text`` and ``value``.
     """
     corpus = Corpus([], [], LoadReport())
+    for entry in _entries(path):
+        if not entry.is_file():
+            corpus.report.warn("not a file, left out", text_of(entry.name))
     for name, file in find(path).items():
         corpus.report.count("files")
-        content = _parse(file)
+        name = text_of(name)
+        content = _parse(file, name, corpus.report)
         if isinstance(content, dict):
             _read_squad(content, name, form, corpus)
         else:
-            _read_rows(content, name, corpus)
+            _read_rows(content, name, form, corpus)
     corpus.report.count("paragraphs with questions", len(corpus.documents))
     corpus.report.count("questions", len(corpus.questions))
     return corpus
@@ -67,14 +78,14 @@ def cloze(context: str, start: int) -> str | None:
     return beginning if len(beginning.split()) >= FEWEST_WORDS else None
 
 
-def _parse(file: Path) -> Any:
+def _parse(file: Path, name: str, report: LoadReport) -> Any:
     """SQuAD's dictionary, or a list of rows."""
     text, _ = decode(file.read_bytes())
+    if file.suffix == ".jsonl":
+        return list(_lines(text, name, report))
     try:
-        if file.suffix == ".jsonl":
-            return [json.loads(line) for line in text.splitlines() if line.strip()]
         content = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{file} is not JSON: {error}. Expected SQuAD's JSON.") from error
     rows = content.get("rows") if isinstance(content, dict) else content
     squad = isinstance(content, dict) and isinstance(content.get("data"), list)
@@ -86,45 +97,76 @@ def _parse(file: Path) -> Any:
     return content if squad else rows
 
 
+def _lines(text: str, name: str, report: LoadReport) -> Iterator[Any]:
+    """The values of JSON lines; only a line feed ends a line."""
+    for number, line in enumerate(text.split("\n")):
+        if line.strip():
+            try:
+                yield json.loads(line)
+            except (ValueError, RecursionError):
+                report.warn("line that is not JSON", f"{name} line {number + 1}")
+
+
 def _read_squad(content: dict[str, Any], name: str, form: Form, corpus: Corpus) -> None:
     seen: set[str] = set()
     for number, article in enumerate(content["data"]):
-        title = article.get("title", f"{name} {number}")
-        for index, paragraph in enumerate(article.get("paragraphs", [])):
-            where = f"{title} paragraph {index}"
-            corpus.report.count("paragraphs")
-            context = paragraph.get("context", "")
-            if not context.strip():
-                corpus.report.warn("empty paragraph", where)
-                continue
-            asked = [
-                question
-                for entry in paragraph.get("qas", [])
-                if (question := _ask(entry, context, form, where, seen, corpus))
-            ]
-            if asked:
-                corpus.documents.append(Document(where, title, context))
-                corpus.questions.extend(asked)
+        if not isinstance(article, dict) or not isinstance(article.get("paragraphs"), list):
+            corpus.report.warn("article without paragraphs", f"{name} {number}")
+            continue
+        title = text_of(article.get("title")) or f"{name} {number}"
+        for index, paragraph in enumerate(article["paragraphs"]):
+            _read_paragraph(paragraph, f"{title} paragraph {index}", title, form, seen, corpus)
+
+
+def _read_paragraph(
+    paragraph: Any, where: str, title: str, form: Form, seen: set[str], corpus: Corpus
+) -> None:
+    report = corpus.report
+    report.count("paragraphs")
+    entry = paragraph if isinstance(paragraph, dict) else {}
+    context = text_of(entry.get("context"))
+    if not context.strip():
+        report.warn("empty paragraph", where)
+        return
+    if context != entry["context"]:
+        report.warn(REPLACED, where)
+    if not isinstance(entry.get("qas"), list):
+        report.warn("paragraph without questions", where)
+        return
+    asked = [
+        question
+        for item in entry["qas"]
+        if (question := _ask(item, context, form, where, seen, corpus))
+    ]
+    if asked:
+        corpus.documents.append(Document(where, title, context))
+        corpus.questions.extend(asked)
 
 
 def _ask(
-    entry: dict[str, Any], context: str, form: Form, where: str, seen: set[str], corpus: Corpus
+    entry: Any, context: str, form: Form, where: str, seen: set[str], corpus: Corpus
 ) -> Question | None:
     """One question about a paragraph, None with a warning or count if it cannot be asked."""
     report = corpus.report
-    identity = str(entry.get("id", f"{where} {entry.get('question')}"))
+    if not isinstance(entry, dict):
+        report.warn("question that is not an object", where)
+        return None
+    asked = " ".join(text_of(entry.get("question")).split())
+    identity = text_of(str(entry.get("id", f"{where} {entry.get('question')}")))
     if identity in seen:
         report.warn("question listed twice, the first counts", identity)
         return None
     seen.add(identity)
-    answers = entry.get("answers") or []
-    if not answers:
+    if not entry.get("answers"):
         report.count("questions without an answer")
         return None
-    text, start = answers[0].get("text", ""), answers[0].get("answer_start", -1)
+    text, start = next(answers_of(entry["answers"]), ("", -1))
+    if not text:
+        report.warn("answer that is not text", identity)
+        return None
     answer = " ".join(text.split())
     ranges = ranges_of(answer, context)
-    if answer and start >= 0 and context.startswith(text, start):
+    if start >= 0 and context.startswith(text, start):
         place = (start, start + len(text))
         ranges = (place, *(other for other in ranges if other != place))
     elif ranges:
@@ -133,7 +175,10 @@ def _ask(
         report.warn("answer not in the paragraph", identity)
         return None
     if form == "question":
-        ending = f"\nQuestion: {' '.join(entry['question'].split())}\nAnswer:"
+        if not asked:
+            report.warn("question without text", identity)
+            return None
+        ending = f"\nQuestion: {asked}\nAnswer:"
     else:
         beginning = cloze(context, ranges[0][0])
         if beginning is None:
@@ -143,24 +188,36 @@ def _ask(
     return Question(len(corpus.documents), "answer", ending, answer, ranges)
 
 
-def _read_rows(rows: list[Any], name: str, corpus: Corpus) -> None:
-    """Ready prompts: rows of ``text`` and ``value``, with any other fields."""
+def _read_rows(rows: list[Any], name: str, form: Form, corpus: Corpus) -> None:
+    """Ready prompts, rows of ``text`` and ``value``; or the hub's rows of SQuAD."""
+    seen: set[str] = set()
     for number, row in enumerate(rows):
         where = f"{name} row {number}"
         corpus.report.count("rows")
-        if not isinstance(row, dict) or not row.get("text") or not row.get("value"):
+        if isinstance(row, dict) and isinstance(row.get("row"), dict):
+            row = row["row"]
+        if paragraph := paragraph_of(row):
+            _read_paragraph(paragraph, where, name, form, seen, corpus)
+            continue
+        text, value = _ready(row, "text").rstrip(), " ".join(_ready(row, "value").split())
+        if not text or not value:
             corpus.report.warn("row without text and value", where)
             continue
-        text = str(row["text"]).rstrip()
-        value = " ".join(str(row["value"]).split())
+        if text != str(row["text"]).rstrip():
+            corpus.report.warn(REPLACED, where)
         ranges = ranges_of(value, text)
         if not ranges:
             corpus.report.warn("answer not in the text", where)
             continue
         # The last sentence is what the answer continues; all before it is the document.
         position = max([ranges[-1][1], *(end.end() for end in _SENTENCE_END.finditer(text))])
-        question = Question(
-            len(corpus.documents), str(row.get("key", "answer")), text[position:], value, ranges
-        )
+        key = text_of(str(row.get("key", "answer")))
+        question = Question(len(corpus.documents), key, text[position:], value, ranges)
         corpus.documents.append(Document(where, name, text[:position]))
         corpus.questions.append(question)
+
+
+def _ready(row: Any, field: str) -> str:
+    """A field of a row as text; numbers count, as in a year."""
+    value = row.get(field) if isinstance(row, dict) else None
+    return text_of(str(value)) if isinstance(value, str | int | float) and value else ""

@@ -23,6 +23,7 @@ LOADER = 1
 """Increase it when the same files give other documents or questions."""
 
 TRUTH = "groundtruth"
+COUNT = re.compile(r"\d{1,9}")
 _SITE = re.compile(r"(?P<site>.+?)(?:\((?P<official>\d+)\)|-(?P<pages>\d+))$")
 
 
@@ -38,6 +39,8 @@ def find(path: Path) -> Files:
         match = _SITE.fullmatch(here.name)
         in_truth = TRUTH in here.relative_to(path.parent).parts
         for name in sorted(names):
+            if not (here / name).is_file():
+                continue
             if in_truth and name.endswith(".txt"):
                 files[f"{TRUTH}/{here.name}/{name}"] = here / name
             elif match and not in_truth and name.endswith((".htm", ".html")):
@@ -112,7 +115,7 @@ def read_truth(file: Path, report: LoadReport) -> dict[str, list[str]]:
             continue
         page, *rest = line.split("\t")
         where = f"{file.name}:{number}"
-        if not page.isdecimal() or not rest or not rest[0].isdecimal():
+        if not page.isdecimal() or not rest or not COUNT.fullmatch(rest[0]):
             report.warn("line of ground truth that cannot be read", where)
             continue
         if page in values:

@@ -5,7 +5,6 @@ cache.
 """
 
 import io
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from recall_bench.config import RunConfig
 from recall_bench.documents.tokens import Codec, restore_codec
 from recall_bench.errors import UserError
 from recall_bench.model.backbone import Model, build_model
+from recall_bench.registration import one_line
 from recall_bench.store.files import write_file
 from recall_bench.store.record import TrainingRecord
 
@@ -51,12 +51,16 @@ def load_weights(record: TrainingRecord, directory: Path, device: torch.device) 
             f"The run {record.run_id} kept no weights: {file} does not exist. Train it again with "
             f"--keep-weights and another --store."
         )
+    model = build_model(RunConfig.model_validate(record.config))
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise UserError(f"{file} cannot be read: {error}") from error
-    model = build_model(RunConfig.model_validate(record.config))
-    model.load_state_dict(content["model"])
+        model.load_state_dict(content["model"])
+        codec = restore_codec(content["codec"]) if content["codec"] else None
+    except UserError:
+        raise
+    except Exception as error:  # a damaged file makes torch raise errors of many types
+        raise UserError(
+            f"{file} cannot be read: {one_line(error)}. Expected the weights of {record.run_id}."
+        ) from error
     model.to(device).eval()
-    codec = restore_codec(content["codec"]) if content["codec"] else None
     return KeptRun(record, model, codec)

@@ -22,6 +22,7 @@ class Preset(Config):
     tasks: dict[str, dict[str, Any]] = Field(description="options by task name")
     grids_of: str = Field("", description="the preset whose knob grids it runs; empty: its own")
     small: bool = Field(False, description="whether other tasks have their size for a CPU")
+    examples: int | None = Field(None, description="examples of a segment at most")
     training: dict[str, Any] = {}
     model: dict[str, Any] = {}
     learning_rates: list[float]
@@ -29,11 +30,14 @@ class Preset(Config):
 
     def options(self, task: str) -> dict[str, Any]:
         """The options of a task under this preset; empty for the published ones."""
-        if task in self.tasks or not self.small:
-            return self.tasks.get(task, {})
-        from recall_bench.recipes.quick_sizes import QUICK
+        options = self.tasks.get(task, {})
+        if task not in self.tasks and self.small:
+            from recall_bench.recipes.quick_sizes import QUICK
 
-        return QUICK.get(task, {})
+            options = QUICK.get(task, {})
+        if self.examples is None:
+            return options
+        return {name: _at_most(self.examples, name, value) for name, value in options.items()}
 
     def knob_settings(
         self, architecture: str, given: Mapping[str, Sequence[Any]], grid: bool = True
@@ -63,6 +67,14 @@ class Preset(Config):
     def _grids(self, architecture: str) -> Sequence[Mapping[str, Sequence[Any]]]:
         grids: Mapping[str, Any] = registry.architectures.get(architecture).grids
         return grids.get(self.grids_of or self.name, [])
+
+
+def _at_most(examples: int, option: str, value: Any) -> Any:
+    """The value of an option; if it lists segments, ``form:examples``, with at most so many."""
+    if option not in ("train", "validation", "test"):
+        return value
+    parts = [segment.rpartition(":") for segment in value.split(",")]
+    return ",".join(f"{form}:{min(int(number), examples)}" for form, _, number in parts)
 
 
 def _logspace(low: float, high: float, count: int) -> list[float]:
@@ -114,8 +126,12 @@ _ALL = (
                 "train": "32:2:256,32:4:256",
                 "validation": "32:2:64,32:4:64",
                 "test": "32:2:64,32:4:64",
-            }
+            },
+            "documents": {"train": "256:64", "validation": "256:64", "test": "256:64"},
+            "swde": {"length": 256, "train_questions": 256, "test_questions": 64},
+            "squad": {"length": 256, "train_questions": 256, "test_questions": 64},
         },
+        examples=256,
         training={"epochs": 2, "batch_size": 64, "early_stop": None},
         learning_rates=[3e-3, 1e-2],
     ),

@@ -116,6 +116,17 @@ def held(directory: Path, timeout: float = TIMEOUT) -> bool:
     return bool(newest) and _live(_path(directory, newest), timeout)
 
 
+def holder(directory: Path) -> str:
+    """Who holds the run in ``directory`` and since when, as far as the claim says."""
+    newest = max(numbers(directory), default=0)
+    try:
+        holder = json.loads(_path(directory, newest).read_bytes())
+        host, pid, started = holder["host"].partition(" ")[0], holder["pid"], holder["started"]
+    except (OSError, ValueError, RecursionError, TypeError, KeyError, AttributeError):
+        return "another process"
+    return ascii(f"process {pid} on {host} since {started}")[1:-1][:200]
+
+
 def numbers(directory: Path) -> list[int]:
     """The numbers of all claims in ``directory``; none if it does not exist."""
     try:

@@ -129,6 +129,10 @@ class ResultStore:
         """Whether a process is working on a run now."""
         return claims.held(self.directory(run_id), self._timeout)
 
+    def holder(self, run_id: str) -> str:
+        """The process that works on a run now, its host, and since when."""
+        return claims.holder(self.directory(run_id))
+
     def write(self, record: Record, claim: Claim | None = None) -> bool:
         """Finish a run: its record is on disk when this returns. Raises `StoreError`.
 

@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
+from recall_bench import interrupts
 from recall_bench.config import RunConfig
 from recall_bench.errors import UserError
+from recall_bench.registration import one_line
 from recall_bench.sweeps.label import label
 from recall_bench.sweeps.memory import count_tokens, count_weights
 
@@ -79,8 +81,10 @@ def _attempt(title: str, build: Callable[..., Any], *arguments: str) -> Any:
         return build(*arguments)
     except UserError as error:
         raise UserError(f"{title}: {error}") from error
-    except Exception as error:
-        raise UserError(f"{title} cannot be built: {type(error).__name__}: {error}") from error
+    except BaseException as error:
+        if interrupts.by_user(error) and interrupts.received():
+            raise
+        raise UserError(f"{title} cannot be built: {one_line(error)}") from error
 
 
 def _distinct(components: Iterable[Any]) -> list[Any]:

@@ -104,6 +104,8 @@ def _carry_out(
             show(event)
         retry = {}
         pending = []
+        for run_id in board.elsewhere:
+            view.note(f"Waiting for {board.name(run_id)}: {store.holder(run_id)} works on it.")
         while board.elsewhere and not pending:
             time.sleep(POLL)
             for run_id in list(board.elsewhere):

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing import Pipe
 from multiprocessing.connection import wait
@@ -15,6 +16,7 @@ from types import TracebackType
 from typing import Self
 
 from recall_bench.config import RunConfig
+from recall_bench.errors import UserError
 from recall_bench.store.record import now
 from recall_bench.store.runs import ResultStore
 from recall_bench.sweeps.building import representatives
@@ -29,9 +31,13 @@ from recall_bench.sweeps.worker import (
     Order,
     Setup,
     Skipped,
+    Stopping,
     Warned,
     failed,
 )
+
+GRACE = 1.0
+"""Seconds in which a worker must answer that it stops; a compiler or generator may hold it."""
 
 DEATHS = 2
 """Number of times that a run's process dies, in one sweep, before the run counts as failed."""
@@ -108,7 +114,7 @@ class LocalExecutor:
         """Let a worker build every architecture and task of the runs; returns its warnings.
 
         The other workers start meanwhile. Raises `UserError` if a component cannot be built, the
-        device cannot be used, or a plugin does not load.
+        device cannot be used, a plugin does not load, or the worker dies.
         """
         if not configs:
             return []
@@ -121,7 +127,7 @@ class LocalExecutor:
                 event = worker.receive()
             except (EOFError, OSError) as error:
                 self._workers.remove(worker)
-                raise RuntimeError(f"Worker processes do not start: one {worker.end()}") from error
+                raise _do_not_start(worker.end()) from error
             match event:
                 case Broken():
                     raise event.error()
@@ -168,18 +174,21 @@ class LocalExecutor:
                 assert not isinstance(event, Checked), "`check` receives its own answers"
                 if isinstance(event, Ended | Skipped):
                     worker.run = None
-                yield event
+                if not isinstance(event, Stopping):
+                    yield event
 
     def close(self) -> None:
         """Stop the workers once they have written their checkpoints and released their claims.
 
-        `KeyboardInterrupt` during the wait kills them.
+        A worker that does not answer within `GRACE` seconds is killed: a later sweep continues its
+        run from the last checkpoint. `KeyboardInterrupt` during the wait kills all.
         """
         try:
             for worker in self._workers:
                 worker.send(None)
+            deadline = time.monotonic() + GRACE
             for worker in self._workers:
-                worker.drain()
+                worker.finish(deadline)
         finally:
             for worker in self._workers:
                 worker.end()
@@ -228,7 +237,7 @@ class LocalExecutor:
             yield Warned(config.run_id, f"The process {cause} A new one continues the run.")
             return
         if not worker.responded:
-            raise RuntimeError(f"Worker processes do not start: one {cause}")
+            raise _do_not_start(cause)
         claim = store.claim(config)
         if claim is None:
             yield Skipped(config.run_id)
@@ -282,11 +291,13 @@ class _Process:
         self.run = config
         self.send(Order(config.run_id, config.model_dump_json(), retry, verified))
 
-    def drain(self) -> None:
-        """Wait for the process to end, discarding its remaining messages."""
-        with contextlib.suppress(OSError):
-            while os.read(self.connection.fileno(), 1 << 16):
-                pass
+    def finish(self, deadline: float) -> None:
+        """Wait until the process has ended, but only until ``deadline`` if it never answers."""
+        answered = False
+        with contextlib.suppress(EOFError, OSError):
+            while answered or self.connection.poll(max(0.0, deadline - time.monotonic())):
+                answered = isinstance(self.connection.recv(), Stopping) or answered
+            self._process.kill()
 
     def end(self) -> str:
         """Make sure that the process has ended; returns its exit cause and last output."""
@@ -301,6 +312,12 @@ class _Process:
             printed = output.read()[-2000:].decode(errors="replace").strip()
         cause = f"got {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         return f"{cause}.\n{printed}".strip()
+
+
+def _do_not_start(cause: str) -> UserError:
+    first, *printed = cause.splitlines()
+    last = f" It printed last: {printed[-1].strip()}" if printed else ""
+    return UserError(f"Worker processes do not start: one {first}{last}")
 
 
 def cores() -> int:

@@ -9,6 +9,7 @@ import errno
 import importlib
 import os
 import queue
+import signal
 import sys
 import threading
 import traceback
@@ -98,6 +99,13 @@ class Skipped:
 
 
 @dataclass(frozen=True)
+class Stopping:
+    """The run has noticed that it must stop, and writes its checkpoint."""
+
+    run_id: str
+
+
+@dataclass(frozen=True)
 class Warned:
     """A warning about a run, for the user."""
 
@@ -117,7 +125,7 @@ class Broken:
         return (UserError if self.by_user else RuntimeError)(self.message)
 
 
-Event = Started | Progressed | Ended | Skipped | Warned
+Event = Started | Progressed | Stopping | Ended | Skipped | Warned
 
 
 def main(descriptor: int) -> None:
@@ -150,6 +158,10 @@ class _Worker:
         finally:
             os._exit(1)
 
+    def _terminate(self) -> None:
+        self.stopping.set()
+        self.orders.put(None)  # wakes an idle worker
+
     def send(self, event: Event | Checked | Broken) -> None:
         with self.sending, contextlib.suppress(OSError):
             self.parent.send(event)
@@ -164,7 +176,14 @@ class _Worker:
         except Exception:
             self.send(Broken(traceback.format_exc(), by_user=False))
 
+    def _stop(self, claim: Claim) -> bool:
+        """Whether the run must stop; the parent then waits for its checkpoint."""
+        if self.stopping.is_set():
+            self.send(Stopping(self.run_id))
+        return self.stopping.is_set() or claim.lost
+
     def _prepare(self) -> None:
+        signal.signal(signal.SIGTERM, lambda *_: self._terminate())
         warnings.showwarning = lambda message, *_, **__: self.send(
             Warned(self.run_id, str(message))
         )
@@ -216,7 +235,7 @@ class _Worker:
         return timing.model_copy(update={"import_seconds": seconds})
 
     def _train(self, config: RunConfig, claim: Claim) -> TrainingRecord | None:
-        """Train a run; returns its record, also of a failure, or None after an interruption.
+        """Train a run; returns its record, also of a failure, or None if it was told to stop.
 
         Ends the process if it has lost its GPU: a new process continues the run.
         """
@@ -228,16 +247,17 @@ class _Worker:
                 directory=directory,
                 device=self.device,
                 on_progress=lambda progress: self.send(Progressed(config.run_id, progress)),
-                stop=lambda: self.stopping.is_set() or claim.lost,
+                stop=lambda: self._stop(claim),
                 **({"keep": True} if self.setup.keep_weights else {}),
             )
-        except (self.training.Interrupted, KeyboardInterrupt):
-            return None
         except DeviceLost as error:
             sys.exit(f"The GPU failed. {describe(error)}")
         except UserError:
             raise  # the device, its precision or the store is at fault, not the run
-        except Exception as error:
+        except BaseException as error:  # a mixer may raise anything, `SystemExit` for example
+            interrupted = isinstance(error, self.training.Interrupted)
+            if interrupted and (self.stopping.is_set() or claim.lost):
+                return None
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 with explained(directory):
                     raise

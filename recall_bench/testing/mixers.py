@@ -8,10 +8,11 @@ from typing import Any, cast
 
 import torch
 
-from recall_bench import registry
+from recall_bench import interrupts, registry
 from recall_bench.architectures import Architecture, CheckOn, Mixer
 from recall_bench.config import build
 from recall_bench.errors import UserError
+from recall_bench.registration import one_line
 from recall_bench.testing import outputs, states
 from recall_bench.testing.report import Property, Report, run
 from recall_bench.testing.subject import MixerSubject, distinct_layers, layers_to_check, seeded
@@ -81,7 +82,8 @@ MIXER_PROPERTIES: tuple[Property[MixerSubject], ...] = (
     ),
     Property(
         "the state holds everything",
-        "values that step keeps on self, in a global, or behind a view, instead of in the state",
+        "values that step keeps on self, in a global, behind a view, or behind a number in the "
+        "state that finds them again, instead of in the state",
         states.state_holds_everything,
     ),
     Property(
@@ -147,7 +149,16 @@ def check_mixer(
     if architecture is not None:
         title, width = architecture.name or type(architecture).__name__, architecture.d_model
         on = on or architecture.check_on
-        layers = distinct_layers(architecture) if only else layers_to_check(architecture)
+        try:
+            layers = distinct_layers(architecture) if only else layers_to_check(architecture)
+        except UserError:
+            raise
+        except BaseException as error:
+            if interrupts.by_user(error):
+                raise
+            raise UserError(
+                f"The layers of {title!r} cannot be built: {one_line(error)}."
+            ) from error
         layers = {name: layer for name, layer in layers.items() if not only or name in only}
     elif width is None:
         raise ValueError("A callable that makes a mixer needs width=, the size of its inputs.")

@@ -11,6 +11,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from recall_bench import interrupts
+
 Subject = TypeVar("Subject")
 TORCH = Path(torch.__file__).parent
 Outcome = Literal["passed", "failed", "not offered"]
@@ -51,7 +53,9 @@ class Property(Generic[Subject]):
             return Result(self.name, "not offered", str(reason))
         except Failure as failure:
             message = f"{failure}. Usual cause: {self.cause}."
-        except Exception as error:
+        except BaseException as error:
+            if interrupts.by_user(error):
+                raise
             frames = reversed(traceback.extract_tb(error.__traceback__))
             frame = next((f for f in frames if TORCH not in Path(f.filename).parents), None)
             line = f" ({frame.filename}, line {frame.lineno})" if frame else ""

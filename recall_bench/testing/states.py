@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from recall_bench.architectures import Mixer
 from recall_bench.model.state_size import state_bytes
+from recall_bench.testing import another_process
 from recall_bench.testing.compare import (
     agree,
     clone,
@@ -84,7 +85,15 @@ def state_holds_everything(subject: MixerSubject) -> str:
     expected, _ = scan(reference, x, reference.initial_state(subject.batch))
     _handed_over(subject, x, expected)
     _interleaved(subject, x, other, expected)
-    return "handed over to fresh mixers, copied every token, and interleaved with another sequence"
+    if another_process.possible(subject):
+        another_process.continues(subject)
+        elsewhere = ", continued in another process"
+    else:
+        elsewhere = ""
+    return (
+        "handed over to fresh mixers, copied every token, and interleaved with another sequence"
+        + elsewhere
+    )
 
 
 def _handed_over(subject: MixerSubject, x: Tensor, expected: Tensor) -> None:

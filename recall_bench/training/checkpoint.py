@@ -1,7 +1,7 @@
 """Checkpoints: what they hold, saving and restoring them."""
 
+import copy
 import io
-import pickle
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from recall_bench.model.backbone import Model
-from recall_bench.store.files import write_file
+from recall_bench.registration import one_line
+from recall_bench.store.files import explained, write_file
 from recall_bench.store.record import CurvePoint
 from recall_bench.training.optimizer import AdamW
 
@@ -88,25 +89,36 @@ def save(
 def restore(file: Path, model: Model, optimizer: AdamW, device: torch.device) -> Restored | None:
     """Load a checkpoint into the model, the optimiser and the random state.
 
-    Returns None, and changes nothing, where there is no checkpoint, and with a warning where it
-    cannot be read or is of another version.
+    Returns None where there is no checkpoint. Renames one that cannot be read, does not fit or is
+    of another version to ``aside.…``, warns, and returns None; nothing else changes then.
     """
     if not file.exists():
         return None
+    before = copy.deepcopy((model.state_dict(), optimizer.state_dict(), torch.get_rng_state()))
     try:
         content = torch.load(file, map_location=device, weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        warnings.warn(f"{file} cannot be read ({error}); the run starts again.", stacklevel=2)
+        if content["format"] != FORMAT:
+            raise ValueError("it is of another version")
+        position = Position(**content["position"])
+        curve = [CurvePoint(**point) for point in content["curve"]]
+        restored = Restored(position, curve, dict(content["sums"]))
+        model.load_state_dict(content["model"])
+        optimizer.load_state_dict(content["optimizer"])
+        torch.set_rng_state(content["rng"].cpu())
+        if content["cuda_rng"] is not None and device.type == "cuda":
+            torch.cuda.set_rng_state(content["cuda_rng"].cpu(), device)
+    except Exception as error:  # a damaged file makes torch raise errors of many types
+        model.load_state_dict(before[0])
+        optimizer.load_state_dict(before[1])
+        torch.set_rng_state(before[2])
+        aside = file.with_name(f"aside.{file.name}")
+        with explained(file):
+            file.replace(aside)
+        warnings.warn(
+            f"{file.name} cannot be used ({one_line(error)}). It is now {aside.name}, and the run "
+            f"starts again.",
+            stacklevel=2,
+        )
         return None
-    if content.get("format") != FORMAT:
-        warnings.warn(f"{file} is of another version; the run starts again.", stacklevel=2)
-        return None
-    model.load_state_dict(content["model"])
-    optimizer.load_state_dict(content["optimizer"])
-    position = Position(**content["position"])
     position.resumed += 1
-    torch.set_rng_state(content["rng"].cpu())
-    if content["cuda_rng"] is not None and device.type == "cuda":
-        torch.cuda.set_rng_state(content["cuda_rng"].cpu(), device)
-    curve = [CurvePoint(**point) for point in content["curve"]]
-    return Restored(position, curve, content["sums"])
+    return restored

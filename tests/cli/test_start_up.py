@@ -12,7 +12,7 @@ SMOKE = ("--preset", "smoke", "--processes", "1", "--epochs", "1", "--learning-r
 
 RUN = """
 import json, sys
-from recall_bench.cli.app import main
+from recall_bench.cli import main
 try:
     main(json.loads(sys.argv[1]))
 except SystemExit as ended:

@@ -173,7 +173,7 @@ def test_a_run_that_lost_its_gpu_is_continued_by_a_fresh_process(store):
 
 def test_workers_that_do_not_start_are_an_error_and_not_failed_runs(store, monkeypatch):
     monkeypatch.setattr(sys, "executable", "false")
-    with pytest.raises(RuntimeError, match="do not start: one ended with exit code 1"):
+    with pytest.raises(UserError, match="do not start: one ended with exit code 1"):
         run_sweep([toy_run()], store, executor(), view=View())
     assert store.finished() == {}
 

@@ -55,7 +55,9 @@ def bench_training(
         return
     from recall_bench.bench import training
 
-    training.bench_training(request.split_names(arch), preset, device, output, run, precision)
+    training.bench_training(
+        request.architecture_names(arch), preset, device, output, run, precision
+    )
 
 
 def bench_tasks(plugin: Plugins = None, debug: Debug = False) -> None:

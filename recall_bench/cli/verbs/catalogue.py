@@ -40,6 +40,7 @@ def show(
     """Explain a task and draw a few examples with their queries and answers."""
     from recall_bench.cli.render import render
 
+    request.check_seed(seed, "--seed")
     built = request.build_task(task, presets.get(preset), given[request.TASK])
     render(built, Console(highlight=False), seed=seed, count=count)
 

@@ -49,6 +49,7 @@ def train(
     if "," in arch:
         raise UserError(f"`train` takes one architecture, got {arch!r}. Use `sweep` for several.")
     rates = request.learning_rates(str(learning_rate), "--learning-rate")
+    request.check_seed(seed, "--seed")
     configs = request.build_runs(arch, task, preset, rates, [seed], given)
     if len(configs) > 1:
         raise UserError(
@@ -101,7 +102,7 @@ def sweep(
 ) -> None:
     """Cross knobs, learning rates and seeds; skip finished runs and continue interrupted ones."""
     rates = request.learning_rates(learning_rates, "--learning-rates")
-    if suite:
+    if suite is not None:
         from recall_bench.recipes import suites
 
         if task or preset:

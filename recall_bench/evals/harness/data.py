@@ -43,7 +43,14 @@ def local_documents(task: str, dataset: str, columns: Sequence[str], where: Path
             )
     if not rows:
         raise UserError(f"{files[0]} holds no documents. Expected rows as in {dataset}.")
-    return Dataset.from_list(rows)
+    for kept in (None, READ):  # columns that no task reads may mix types
+        try:
+            return Dataset.from_list(
+                [{k: v for k, v in row.items() if kept is None or k in kept} for row in rows]
+            )
+        except (pyarrow.ArrowException, TypeError, ValueError, OverflowError) as error:
+            reason = _line(error)
+    raise UserError(f"{files[0]}: the rows do not form a table: {reason}.")
 
 
 def hub_documents(task: str, dataset: str, config: str) -> "Dataset":
@@ -108,7 +115,7 @@ def _read(file: Path) -> list[dict[str, Any]]:
             rows = [json.loads(line) for line in lines if line.strip()]
         else:
             rows = json.loads(file.read_text("utf-8-sig"))
-    except (OSError, ValueError, pyarrow.ArrowException) as error:
+    except (OSError, ValueError, RecursionError, pyarrow.ArrowException) as error:
         raise UserError(f"{file} is not a {file.suffix[1:]} file: {_line(error)}.") from error
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise UserError(f"{file}: expected one object per document, with named columns.")

@@ -63,7 +63,7 @@ def load_hugging_face(
             max_length=max_length,
             trust_remote_code=trust_remote_code,
         )
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except Exception as error:  # broken files make their libraries raise errors of many types
         raise UserError(_cannot_load(model, error)) from error
     if batch_size > 1:
         _check_padding(lm, batch_size)

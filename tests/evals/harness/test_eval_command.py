@@ -140,7 +140,7 @@ def test_code_that_a_model_brings_is_run_for_that_name_alone(
 
 def test_nothing_of_the_extra_is_imported_before_it_is_used(tmp_path: Path) -> None:
     script = (
-        "import sys\nfrom recall_bench.cli.app import main\n"
+        "import sys\nfrom recall_bench.cli import main\n"
         "try:\n    main(['eval', '--help'])\nexcept SystemExit:\n    pass\n"
         "import recall_bench.evals.harness.extra, recall_bench.training.loop\n"
         "heavy = {'lm_eval', 'transformers', 'datasets', 'accelerate', 'tokenizers'}\n"

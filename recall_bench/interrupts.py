@@ -1,0 +1,51 @@
+"""Tells Ctrl-C and SIGTERM from a `KeyboardInterrupt` that other code raises."""
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+_received: signal.Signals | None = None
+
+
+@contextlib.contextmanager
+def noticed() -> Iterator[None]:
+    """During the block, Ctrl-C and SIGTERM raise `KeyboardInterrupt`, and `received` names them.
+
+    Signals that the process ignores or handles in its own way, as under nohup, stay as they are.
+    """
+    global _received
+    _received = None
+    ours = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        before = {sign: usual for sign, usual in ours.items() if signal.getsignal(sign) == usual}
+    for sign in before:
+        signal.signal(sign, _interrupt)
+    try:
+        yield
+    finally:
+        for sign, usual in before.items():
+            signal.signal(sign, usual)
+
+
+def received() -> signal.Signals | None:
+    """The signal that interrupted this process, if `noticed` has noticed one."""
+    return _received
+
+
+def by_user(error: BaseException) -> bool:
+    """Whether an exception is the user's interruption and not an error of the code that raised it.
+
+    Where nobody has installed `noticed`, every `KeyboardInterrupt` counts as the user's.
+    """
+    if not isinstance(error, KeyboardInterrupt):
+        return False
+    return _received is not None or signal.getsignal(signal.SIGINT) is not _interrupt
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    global _received
+    _received = signal.Signals(number)
+    raise KeyboardInterrupt
