@@ -22,7 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from recall_bench import registry
 from recall_bench.bench import record as records
-from recall_bench.config import RunConfig, TrainingConfig, explain
+from recall_bench.config import WITH_DEFAULTS, RunConfig, TrainingConfig, explain
 from recall_bench.errors import UserError
 from recall_bench.kernels.plumbing import dispatch
 from recall_bench.kernels.plumbing.problem import Ceilings
@@ -154,7 +154,7 @@ def measure(config: RunConfig, device: torch.device) -> dict[str, Any]:
         )
     return {
         "architecture": config.architecture.name,
-        "knobs": config.architecture.model_dump(mode="json"),
+        "knobs": config.architecture.model_dump(mode="json", context=WITH_DEFAULTS),
         "precision": config.training.precision,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "step": steps.how,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from recall_bench.config import RunConfig
 from recall_bench.store.record import TrainingRecord
 from recall_bench.store.runs import ResultStore, fingerprint
+from recall_bench.sweeps import other_code
 from recall_bench.sweeps.local import LocalExecutor
 from recall_bench.sweeps.view import Board, View, default_view
 from recall_bench.sweeps.worker import Ended, Event, Skipped
@@ -65,6 +66,8 @@ def run_sweep(
     with view.showing(board), executor:
         try:
             for message in executor.check(pending, store):
+                view.note(message)
+            if message := other_code.note(pending, store):
                 view.note(message)
             store.prepare()
             _carry_out(pending, store, executor, retry, board, view)

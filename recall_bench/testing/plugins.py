@@ -1,13 +1,12 @@
 """Checks a plugin's architecture once, quickly, before a sweep spends time on it."""
 
-import hashlib
-import inspect
 from pathlib import Path
 
 from recall_bench import __version__, registry
 from recall_bench.architectures import Architecture
 from recall_bench.architectures.plugins import plugin_layers
-from recall_bench.config import short_hash
+from recall_bench.config import WITH_DEFAULTS, short_hash
+from recall_bench.plugin_source import digest_of
 from recall_bench.store.files import explained, write_file
 from recall_bench.testing.mixers import check_mixer
 from recall_bench.testing.report import Report
@@ -28,13 +27,13 @@ def verify(architecture: Architecture, store: Path) -> str:
     """Check the plugin's layers; returns the properties that hold, such as "17/17 float64 cpu".
 
     A file in ``<store>/.checks`` remembers a passed check by the knobs and the digest of the
-    plugin's file. Raises `ContractBroken` if a property fails.
+    plugin's source. Raises `ContractBroken` if a property fails.
     """
     names, on = plugin_layers(architecture), architecture.check_on
     key = short_hash(
         {
-            "architecture": architecture.model_dump(mode="json"),
-            "sources": {name: _digest(name) for name in sorted(names)},
+            "architecture": architecture.model_dump(mode="json", context=WITH_DEFAULTS),
+            "sources": digest_of(registry.architectures.get(name) for name in names),
             "on": [str(on), on.allowed],
             "version": __version__,
         }
@@ -50,8 +49,3 @@ def verify(architecture: Architecture, store: Path) -> str:
         remembered.parent.mkdir(parents=True, exist_ok=True)
     write_file(remembered, report.verified.encode())
     return report.verified
-
-
-def _digest(name: str) -> str:
-    file = inspect.getsourcefile(registry.architectures.get(name))
-    return hashlib.sha256(Path(file).read_bytes() if file else b"").hexdigest()[:16]

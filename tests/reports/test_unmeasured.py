@@ -4,6 +4,7 @@ import math
 
 import pytest
 from rich.console import Console
+from sweep_training import toy_record, toy_run
 from synthetic_runs import memory, run, table
 
 from recall_bench.frontier import frontier, points
@@ -13,7 +14,7 @@ from recall_bench.reports.frontier_figure import plot_frontier
 from recall_bench.reports.slices_figure import plot_slices
 from recall_bench.reports.style import styles_of
 from recall_bench.reports.terminal import points_tables
-from recall_bench.store.record import Memory, TrainingRecord
+from recall_bench.store.record import Memory
 from recall_bench.store.runs import ResultStore
 
 
@@ -32,16 +33,9 @@ def drawn(axes, gid):
 
 
 def test_a_record_without_a_measured_state_is_valid(tmp_path):
-    record = TrainingRecord(
-        run_id="toy-1",
-        status="finished",
-        config={"task": {"name": "toy"}},
-        memory=Memory(parameters=10),
-        started="",
-        finished="",
-    )
+    record = toy_record(toy_run()).model_copy(update={"memory": Memory(parameters=10)})
     ResultStore(tmp_path).write(record)
-    assert ResultStore(tmp_path).read("toy-1") == record
+    assert ResultStore(tmp_path).read(record.run_id) == record
     assert memory(None).state_bytes is None
 
 

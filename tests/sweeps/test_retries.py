@@ -11,6 +11,7 @@ from recall_bench.config import RunConfig
 from recall_bench.errors import UserError
 from recall_bench.registry import load_plugin
 from recall_bench.store.runs import ResultStore, fingerprint
+from recall_bench.sweeps import other_code
 from recall_bench.sweeps.building import check
 from recall_bench.sweeps.carry_out import run_sweep
 from recall_bench.sweeps.local import LocalExecutor
@@ -72,6 +73,8 @@ def test_an_edited_plugin_is_another_run(store, monkeypatch):
     assert after.model_dump_json() == before.model_dump_json()
     assert after.run_id not in store.finished()
     assert store.records()[0].plugin_digest != after.plugin_digest == "f" * 16
+    assert "1 run of the same configuration and other source" in other_code.note([after], store)
+    assert other_code.note([before.model_copy(update={"seed": 5})], store) is None
 
 
 @pytest.mark.parametrize(
