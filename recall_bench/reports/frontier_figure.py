@@ -83,12 +83,14 @@ def plot_frontier(
     ``annotate`` writes the knobs that vary beside the points. ``published`` are the points of a
     published figure (`frontier.published.points_of`), drawn hollow. ``efficiency`` writes the
     best `ceilings.with_ceiling` of each architecture into the legend. A point whose state was not
-    measured is hollow, in a band at the left edge. ``width`` is in inches: 3.4 for a column, 6.8
+    measured is hollow, in a band at the left edge; one of zero bytes is drawn at one byte.
+    ``width`` is in inches: 3.4 for a column, 6.8
     for a page. The figure is saved to ``path``, one or several (`save`).
 
     Raises `UserError` if nothing can be plotted or several experiments are mixed.
     """
     table = _with_highlight(as_points(data), highlight, experiment)
+    table = table.assign(state_bytes=table["state_bytes"].clip(lower=1.0))
     setting = _setting(table, segments, values)
     styles = styles_of(table["architecture"])
     with print_style():

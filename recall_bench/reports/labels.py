@@ -55,6 +55,7 @@ def _place(
             fontsize=5.5,
             color=color,
             zorder=7,
+            parse_math=False,
         )
         box = label.get_window_extent()
         fits = inside.x0 <= box.x0 and box.x1 <= inside.x1 and box.y1 <= inside.y1

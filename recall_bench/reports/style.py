@@ -15,6 +15,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from recall_bench import registry
@@ -141,7 +142,7 @@ def new_figure(width: float, height: float, title: str | None) -> tuple[Figure, 
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     if title:
-        axes.set_title(title, loc="left")
+        axes.set_title(title, loc="left", parse_math=False)
     return figure, axes
 
 
@@ -186,12 +187,19 @@ def size_text(count: float) -> str:
 def legend_outside(figure: Figure, handles: list[Any]) -> None:
     """A legend beside a wide plot; below a narrow one, which grows by the legend's height."""
     if figure.get_figwidth() >= 5:
-        figure.legend(handles=handles, loc="outside right upper")
+        _literal(figure.legend(handles=handles, loc="outside right upper"))
         return
     columns = 1 if max(len(handle.get_label()) for handle in handles) > 26 else 2
     legend = figure.legend(handles=handles, loc="outside lower center", ncols=columns)
+    _literal(legend)
     added = legend.get_window_extent().height / figure.dpi
     figure.set_figheight(figure.get_figheight() + added)
+
+
+def _literal(legend: Legend) -> None:
+    """Show names as they are: a dollar sign in one begins no formula."""
+    for text in legend.get_texts():
+        text.set_parse_math(False)
 
 
 def save(figure: Figure, path: Paths | None) -> None:

@@ -76,6 +76,8 @@ def _label(axes: Axes, grid: Grid, models: list[Model | None], lines: list[str])
     apart = "published, harder:" if grid.apart else "published:"
     names = [apart if model is None else model.name for model in models]
     axes.set_xticklabels(names, rotation=35, ha="left", rotation_mode="anchor")
+    for label in axes.get_xticklabels():
+        label.set_parse_math(False)
     for label, model in zip(axes.get_xticklabels(), models, strict=True):
         label.set_fontstyle("italic" if model is None or model.published else "normal")
     axes.xaxis.tick_top()

@@ -67,8 +67,8 @@ def run_sweep(
         try:
             for message in executor.check(pending, store):
                 view.note(message)
-            if message := other_code.note(pending, store):
-                view.note(message)
+            if edited := other_code.note(pending, store):
+                view.note(edited)
             store.prepare()
             _carry_out(pending, store, executor, retry, board, view)
         except KeyboardInterrupt:

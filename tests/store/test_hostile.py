@@ -188,3 +188,20 @@ def test_runs_of_edited_code_never_share_a_point():
     table = points(frame([parse(stored(record).text).record for record in records]))
     assert table["seeds"].tolist() == [1, 1, 1]
     assert {knobs.get("code") for knobs in table["knobs"]} == {"a" * 16, "b" * 16, None}
+
+
+def test_markup_formulas_and_zero_bytes_are_drawn_as_they_are(tmp_path):
+    from synthetic_runs import run, table
+
+    from recall_bench.reports.frontier_figure import plot_frontier
+
+    runs = table(
+        run("$x^$", 0.5, state_bytes=0, d_model="$\\frac$"),
+        run("$x^$", 0.6, state_bytes=10, d_model="[/x]"),
+        run("[red]b[/]", 0.7, state_bytes=1000, d_model=4),
+    )
+    figure = plot_frontier(runs, annotate=True, title="$^$", path=tmp_path / "frontier.svg")
+    shown = {text.get_text() for legend in figure.legends for text in legend.get_texts()}
+    assert any("$x^$" in text for text in shown)
+    assert "[red]b[/]" in (tmp_path / "frontier.svg").read_text()
+    assert 1.0 in {x for line in figure.axes[0].lines for x in line.get_xdata()}
