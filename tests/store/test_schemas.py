@@ -79,6 +79,7 @@ def dump_of_schema_1(config: RunConfig) -> dict[str, Any]:
     record = toy_record(config, accuracy=0.75)
     content = record.model_dump(mode="json") | {"schema_version": 1}
     content["config"] = config.model_dump(mode="json", context=WITH_DEFAULTS)
+    content["config"]["model"] = config.model.model_dump(mode="json")  # its fields of that time
     content["run_id"] = run_name(content["config"], content["versions"])
     for name in ("kind", "verified", "plugin_digest", "left_out"):
         del content[name]
