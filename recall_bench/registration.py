@@ -19,13 +19,13 @@ NOT_NAMES = {"self"}
 
 FLAGS = frozenset(
     """
-    alias arch batch_size count debug device early_stop embedding_dropout epochs
-    evaluation_batch_size gradient_clip help keep_weights learning_rate learning_rates mlp_ratio
-    name norm order plugin precision preset processes retry_failed seed seeds seeds_at_best_rate
-    store suite task unchecked version weight_decay
+    alias arch batch_size count debug device early_stop epochs evaluation_batch_size
+    gradient_clip help keep_weights learning_rate learning_rates name order plugin precision
+    preset processes recipe retry_failed seed seeds seeds_at_best_rate store suite task
+    unchecked version weight_decay
     """.split()  # noqa: SIM905 - more readable than a list
 )
-"""Names of flags, of the recipe and of the backbone, which no knob or option may take."""
+"""Names of flags and of the training recipe, which no knob or option may take."""
 
 
 def check_name(kind: str, name: object) -> None:

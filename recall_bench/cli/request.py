@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from recall_bench import registry
 from recall_bench.cli import options
 from recall_bench.cli.options import Panel
-from recall_bench.config import ModelConfig, RunConfig, TrainingConfig, build
+from recall_bench.config import LARGEST, ModelConfig, RunConfig, TrainingConfig, build
 from recall_bench.errors import UserError, nearest
 from recall_bench.recipes import presets
 
@@ -20,7 +20,6 @@ KNOBS = "Knobs"
 SWEPT_KNOBS = "Knobs (values separated by commas are swept)"
 
 MOST_RUNS = 20_000
-LARGEST_SEED = 2**63 - 1
 
 Given = dict[str, dict[str, str]]
 """The texts of the flags used: ``{panel title: {field: text}}``."""
@@ -38,7 +37,7 @@ def panels(architectures: Sequence[str], task: str, preset: str, sweep: bool) ->
         Panel(SWEPT_KNOBS if sweep else KNOBS, models, preset=grid, swept=True),
         Panel(TASK, (registry.tasks.get(task),), preset=chosen.options(task), prefix="task"),
         Panel(RECIPE, (TrainingConfig,), frozenset({"learning_rate"}), chosen.training),
-        Panel(BACKBONE, (ModelConfig,), preset=chosen.model),
+        Panel(BACKBONE, (ModelConfig,), preset=chosen.model, prefix="backbone"),
     ]
 
 
@@ -160,7 +159,7 @@ def seeds(text: str | None, default: int) -> list[int]:
             f"--seeds {text}: expected a number of seeds, at least 1, or a list such as 0,5."
         )
     for part in parts:
-        if len(part) > len(str(LARGEST_SEED)):
+        if len(part) > len(str(LARGEST)):
             raise UserError(f"--seeds: a number of {len(part)} digits is too large.")
     numbers = [int(part) for part in parts]
     if len(numbers) == 1:
@@ -173,8 +172,8 @@ def seeds(text: str | None, default: int) -> list[int]:
 
 def check_seed(seed: int, flag: str) -> None:
     """Raise `UserError` for a seed that the generators do not take."""
-    if seed > LARGEST_SEED:
-        raise UserError(f"{flag} {seed}: expected a seed of at most {LARGEST_SEED}.")
+    if seed > LARGEST:
+        raise UserError(f"{flag} {seed}: expected a seed of at most {LARGEST}.")
 
 
 def check_count(count: int, what: str) -> None:

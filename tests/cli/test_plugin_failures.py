@@ -8,7 +8,7 @@ from command_line import SMOKE, Command
 
 from recall_bench import registration
 from recall_bench.cli.verbs import catalogue, runs
-from recall_bench.config import Component, ModelConfig, TrainingConfig
+from recall_bench.config import Component, TrainingConfig
 from recall_bench.store.runs import ResultStore
 
 PLUGIN = '''
@@ -143,10 +143,17 @@ def test_an_option_of_a_task_with_the_name_of_a_knob_has_a_flag_of_its_own(
     recall_bench(*words, "--task-form", "x").refused("--task-form x for squad", "cloze or question")
 
 
+def test_a_field_of_the_backbone_with_the_name_of_a_knob_has_a_flag_of_its_own(
+    recall_bench: Command,
+) -> None:
+    words = ("sweep", "--arch", "linear-attention", "--help")
+    recall_bench(*words).succeeded("--norm", "--backbone-norm", "--mlp-ratio")
+
+
 def test_no_option_may_take_the_name_of_a_flag() -> None:
     verbs = (runs.train, runs.sweep, catalogue.show)
     flags = {name for verb in verbs for name in inspect.signature(verb).parameters} - {"given"}
-    fields = {*TrainingConfig.model_fields, *ModelConfig.model_fields}
+    fields = {*TrainingConfig.model_fields, "recipe"}
     class_variables = {"name", "alias", "version"}
     assert class_variables <= set(vars(Component))
     assert flags | fields | class_variables | {"help"} == registration.FLAGS
