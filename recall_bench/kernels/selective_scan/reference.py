@@ -19,8 +19,11 @@ from torch.nn import functional as F
 
 from recall_bench.kernels.plumbing.precision import without_autocast
 
-CHUNK_ELEMENTS = 2**18
-"""T B N D of one chunk: the three buffers of this size fit in a processor's cache."""
+CHUNK_ELEMENTS = 2**19
+"""T B N D of one chunk: the three buffers of this size fit in a processor's cache.
+
+The gradient of A is summed chunk by chunk, so that another size rounds it differently.
+"""
 
 SMALL_PRODUCT = 400
 """Below this many multiplications PyTorch multiplies a batch of matrices by plain loops."""
