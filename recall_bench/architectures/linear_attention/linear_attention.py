@@ -52,7 +52,7 @@ class LinearAttention(Architecture):
     horizon: int = Field(
         1024, ge=1, le=1 << 24, description="cosformer: distance at which scores reach zero"
     )
-    norm: Literal["sum", "rms"] = Field(
+    normaliser: Literal["sum", "rms"] = Field(
         "sum", description="divide by the sum of scores, or normalise each head's output"
     )
 
@@ -62,10 +62,10 @@ class LinearAttention(Architecture):
         odd = self.feature_map == "identity" or (
             self.feature_map == "polynomial" and self.degree % 2
         )
-        if odd and self.norm == "sum":
+        if odd and self.normaliser == "sum":
             raise ValueError(
-                f"norm must be rms, since the scores of feature_map={self.feature_map} with "
-                f"degree={self.degree} may be negative. Got norm=sum"
+                f"normaliser must be rms, since the scores of feature_map={self.feature_map} with "
+                f"degree={self.degree} may be negative. Got normaliser=sum"
             )
         features = math.comb(self.feature_dim + self.degree, self.degree)
         if self.feature_map == "polynomial" and features > MAX_FEATURES:
@@ -87,5 +87,5 @@ class LinearAttention(Architecture):
             self.feature_map,
             self.degree,
             self.horizon,
-            self.norm,
+            self.normaliser,
         )

@@ -18,12 +18,12 @@ EPS = 1e-6
 class LinearAttentionMixer(Recurrence):
     """y_t = S_t^T phi(q_t) / (z_t.phi(q_t)) (arXiv 2006.16236, equations 16 to 20).
 
-    S_t = sum_j phi(k_j) v_j^T and z_t = sum_j phi(k_j) over j <= t, in each head. With the norm
-    "rms", an RMSNorm of each head replaces the quotient, as in RetNet and GLA. The projections have
-    no biases, and the backbone initialises them.
+    S_t = sum_j phi(k_j) v_j^T and z_t = sum_j phi(k_j) over j <= t, in each head. With the
+    normaliser "rms", an RMSNorm of each head replaces the quotient, as in RetNet and GLA. The
+    projections have no biases, and the backbone initialises them.
 
-    State: ``past`` (batch, heads, features, head_dim + 1), S and z, or without z for the norm
-    "rms"; for the map "cosformer" also the tokens so far.
+    State: ``past`` (batch, heads, features, head_dim + 1), S and z, or without z for the
+    normaliser "rms"; for the map "cosformer" also the tokens so far.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class LinearAttentionMixer(Recurrence):
         feature_map_name: str = "elu",
         degree: int = 2,
         horizon: int = 1024,
-        norm: str = "sum",
+        normaliser: str = "sum",
     ):
         super().__init__(d_model)
         self.num_heads = num_heads
@@ -42,7 +42,7 @@ class LinearAttentionMixer(Recurrence):
         self.split = [keys, keys, d_model]
         self.qkv = Linear(d_model, sum(self.split), bias=False)
         self.phi = feature_map(feature_map_name, num_heads, feature_dim, degree, horizon)
-        self.norm = HeadNorm(d_model // num_heads) if norm == "rms" else None
+        self.norm = HeadNorm(d_model // num_heads) if normaliser == "rms" else None
         self.out = Linear(d_model, d_model, bias=False)
 
     def mix(self, x: Tensor, carry: Carry) -> Tensor:

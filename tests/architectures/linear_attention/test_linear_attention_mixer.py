@@ -15,9 +15,9 @@ from recall_bench.model.state_size import measure_layers
 
 KNOBS = [
     {"feature_map": "elu"},
-    {"feature_map": "identity", "norm": "rms"},
+    {"feature_map": "identity", "normaliser": "rms"},
     {"feature_map": "polynomial"},
-    {"feature_map": "polynomial", "degree": 3, "norm": "rms"},
+    {"feature_map": "polynomial", "degree": 3, "normaliser": "rms"},
     {"feature_map": "cosformer", "horizon": 100},
     {"feature_map": "performer"},
     {"feature_map": "hedgehog"},
@@ -69,7 +69,7 @@ def test_output_weighs_the_values_by_the_scores_of_the_paper(knobs: dict[str, An
         for h in range(2):
             scores = [score(mixer, knobs, q[i, h], k[j, h], h, i - j) for j in range(i + 1)]
             y = sum(a * v[j, h] for j, a in enumerate(scores))
-            if knobs.get("norm") == "rms":
+            if knobs.get("normaliser") == "rms":
                 heads.append(rms_norm(y) * mixer.norm.weight)
             else:
                 small = 1e-6 * (math.e**3 if knobs["feature_map"] == "performer" else 1)
@@ -98,7 +98,7 @@ def test_the_state_is_the_features_times_values_and_a_normaliser(
 def test_a_map_that_depends_on_positions_counts_tokens_and_a_norm_needs_no_normaliser() -> None:
     made = config({"feature_map": "cosformer", "layers": "self"})
     assert measure_layers(made, 100)[0].bytes == 4 * 2 * 6 * 5 + 8
-    made = config({"norm": "rms", "layers": "self"})
+    made = config({"normaliser": "rms", "layers": "self"})
     assert measure_layers(made, 100)[0].bytes == 4 * 2 * 3 * 4
 
 
@@ -124,7 +124,7 @@ def test_parameters_of_every_map_have_gradients_that_stay_finite_for_large_input
 
 def test_scores_of_either_sign_are_not_divided_by_their_sum() -> None:
     for knobs in ({"feature_map": "identity"}, {"feature_map": "polynomial", "degree": 3}):
-        with pytest.raises(ValidationError, match="norm must be rms, since the scores"):
+        with pytest.raises(ValidationError, match="normaliser must be rms, since the scores"):
             config(knobs)
 
 
