@@ -42,7 +42,7 @@ KNOBS = [
     ("linear-attention", {"feature_map": "cosformer", "num_heads": 2}),
     ("linear-attention", {"feature_map": "polynomial", "feature_dim": 4}),
     ("linear-attention", {"feature_map": "hedgehog", "feature_dim": 8}),
-    ("linear-attention", {"feature_map": "performer", "norm": "rms"}),
+    ("linear-attention", {"feature_map": "performer", "normaliser": "rms"}),
     ("rwkv6", {"head_dim": 16}),
     ("rwkv6", {"head_dim": 8, "mix_rank": 3, "decay_rank": 5, "layers": "self+self"}),
     ("rebased", {}),
@@ -51,6 +51,18 @@ KNOBS = [
     ("rwkv4", {"layers": "self"}),
     ("metala", {}),
     ("metala", {"num_heads": 2, "d_conv": 2, "layers": "self+self"}),
+    ("deltanet", {}),
+    ("deltanet", {"num_heads": 4, "kernel_size": 2, "negative_eigenvalues": True}),
+    ("gated-deltanet", {}),
+    ("gated-deltanet", {"num_heads": 4, "expand_v": 1, "gate": False, "layers": "self"}),
+    ("rwkv7", {"head_dim": 16}),
+    ("rwkv7", {"head_dim": 8, "decay_rank": 3, "rate_rank": 2, "gate_rank": 5}),
+    ("kda", {}),
+    ("kda", {"num_heads": 4, "expand_v": 2, "layers": "self"}),
+    ("deltaproduct", {}),
+    ("deltaproduct", {"writes": 3, "decay": False, "layers": "short-conv+self"}),
+    ("mom", {}),
+    ("mom", {"num_memories": 3, "top_k": 1, "shared_memory": False, "layers": "self"}),
 ]
 
 

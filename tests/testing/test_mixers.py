@@ -39,6 +39,7 @@ SMALL = {
     "rwkv5": {"head_dim": 16},
     "rwkv6": {"head_dim": 16},
     "hgrn2": {"head_dim": 16},
+    "rwkv7": {"head_dim": 16},
 }
 
 

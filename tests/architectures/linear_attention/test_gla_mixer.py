@@ -42,7 +42,9 @@ def test_without_forgetting_it_is_linear_attention() -> None:
     """W_2 W_1 x + b so large that every decay is 1; the gate, which silu makes 1, is constant."""
     gated = make(GLA(d_model=8, num_heads=2))
     linear = make(
-        LinearAttention(d_model=8, num_heads=2, feature_dim=2, feature_map="identity", norm="rms")
+        LinearAttention(
+            d_model=8, num_heads=2, feature_dim=2, feature_map="identity", normaliser="rms"
+        )
     )
     one = 1.2784645427610738  # silu(1.278…) = 1
     with torch.no_grad():
