@@ -14,6 +14,7 @@ from pydantic import (
     SerializationInfo,
     SerializerFunctionWrapHandler,
     ValidationError,
+    field_validator,
     model_serializer,
     model_validator,
 )
@@ -32,6 +33,9 @@ TRAINER_VERSIONS = {"backbone": 1, "optimizer": 1, "schedule": 1}
 
 LARGEST = 2**63 - 1
 """The largest number that tensors, tables and random generators hold."""
+
+LARGEST_OPTION = 1e9
+"""The largest number in a training recipe: products of two of them still fit float32."""
 
 WITH_DEFAULTS = "with defaults"
 """The context in which `model_dump` leaves no field out."""
@@ -182,14 +186,12 @@ class TrainingConfig(Hashed):
 
     model_config = ConfigDict(allow_inf_nan=False)
 
-    epochs: int = Field(32, ge=1, le=10**9, description="passes over the training segments")
-    batch_size: int = Field(256, ge=1, le=2**31, description="training examples per step")
-    evaluation_batch_size: int = Field(
-        256, ge=1, le=2**31, description="examples per step in evaluation"
-    )
-    learning_rate: float = Field(1e-3, gt=0, le=1e30, description="peak learning rate")
-    weight_decay: float = Field(0.1, ge=0, le=1e6, description="AdamW weight decay")
-    gradient_clip: float | None = Field(None, gt=0, le=1e30, description="largest gradient norm")
+    epochs: int = Field(32, ge=1, description="passes over the training segments")
+    batch_size: int = Field(256, ge=1, description="training examples per step")
+    evaluation_batch_size: int = Field(256, ge=1, description="examples per step in evaluation")
+    learning_rate: float = Field(1e-3, gt=0, description="peak learning rate")
+    weight_decay: float = Field(0.1, ge=0, description="AdamW weight decay")
+    gradient_clip: float | None = Field(None, gt=0, description="largest gradient norm")
     order: Literal["segments", "interleaved"] = Field(
         "segments",
         description="segments one after another, as published, or with their batches interleaved",
@@ -198,6 +200,20 @@ class TrainingConfig(Hashed):
         0.99, gt=0, le=1, description="stop once validation accuracy exceeds this"
     )
     precision: Precision = Field("fp32", description="arithmetic of the forward and backward pass")
+
+    @field_validator(
+        "epochs",
+        "batch_size",
+        "evaluation_batch_size",
+        "learning_rate",
+        "weight_decay",
+        "gradient_clip",
+    )
+    @classmethod
+    def _numbers_fit_float32(cls, value: float | None) -> float | None:
+        if value is not None and value > LARGEST_OPTION:
+            raise ValueError(f"expected at most {LARGEST_OPTION:g}. Got {value:g}")
+        return value
 
 
 class RunConfig(Hashed):

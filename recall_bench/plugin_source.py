@@ -22,7 +22,7 @@ def digest_of(classes: Iterable[type]) -> str | None:
 
 @functools.cache
 def _digest(cls: type) -> str:
-    """Of one class; kept, since a file that is edited later does not change the loaded class."""
+    """Of one class; kept until `forget`, so that a command names its runs alike to its end."""
     try:
         file = inspect.getsourcefile(cls)
     except TypeError:
@@ -33,6 +33,11 @@ def _digest(cls: type) -> str:
         except (OSError, TypeError):
             return _short(f"{cls.__module__}.{cls.__qualname__}".encode())
     return _of_file(Path(file).resolve())
+
+
+def forget() -> None:
+    """Read sources again; called where a command or a worker process loads its plugins."""
+    _digest.cache_clear()
 
 
 def _of_file(file: Path) -> str:

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from recall_bench import interrupts
+from recall_bench import interrupts, plugin_source
 from recall_bench.errors import UserError, nearest
 from recall_bench.registration import check_class, check_defaults, check_name, one_line
 
@@ -236,6 +236,7 @@ def load_plugin(path: str | Path) -> ModuleType:
 
     Raises `UserError` if the file is missing, does not import, or registers nothing.
     """
+    plugin_source.forget()
     file = Path(path)
     if not file.is_file():
         raise UserError(f"The plugin file {file} does not exist. Expected a Python file.")

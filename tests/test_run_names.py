@@ -61,10 +61,10 @@ def test_a_new_knob_at_its_default_renames_no_run(later_knob, request):
     default, other = run(), run().model_copy(update={"architecture": later_knob(sinks=3)})
     assert type(default.architecture) is later_knob
     assert default.run_id == before
-    assert default.left_out() == {"architecture": {"sinks": 2}}
+    assert default.left_out()["architecture"] == {"sinks": 2}
     assert "sinks" in default.model_dump(mode="json", context=WITH_DEFAULTS)["architecture"]
     assert other.run_id != before
-    assert other.left_out() == {}
+    assert "architecture" not in other.left_out()
 
 
 PLAIN = {"d_model": 64, "layers": "self", "num_heads": 1, "rotary": False}
@@ -135,5 +135,5 @@ def test_the_digest_covers_the_modules_that_a_plugin_imports_from_its_folder(tmp
     ids=str,
 )
 def test_numbers_that_no_run_can_use_are_refused(changes):
-    with pytest.raises(ValueError, match="less than or equal"):
+    with pytest.raises(ValueError, match=r"less than or equal|expected at most"):
         run(**changes)

@@ -1,5 +1,6 @@
 """The device that a run uses, and the precision of its arithmetic."""
 
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -28,9 +29,9 @@ def check_device(name: str, precisions: Iterable[Precision]) -> None:
     try:
         torch.ones(2, device=device).sum().item()
     except (RuntimeError, NotImplementedError, AssertionError) as error:
-        reason = str(error).partition("\n")[0]
+        reason = re.split(r"\n|\. ", str(error))[0]
         raise UserError(
-            f"PyTorch cannot compute on device {name!r}: {reason} "
+            f"PyTorch cannot compute on device {name!r}: {reason}. "
             f"Expected auto, cpu, cuda or cuda:N."
         ) from error
     for precision in precisions:
