@@ -12,7 +12,7 @@ CONTEXT = "Rice grows in town {n}. The fields of town {n} feed {n}00 people. Nob
 BYTES = ["--tokenizer", "bytes", "--preset", "smoke"]
 
 
-LINES = ["", "\t", "x", "0000", f"0000\t{'9' * 5000}\tx", "²\t²\tx", "0000\t-1\tx", "\x00"]
+LINES = ["", "\t", "x", "0000", f"9999\t{'9' * 5000}\tx", "²\t²\tx", "0000\t-1\tx", "\x00"]
 
 
 def paragraph(n: int) -> dict[str, Any]:

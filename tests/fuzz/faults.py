@@ -56,11 +56,11 @@ FAULTS = {
         'COUNT = re.compile(r"\\d{1,9}")',
         'COUNT = re.compile(r"\\d+")',
     ),
-    "a huge number of seeds is converted": (
+    "an argument that is not text is taken": (
         "command-line",
-        "cli/request.py",
-        "if len(part) > len(str(LARGEST)):",
-        "if False:",
+        "cli/app.py",
+        "        if not word.isprintable() and",
+        "        if False and",
     ),
     "an encoding that lacks a character": (
         "command-line",
