@@ -35,6 +35,10 @@ def run(argv: Sequence[str]) -> int:
         _check_words(words)
         app = build_app(words)
         code = app(args=words, prog_name="recall-bench", standalone_mode=False)
+        if code == 130 and not interrupts.by_user(KeyboardInterrupt()):
+            raise UserError("Code outside recall-bench raised KeyboardInterrupt.")
+        if code == 130:  # what typer makes of a KeyboardInterrupt
+            raise KeyboardInterrupt
         output.flush()
     except UserError as error:
         return _complain(str(error), words)

@@ -8,7 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
-from command_line import Command
+from command_line import Command, start
+
+from recall_bench.store.runs import ResultStore
 
 PLUGIN = """
 import pathlib, time
@@ -73,6 +75,24 @@ def test_a_signal_ends_an_import_within_two_seconds(
     assert process.communicate(timeout=20)[1] == b""
     assert process.returncode == code
     assert time.monotonic() - began < 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("sign", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_to_a_sweep_and_its_workers_ends_both_and_releases_the_run(
+    tmp_path: Path, sign: signal.Signals, code: int
+) -> None:
+    words = ("sweep", "--arch", "based", "--learning-rates", "0.01", "--processes", 1)
+    process = start(tmp_path, *words)
+    while not list(tmp_path.glob("runs/*/claim.1.json")):
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.killpg(process.pid, sign)
+    error = process.communicate(timeout=20)[1]
+    assert process.returncode == code
+    assert "Traceback" not in error
+    (folder,) = (tmp_path / "runs").glob("mqar-*")
+    assert not ResultStore(tmp_path / "runs").held(folder.name)
 
 
 @pytest.mark.parametrize(

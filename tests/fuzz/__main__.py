@@ -26,6 +26,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     parser.add_argument("--kind", choices=KINDS, action="append")
     parser.add_argument("--number", type=int, help="run this case only")
+    parser.add_argument("--first", action="store_true", help="end with the first that is wrong")
     parser.add_argument("--alone", action="store_true", help="in a process of its own")
     return parser.parse_args()
 
@@ -61,6 +62,8 @@ def main() -> int:
                 print(
                     f"\npython -m fuzz --kind {kind} --number {number}{alone}\n{wrong}", flush=True
                 )
+                if chosen.first:
+                    return 1
             counts[kind] += 1
         print(f"{kind}: {counts[kind]} cases, {time.monotonic() - began:.0f} s", flush=True)
     print(f"{sum(counts.values())} cases, {failures} wrong, seed {chosen.seed}")

@@ -12,7 +12,7 @@ CONTEXT = "Rice grows in town {n}. The fields of town {n} feed {n}00 people. Nob
 BYTES = ["--tokenizer", "bytes", "--preset", "smoke"]
 
 
-LINES = ["", "\t", "x", "0000", f"0000\t{'9' * 5000}\tx", "²\t²\tx", "0000\t-1\tx", "\x00"]
+LINES = ["", "\t", "x", "0000", f"9999\t{'9' * 5000}\tx", "²\t²\tx", "0000\t-1\tx", "\x00"]
 
 
 def paragraph(n: int) -> dict[str, Any]:
@@ -54,7 +54,8 @@ def rows_file(draw: Random, directory: Path) -> Case:
         rows.append({"text": f"{one['context']} Here live\u2028", "value": f"{n}00 people"})
     for _ in range(draw.randrange(1, 4)):
         rows[draw.randrange(60)] = odd.spoiled(draw, {"row": rows[draw.randrange(60)]})
-    lines = [json.dumps(row, ensure_ascii=draw.random() < 0.5) for row in rows]
+    escaped = draw.random() < 0.5
+    lines = [json.dumps(row, ensure_ascii=escaped) for row in rows]
     raw = "\n".join(lines).encode("utf-8", "replace")
     (directory / "rows.jsonl").write_bytes(raw)
     return Case(["show", "squad", "--data", "rows.jsonl", *BYTES], True)
