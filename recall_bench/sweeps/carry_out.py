@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from recall_bench.config import RunConfig
 from recall_bench.store.record import TrainingRecord
 from recall_bench.store.runs import ResultStore, fingerprint
-from recall_bench.sweeps import other_code
 from recall_bench.sweeps.local import LocalExecutor
 from recall_bench.sweeps.view import Board, View, default_view
 from recall_bench.sweeps.worker import Ended, Event, Skipped
@@ -67,8 +66,6 @@ def run_sweep(
         try:
             for message in executor.check(pending, store):
                 view.note(message)
-            if edited := other_code.note(pending, store):
-                view.note(edited)
             store.prepare()
             _carry_out(pending, store, executor, retry, board, view)
         except KeyboardInterrupt:

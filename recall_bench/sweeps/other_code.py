@@ -26,5 +26,5 @@ def note(configs: Iterable[RunConfig], store: ResultStore) -> str | None:
     runs = "1 run" if count == 1 else f"{count} runs"
     return (
         f"{store.path} holds {runs} of the same configuration and other source of a plugin. They "
-        f"are kept as points of their own; the present source trains again."
+        f"are kept as points of their own, and none of them counts here."
     )

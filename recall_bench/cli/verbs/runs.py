@@ -206,6 +206,7 @@ def _run(
     """Carry out the runs, then print their points or the table of the suite."""
     from recall_bench.reports.terminal import points_tables
     from recall_bench.store.runs import ResultStore
+    from recall_bench.sweeps import other_code
     from recall_bench.sweeps.carry_out import Summary, run_sweep
     from recall_bench.sweeps.local import LocalExecutor
     from recall_bench.sweeps.racing import run_race
@@ -243,6 +244,8 @@ def _run(
     diverged = f"; {summary.diverged} diverged" if summary.diverged else ""
     runs = "1 run" if summary.total == 1 else f"{summary.total} runs"
     print(f"{runs} done{before}{diverged}. Records are in {store}.")
+    if edited := other_code.note(configs, results):
+        print(edited)
     if summary.failed:
         reasons = {(record.reason or "").partition("\n")[0] for record in summary.failed}
         raise UserError(
