@@ -8,6 +8,11 @@ PLACES = 3
 """Places that a warning names; others are only counted."""
 
 
+def unicode_of(name: str) -> str:
+    """A name without the lone surrogates that stand for bytes which are not UTF-8."""
+    return name.encode(errors="replace").decode()
+
+
 @dataclass
 class LoadReport:
     """Counts, in order of first use; a loader drops nothing without counting it."""
@@ -24,10 +29,11 @@ class LoadReport:
 
     def warn(self, what: str, where: str, number: int = 1) -> None:
         """Count something that the user should know about, and note its place."""
+        what = unicode_of(what)
         self.warnings[what] = self.warnings.get(what, 0) + number
         places = self.places.setdefault(what, [])
         if len(places) < PLACES:
-            places.append(where)
+            places.append(unicode_of(where))
 
     def lines(self) -> Iterable[str]:
         """One line of counts, then one for each warning."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from recall_bench.documents.corpus import Corpus, Document, Question, key_ending
 from recall_bench.documents.html import decode, to_text
 from recall_bench.documents.locate import ranges_of, tidy
-from recall_bench.documents.report import LoadReport
+from recall_bench.documents.report import LoadReport, unicode_of
 from recall_bench.documents.source import Files
 
 LOADER = 1
@@ -91,7 +91,7 @@ def load(path: Path) -> Corpus:
             number = len(documents)
             asked = list(_ask(number, page, text, truth, site, where, report))
             if asked:
-                documents.append(Document(where, site, text))
+                documents.append(Document(unicode_of(where), unicode_of(site), text))
                 questions += asked
         for attribute, values in truth.items():
             for page in sorted(values.keys() - pages.keys()):
@@ -180,6 +180,6 @@ def _ask(
             report.warn(f"value not in the text of the page: {site} {attribute}", where)
             continue
         start, stop = places[0]
-        key = attribute.replace("_", " ")
+        key = unicode_of(attribute.replace("_", " "))
         answer = " ".join(text[start:stop].split())
         yield Question(document, key, key_ending(key), answer, places)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from document_data import write_squad
 
-from recall_bench.documents import plain, squad
+from recall_bench.documents import plain, squad, swde
 from recall_bench.documents.corpus import Corpus
 from recall_bench.documents.report import LoadReport
 from recall_bench.documents.source import fingerprint
@@ -131,3 +131,15 @@ def test_a_text_without_spaces_trains_in_time_linear_in_its_length() -> None:
     codec, _ = make_codec("bpe", 300, "no spaces", ["abcdefghij" * 30_000])
     assert time.process_time() - began < 10, "the square of the length takes a minute"
     assert codec.decode(codec.encode("abcdef")) == "abcdef"
+
+
+def test_names_of_files_that_are_no_text_reach_neither_corpus_nor_report(tmp_path: Path) -> None:
+    pages, truth = tmp_path / "film" / "film-s\udce9(0001)", tmp_path / "groundtruth" / "film"
+    for folder in (pages, truth):
+        folder.mkdir(parents=True)
+    for name in ("0000", "caf\udce9"):
+        (pages / f"{name}.htm").write_text("<p>Director: Jane Roe</p>")
+    (truth / "film-s\udce9-director.txt").write_text("header\ncounts\n0000\t1\tJane Roe\n")
+    corpus = swde.load(tmp_path)
+    assert len(corpus.questions) == 1
+    assert Corpus.unpack(corpus.pack()) == corpus

@@ -48,14 +48,15 @@ def make(draw: Random, directory: Path) -> Case:
     elif verb in ("check", "list", "import"):
         words += [word(draw)]
     elif verb == "bench training":
-        words += ["--arch", "", "--output", "timed"]  # anything valid would take minutes
+        names = draw.choice(["", ",", " ", "no-such"])  # anything valid would take minutes
+        words += ["--arch", names, "--output", "timed"]
     for flag in NEEDED.get(verb, []):
         if flag not in words and draw.random() < 0.9:
             words += [flag, draw.choice(["out.png", "out.jsonl", "out.svg", "x", ".", "/dev/full"])]
     for _ in range(draw.randrange(3)):
         flag = draw.choice(flags)
         words += [f"{flag}={word(draw)}"] if draw.random() < 0.3 else [flag, word(draw)]
-    if draw.random() < 0.05:
+    if draw.random() < 0.05 and verb != "bench training":
         del words[draw.randrange(len(words))]
     if verb == "check" and words[1:2] != [] and words[1] in (*architectures, *tasks):
         words += ["--device", "tpu"]  # the checks themselves have their own tests
@@ -65,7 +66,8 @@ def make(draw: Random, directory: Path) -> Case:
 def flags_of(verb: str) -> list[str]:
     """The flags of a verb with a value, but those in `UNSAFE`."""
     parameters = inspect.signature(VERBS[verb]).parameters
-    return [flag for name in parameters if (flag := flag_of(name)) not in UNSAFE]
+    unsafe = {*UNSAFE, "--arch"} if verb == "bench training" else UNSAFE
+    return [flag for name in parameters if (flag := flag_of(name)) not in unsafe]
 
 
 def word(draw: Random) -> str:

@@ -76,7 +76,7 @@ def swde_folder(draw: Random, directory: Path) -> Case:
     (folder / "film-site-director.txt").write_text("\n".join(truth), "utf-8")
     spoil_folder(draw, folder, ".txt")
     spoil_folder(draw, pages, ".htm")
-    return Case(["show", "swde", "--data", "data", "--held-out", "none", *BYTES])
+    return Case(["show", "swde", "--data", "data", "--held-out", "nothing", *BYTES], True)
 
 
 def text_file(draw: Random, directory: Path) -> Case:

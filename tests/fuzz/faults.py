@@ -56,11 +56,11 @@ FAULTS = {
         'COUNT = re.compile(r"\\d{1,9}")',
         'COUNT = re.compile(r"\\d+")',
     ),
-    "an argument that is not text is taken": (
+    "bench times no architecture at all": (
         "command-line",
-        "cli/app.py",
-        "        if not word.isprintable() and",
-        "        if False and",
+        "cli/request.py",
+        "if not (names := split_names(arch)):",
+        "if (names := split_names(arch)) is None:",
     ),
     "an encoding that lacks a character": (
         "command-line",

@@ -119,11 +119,12 @@ def in_this_process(draw: Random, case: Case, place: Path) -> tuple[int, str, st
 def in_a_process(draw: Random, case: Case, place: Path) -> tuple[int, str, str]:
     full = draw.random() < 0.2
     # Workers start and refuse the device: training itself has its own tests.
-    nowhere_to_train = ["--device", "nowhere"] if case.trains else []
+    words = [*case.words, *(["--device", "nowhere"] if case.trains else [])]
+    arguments = [os.fsdecode(word.replace("\0", "").encode(errors="replace")) for word in words]
     encoding = draw.choice(["utf-8", "ascii", "latin-1"])
     with open("/dev/full", "w") if full else contextlib.nullcontext() as nowhere:
         done = subprocess.run(
-            [sys.executable, "-m", "recall_bench", *case.words, *nowhere_to_train],
+            [sys.executable, "-m", "recall_bench", *arguments],
             cwd=place,
             env={
                 **os.environ,
