@@ -143,13 +143,6 @@ def test_an_option_of_a_task_with_the_name_of_a_knob_has_a_flag_of_its_own(
     recall_bench(*words, "--task-form", "x").refused("--task-form x for squad", "cloze or question")
 
 
-def test_a_field_of_the_backbone_with_the_name_of_a_knob_has_a_flag_of_its_own(
-    recall_bench: Command,
-) -> None:
-    words = ("sweep", "--arch", "linear-attention", "--help")
-    recall_bench(*words).succeeded("--norm", "--backbone-norm", "--mlp-ratio")
-
-
 def test_no_option_may_take_the_name_of_a_flag() -> None:
     verbs = (runs.train, runs.sweep, catalogue.show)
     flags = {name for verb in verbs for name in inspect.signature(verb).parameters} - {"given"}
