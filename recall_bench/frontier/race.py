@@ -48,7 +48,9 @@ def race(scores: np.ndarray, started: np.ndarray | None = None) -> Race:
         competing = racing & known.any(axis=1)
         shared = known[competing].all(axis=0) & competing.any()
         if competing.any() and not shared.any():
-            competing &= known[:, np.argmax(known[competing].sum(axis=0))]
+            counts = known[competing].sum(axis=0)
+            seeds = range(known.shape[1])  # equal counts are told apart whatever the seeds' order
+            competing &= known[:, max(seeds, key=lambda seed: (counts[seed], *known[:, seed]))]
             shared = known[competing].all(axis=0)
         if not competing.any():
             leader = 0
