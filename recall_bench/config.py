@@ -22,7 +22,7 @@ from pydantic import (
 from recall_bench import registry
 from recall_bench.errors import UserError, nearest
 from recall_bench.first_fields import FIRST_FIELDS
-from recall_bench.plugin_source import digest_of
+from recall_bench.plugins.source import digest_of
 
 Precision = Literal["fp32", "tf32", "bf16"]
 Recipe = Literal["default", "published", "authors"]

@@ -19,9 +19,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from recall_bench import interrupts, plugin_source
 from recall_bench.errors import UserError, nearest
-from recall_bench.registration import check_class, check_defaults, check_name, one_line
+from recall_bench.plugins import interrupts, source
+from recall_bench.plugins.registration import check_class, check_defaults, check_name, one_line
 
 PACKAGE = Path(__file__).parent
 NOT_FAMILIES = {"adapters", "pieces"}
@@ -236,7 +236,7 @@ def load_plugin(path: str | Path) -> ModuleType:
 
     Raises `UserError` if the file is missing, does not import, or registers nothing.
     """
-    plugin_source.forget()
+    source.forget()
     file = Path(path)
     if not file.is_file():
         raise UserError(f"The plugin file {file} does not exist. Expected a Python file.")

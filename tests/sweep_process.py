@@ -6,7 +6,7 @@ import sys
 
 from sweep_training import PLUGIN
 
-from recall_bench import interrupts
+from recall_bench.plugins import interrupts
 from recall_bench.registry import load_plugin
 from recall_bench.store.runs import ResultStore
 from recall_bench.sweeps import carry_out as sweep
@@ -15,7 +15,7 @@ from recall_bench.sweeps.local import LocalExecutor
 
 def main(path: str, runs: str, train: str, processes: str) -> int:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs ignore it
-    with interrupts.noticed():
+    with interrupts.watched():
         return sweep_in(path, runs, train, processes)
 
 
@@ -27,7 +27,7 @@ def sweep_in(path: str, runs: str, train: str, processes: str) -> int:
     try:
         summary = sweep.run_sweep(configs, ResultStore(path), executor)
     except KeyboardInterrupt:
-        return 128 + (interrupts.received() or signal.SIGINT)
+        return 128 + (interrupts.received_signal() or signal.SIGINT)
     return len(summary.failed)
 
 

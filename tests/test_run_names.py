@@ -10,7 +10,7 @@ from recall_bench import config as configs
 from recall_bench import registry
 from recall_bench.architectures.softmax.attention import Attention
 from recall_bench.config import WITH_DEFAULTS, RunConfig, _later, merged, run_name
-from recall_bench.plugin_source import _of_file
+from recall_bench.plugins.source import _of_file
 from recall_bench.store.export import load
 
 RESULTS = Path(__file__).parents[1] / "results"

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from recall_bench import interrupts
+from recall_bench.plugins import interrupts
 
 __all__ = ["main"]
 
@@ -13,12 +13,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     Ctrl-C gives code 130 and SIGTERM 143, also while the packages are imported.
     """
-    with interrupts.noticed():
+    with interrupts.watched():
         try:
             from recall_bench.cli.app import run
 
             code = run(sys.argv[1:] if argv is None else argv)
         except KeyboardInterrupt:
-            received = interrupts.received()
+            received = interrupts.received_signal()
             code = 128 + received if received else 130
     sys.exit(code)

@@ -14,12 +14,13 @@ from typing import Any, cast
 import typer
 from rich.console import Console
 
-from recall_bench import interrupts, registry
+from recall_bench import registry
 from recall_bench.cli import options, output, request
 from recall_bench.cli.options import Panel
 from recall_bench.cli.verbs import benches, catalogue, checks, results, runs
 from recall_bench.errors import UserError
-from recall_bench.registration import one_line
+from recall_bench.plugins import interrupts
+from recall_bench.plugins.registration import one_line
 
 UsageError = cast(type[Exception], typer.BadParameter.__bases__[0])
 """The base of the errors that typer raises for a command line that it cannot parse."""

@@ -14,7 +14,7 @@ from recall_bench.config import RunConfig
 from recall_bench.documents.tokens import Codec, restore_codec
 from recall_bench.errors import UserError
 from recall_bench.model.backbone import Model, build_model
-from recall_bench.registration import one_line
+from recall_bench.plugins.registration import one_line
 from recall_bench.store.files import write_file
 from recall_bench.store.record import TrainingRecord
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-from recall_bench import interrupts
 from recall_bench.config import RunConfig
 from recall_bench.errors import UserError
-from recall_bench.registration import one_line
+from recall_bench.plugins import interrupts
+from recall_bench.plugins.registration import one_line
 from recall_bench.sweeps.label import label
 from recall_bench.sweeps.memory import count_tokens, count_weights
 
@@ -82,7 +82,7 @@ def _attempt(title: str, build: Callable[..., Any], *arguments: str) -> Any:
     except UserError as error:
         raise UserError(f"{title}: {error}") from error
     except BaseException as error:
-        if interrupts.by_user(error) and interrupts.received():
+        if interrupts.by_user(error) and interrupts.received_signal():
             raise
         raise UserError(f"{title} cannot be built: {one_line(error)}") from error
 

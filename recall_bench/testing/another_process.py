@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recall_bench.registration import one_line
+from recall_bench.plugins.registration import one_line
 from recall_bench.testing.compare import agree
 from recall_bench.testing.report import Failure
 from recall_bench.testing.subject import MixerSubject, scan

@@ -8,11 +8,12 @@ from typing import Any, cast
 
 import torch
 
-from recall_bench import interrupts, registry
+from recall_bench import registry
 from recall_bench.architectures import Architecture, CheckOn, Mixer
 from recall_bench.config import build
 from recall_bench.errors import UserError
-from recall_bench.registration import one_line
+from recall_bench.plugins import interrupts
+from recall_bench.plugins.registration import one_line
 from recall_bench.testing import outputs, states
 from recall_bench.testing.report import Property, Report, run
 from recall_bench.testing.subject import MixerSubject, distinct_layers, layers_to_check, seeded

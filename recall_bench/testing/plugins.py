@@ -6,7 +6,7 @@ from recall_bench import __version__, registry
 from recall_bench.architectures import Architecture
 from recall_bench.architectures.plugins import plugin_layers
 from recall_bench.config import WITH_DEFAULTS, short_hash
-from recall_bench.plugin_source import digest_of
+from recall_bench.plugins.source import digest_of
 from recall_bench.store.files import explained, write_file
 from recall_bench.testing.mixers import check_mixer
 from recall_bench.testing.report import Report

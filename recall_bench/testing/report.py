@@ -11,7 +11,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from recall_bench import interrupts
+from recall_bench.plugins import interrupts
 
 Subject = TypeVar("Subject")
 TORCH = Path(torch.__file__).parent

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from recall_bench.model.backbone import Model
-from recall_bench.registration import one_line
+from recall_bench.plugins.registration import one_line
 from recall_bench.store.files import explained, write_file
 from recall_bench.store.record import CurvePoint
 from recall_bench.training.optimizer import AdamW

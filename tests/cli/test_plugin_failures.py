@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from command_line import SMOKE, Command
 
-from recall_bench import registration
 from recall_bench.cli.verbs import catalogue, runs
 from recall_bench.config import Component, TrainingConfig
+from recall_bench.plugins import registration
 from recall_bench.store.runs import ResultStore
 
 PLUGIN = '''

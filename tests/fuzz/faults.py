@@ -19,7 +19,12 @@ FAULTS = {
         "    except BaseException as error:\n        if interrupts.by_user(error):",
         "    except Exception as error:\n        if interrupts.by_user(error):",
     ),
-    "a knob has no default": ("plugin", "registration.py", "if info.is_required():", "if False:"),
+    "a knob has no default": (
+        "plugin",
+        "plugins/registration.py",
+        "if info.is_required():",
+        "if False:",
+    ),
     "what __init__ raises is a traceback": (
         "plugin",
         "testing/mixers.py",

@@ -7,9 +7,9 @@ import shutil
 import pytest
 from sweep_training import FAILS, PLUGIN, TAKES_ALL_DOWN, toy_record, toy_run, toy_runs
 
-from recall_bench import plugin_source
 from recall_bench.config import RunConfig
 from recall_bench.errors import UserError
+from recall_bench.plugins import source as plugin_source
 from recall_bench.registry import load_plugin
 from recall_bench.store.runs import ResultStore, fingerprint
 from recall_bench.sweeps import other_code

@@ -10,8 +10,8 @@ _received: signal.Signals | None = None
 
 
 @contextlib.contextmanager
-def noticed() -> Iterator[None]:
-    """During the block, Ctrl-C and SIGTERM raise `KeyboardInterrupt`, and `received` names them.
+def watched() -> Iterator[None]:
+    """Within the block Ctrl-C and SIGTERM raise `KeyboardInterrupt`; `received_signal` tells which.
 
     Signals that the process ignores or handles in its own way, as under nohup, stay as they are.
     """
@@ -30,15 +30,15 @@ def noticed() -> Iterator[None]:
             signal.signal(sign, usual)
 
 
-def received() -> signal.Signals | None:
-    """The signal that interrupted this process, if `noticed` has noticed one."""
+def received_signal() -> signal.Signals | None:
+    """The signal that arrived within the last block of `watched`, if any."""
     return _received
 
 
 def by_user(error: BaseException) -> bool:
     """Whether an exception is the user's interruption and not an error of the code that raised it.
 
-    Where nobody has installed `noticed`, every `KeyboardInterrupt` counts as the user's.
+    Outside of `watched`, every `KeyboardInterrupt` counts as the user's.
     """
     if not isinstance(error, KeyboardInterrupt):
         return False

@@ -22,7 +22,7 @@ def digest_of(classes: Iterable[type]) -> str | None:
 
 @functools.cache
 def _digest(cls: type) -> str:
-    """Of one class; kept until `forget`, so that a command names its runs alike to its end."""
+    """The digest of one class, cached until `forget` so that it stays the same within a command."""
     try:
         file = inspect.getsourcefile(cls)
     except TypeError:
@@ -59,10 +59,10 @@ def _imported(file: Path, folder: Path, seen: set[Path]) -> set[Path]:
     except (SyntaxError, ValueError):
         return seen
     for node in ast.walk(tree):
-        for found in _candidates(node, file, folder):
-            if found not in seen and found.is_file():
-                seen.add(found)
-                _imported(found, folder, seen)
+        for imported in _candidates(node, file, folder):
+            if imported not in seen and imported.is_file():
+                seen.add(imported)
+                _imported(imported, folder, seen)
     return seen
 
 

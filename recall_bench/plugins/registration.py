@@ -4,8 +4,8 @@ import json
 import re
 from typing import Any
 
-from recall_bench import interrupts
 from recall_bench.errors import UserError
+from recall_bench.plugins import interrupts
 
 BASES = {
     "architecture": "recall_bench.architectures.recipe.Architecture",
@@ -41,10 +41,10 @@ def check_class(kind: str, name: str, cls: Any) -> None:
     """Raise `UserError` if ``cls`` cannot be registered, whatever its defaults."""
     base = BASES[kind]
     bases = cls.__mro__ if isinstance(cls, type) else ()
-    found: list[Any] = [
+    matching: list[Any] = [
         known for known in bases if f"{known.__module__}.{known.__qualname__}" == base
     ]
-    if not found:
+    if not matching:
         got = cls.__qualname__ if bases else f"a {type(cls).__name__}"
         raise UserError(
             f"Cannot register {got} as {kind} {name!r}. Expected a class that "
@@ -55,7 +55,7 @@ def check_class(kind: str, name: str, cls: Any) -> None:
             f"Cannot register {cls.__qualname__} as {kind} {name!r}: it is a dataclass. "
             f"Its fields are options already; remove @dataclass."
         )
-    inherited: dict[str, Any] = found[0].model_fields
+    inherited: dict[str, Any] = matching[0].model_fields
     for field, info in cls.model_fields.items():
         problem = None
         if field in FLAGS:
@@ -63,7 +63,7 @@ def check_class(kind: str, name: str, cls: Any) -> None:
         elif field in inherited and info.annotation != inherited[field].annotation:
             wanted = getattr(inherited[field].annotation, "__name__", inherited[field].annotation)
             problem = f"is of another type. Every {kind} has it as {wanted}"
-        elif field not in inherited and hasattr(found[0], field):
+        elif field not in inherited and hasattr(matching[0], field):
             problem = f"hides a method or attribute that every {kind} has"
         if problem:
             raise UserError(f"The option '{field}' of {kind} {name!r} {problem}. Rename it.")
