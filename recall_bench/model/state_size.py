@@ -1,28 +1,23 @@
 """Measures the bytes of the state that decoding carries."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from recall_bench.architectures import Architecture, Mixer, State
+from recall_bench.kernels.plumbing.nest import leaves
 from recall_bench.model.backbone import isolated_rng
 from recall_bench.store.record import LayerState
 
 
 def tensors(state: Any) -> Iterator[Tensor]:
-    """Every tensor in a nest of dicts, lists and tuples."""
-    if isinstance(state, Tensor):
-        yield state
-    elif isinstance(state, Mapping):
-        for value in state.values():
-            yield from tensors(value)
-    elif isinstance(state, list | tuple):
-        for value in state:
-            yield from tensors(value)
-    else:
-        raise TypeError(f"A state is a nest of tensors; got a {type(state).__name__}.")
+    """Every tensor of a state, in order; raises `TypeError` for anything else in it."""
+    for leaf in leaves(state):
+        if not isinstance(leaf, Tensor):
+            raise TypeError(f"A state is a nest of tensors; got a {type(leaf).__name__}.")
+        yield leaf
 
 
 def state_bytes(state: State) -> int:

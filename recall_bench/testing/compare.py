@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from recall_bench.architectures import State
+from recall_bench.kernels.plumbing.nest import map_leaves
 from recall_bench.model.state_size import tensors
 from recall_bench.testing.report import Failure
 
@@ -107,12 +108,7 @@ def same_layout(got: State, expected: State, what: str) -> None:
 
 def clone(state: Any) -> Any:
     """Copy a nest of tensors without sharing memory."""
-    if isinstance(state, Mapping):
-        return {key: clone(value) for key, value in state.items()}
-    if isinstance(state, list | tuple):
-        copies = [clone(value) for value in state]
-        return type(state)(*copies) if hasattr(state, "_fields") else type(state)(copies)
-    return state.detach().clone() if isinstance(state, Tensor) else state
+    return map_leaves(lambda x: x.detach().clone() if isinstance(x, Tensor) else x, state)
 
 
 def equal(a: State, b: State) -> bool:

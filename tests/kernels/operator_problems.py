@@ -17,6 +17,7 @@ from recall_bench.kernels.delta import delta
 from recall_bench.kernels.delta import naive as naive_delta
 from recall_bench.kernels.gated_linear import gated_linear
 from recall_bench.kernels.gated_linear import naive as naive_gated
+from recall_bench.kernels.plumbing import nest as nests
 from recall_bench.kernels.plumbing.operator import Operator
 from recall_bench.kernels.s4d import naive as naive_s4d
 from recall_bench.kernels.s4d import s4d
@@ -84,10 +85,7 @@ class Problem:
 
 def leaves(nest: Any) -> list[Tensor]:
     """The tensors of a nest in order."""
-    if isinstance(nest, Tensor):
-        return [nest]
-    values = nest.values() if isinstance(nest, Mapping) else nest
-    return [leaf for value in values for leaf in leaves(value)]
+    return list(nests.leaves(nest))
 
 
 def differentiable(nest: Any) -> list[Tensor]:
@@ -97,16 +95,8 @@ def differentiable(nest: Any) -> list[Tensor]:
 
 def rebuild(nest: Any, tensors: list[Tensor]) -> Any:
     """A nest like ``nest`` with other tensors."""
-    return _rebuild(nest, iter(tensors))
-
-
-def _rebuild(nest: Any, tensors: Any) -> Any:
-    if isinstance(nest, Tensor):
-        return next(tensors)
-    if isinstance(nest, Mapping):
-        return {key: _rebuild(value, tensors) for key, value in nest.items()}
-    parts = [_rebuild(value, tensors) for value in nest]
-    return type(nest)(*parts) if hasattr(nest, "_fields") else type(nest)(parts)
+    remaining = iter(tensors)
+    return nests.map_leaves(lambda _: next(remaining), nest)
 
 
 def _normal(generator: torch.Generator, *shape: int) -> Tensor:

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from recall_bench.architectures.adapters.nest import map_tensors
 from recall_bench.architectures.base import Mixer, State
 from recall_bench.errors import UserError
+from recall_bench.kernels.plumbing.nest import map_leaves
 
 ENTRIES = ("recurrent_state", "attn_state", "conv_state", "ffn_state")
 SEEN = "seen_tokens"
@@ -54,7 +54,9 @@ class FlaCache:
     def state(self, batch_size: int, device: torch.device) -> State:
         """The tensors of the cache, and the number of tokens if the layer has read it."""
         entry = self._entry or {}
-        state = {name: map_tensors(entry[name], _same) for name in entry if entry[name] is not None}
+        state = {
+            name: map_leaves(_tensor, entry[name]) for name in entry if entry[name] is not None
+        }
         if self._counts:
             state[SEEN] = torch.full((batch_size,), self._seen, device=device)
         return state
@@ -115,7 +117,7 @@ class FlaLayer(Mixer):
         with torch.no_grad():
             _, state = self.prefill(self.zeros(batch_size, 1, self._width))
         return {
-            name: map_tensors(value, _no_tokens if name == "attn_state" else torch.zeros_like)
+            name: map_leaves(_no_tokens if name == "attn_state" else torch.zeros_like, value)
             for name, value in state.items()
         }
 
@@ -127,7 +129,7 @@ class FlaLayer(Mixer):
         if x.shape[1] == 0:
             return x, self.initial_state(x.shape[0]) if state is None else state
         # Decoding kernels write into the tensors of the cache.
-        cache = FlaCache(None if state is None else map_tensors(state, torch.clone))
+        cache = FlaCache(None if state is None else map_leaves(torch.clone, state))
         y = self._run(x, past_key_values=cache, use_cache=True)
         return y, cache.state(x.shape[0], x.device)
 
@@ -140,8 +142,10 @@ class FlaLayer(Mixer):
         return y.to(x.dtype)
 
 
-def _same(tensor: Tensor) -> Tensor:
-    return tensor
+def _tensor(leaf: Any) -> Tensor:
+    if not isinstance(leaf, Tensor):
+        raise TypeError(f"A layer's cache holds a {type(leaf).__name__}; expected tensors alone.")
+    return leaf
 
 
 def _no_tokens(tensor: Tensor) -> Tensor:

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from recall_bench.kernels.plumbing import dispatch
+from recall_bench.kernels.plumbing.nest import leaves, map_leaves
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,11 @@ def operator(length_axis: int = 1) -> Callable[[Callable[..., Layout]], Operator
 
 def allocate(layout: Layout, device: torch.device) -> Any:
     """The state before the first token: zeros with the shapes and dtypes of ``layout``."""
-    return _map(lambda zeros: torch.zeros(zeros.shape, dtype=zeros.dtype, device=device), layout)
+
+    def zeros(leaf: Zeros) -> Tensor:
+        return torch.zeros(leaf.shape, dtype=leaf.dtype, device=device)
+
+    return map_leaves(zeros, layout)
 
 
 def write(state: Any, out: Any) -> Any:
@@ -175,7 +180,7 @@ def write(state: Any, out: Any) -> Any:
     if hasattr(out, "assign"):
         out.assign(state)
         return out
-    for source, target in zip(_leaves(state), _leaves(out), strict=True):
+    for source, target in zip(leaves(state), leaves(out), strict=True):
         if source.shape != target.shape:
             raise ValueError(
                 f"state_out must have room for a state of shape {tuple(source.shape)}. "
@@ -227,19 +232,3 @@ def _describe(state: Any) -> str:
     if isinstance(state, Mapping):
         return ", ".join(map(str, state)) or "nothing"
     return f"a {type(state).__name__}"
-
-
-def _map(function: Callable[[Zeros], Tensor], layout: Layout) -> Any:
-    if isinstance(layout, Zeros):
-        return function(layout)
-    if isinstance(layout, Mapping):
-        return {key: _map(function, value) for key, value in layout.items()}
-    parts = [_map(function, value) for value in layout]
-    return type(layout)(*parts) if hasattr(layout, "_fields") else tuple(parts)
-
-
-def _leaves(state: Any) -> list[Tensor]:
-    if isinstance(state, Tensor):
-        return [state]
-    values = state.values() if isinstance(state, Mapping) else state
-    return [leaf for value in values for leaf in _leaves(value)]
