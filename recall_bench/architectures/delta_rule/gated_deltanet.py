@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import Field, model_validator
 
@@ -45,6 +45,10 @@ class GatedDeltaNet(Architecture):
         return self
 
     def mixer(self) -> Mixer:
+        return self._mixer()
+
+    def _mixer(self, **options: Any) -> Mixer:
+        """The layer of these knobs, with further ``options`` of `GatedDeltaNetMixer`."""
         from recall_bench.architectures.delta_rule.gated_deltanet_layer import GatedDeltaNetMixer
 
         d_k = round(self.expand_k * self.d_model / self.num_heads)
@@ -56,6 +60,7 @@ class GatedDeltaNet(Architecture):
             self.kernel_size,
             gate=self.gate,
             beta_limit=2.0 if self.negative_eigenvalues else 1.0,
+            **options,
         )
 
 
