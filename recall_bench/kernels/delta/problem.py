@@ -1,22 +1,18 @@
 """Timing problems: the delta rules, outputs and last state."""
 
-from functools import partial
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from recall_bench.kernels.delta import reference
 from recall_bench.kernels.plumbing.problem import (
-    OURS,
     TRAINING_BATCH,
     TRAINING_DTYPES,
     TRAINING_LENGTHS,
     Ceilings,
-    Contender,
     Problem,
     normal,
-    precision_name,
+    recurrence_problem,
 )
 
 DECAYS = ("none", "per head", "per channel")
@@ -42,22 +38,16 @@ def _delta(
             return tensors
         return [*tensors, -torch.rand(sizes if decay == "per head" else (*sizes, d))]
 
-    with_state = partial(reference.delta, return_state=True)
     tokens = TRAINING_BATCH * length * heads
     decays = {"none": 0, "per head": 1, "per channel": d}[decay]
     given = tokens * (3 * d * dtype.itemsize + 4 * (1 + decays))
-    forward = ceilings.floor(given + 4 * tokens * d, 0)
-    return Problem(
-        f"delta, decay {decay}, {precision_name(dtype)}",
+    return recurrence_problem(
+        f"delta, decay {decay}",
         f"({TRAINING_BATCH},{heads},{length},{d})",
-        inputs(TRAINING_BATCH),
-        [Contender(OURS, with_state, with_state)],
-        {
-            "forward": forward,
-            "forward+backward": forward + ceilings.floor(2 * given + 4 * tokens * d, 0),
-        },
-        [inputs(3)],
-        graph=True,
-        tf32=dtype == torch.float32,
-        training=True,
+        reference.delta,
+        inputs,
+        dtype,
+        ceilings,
+        given,
+        returned=4 * tokens * d,
     )

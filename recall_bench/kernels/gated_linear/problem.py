@@ -1,21 +1,17 @@
 """Timing problems: the gated outer-product recurrence, outputs and last state."""
 
-from functools import partial
-
 import torch
 from torch import Tensor
 
 from recall_bench.kernels.gated_linear import reference
 from recall_bench.kernels.plumbing.problem import (
-    OURS,
     TRAINING_BATCH,
     TRAINING_DTYPES,
     TRAINING_LENGTHS,
     Ceilings,
-    Contender,
     Problem,
     normal,
-    precision_name,
+    recurrence_problem,
 )
 
 DECAYS = ("none", "per token", "per channel")
@@ -43,22 +39,16 @@ def _gated_linear(
         shape = sizes if decay == "per token" else (*sizes, d)
         return [q, k, v, -normal(*shape, dtype=torch.float32).exp() / 16]
 
-    with_state = partial(reference.gated_linear, return_state=True)
     decays = {"none": 0, "per token": 1, "per channel": d}[decay]
     tokens = TRAINING_BATCH * length * heads
     given = tokens * ((2 * d + d_v) * dtype.itemsize + 4 * decays)
-    forward = ceilings.floor(given + 4 * tokens * d_v, 0)
-    return Problem(
-        f"gated_linear, decay {decay}, {precision_name(dtype)}",
+    return recurrence_problem(
+        f"gated_linear, decay {decay}",
         f"({TRAINING_BATCH},{heads},{length},{d},{d_v})",
-        inputs(TRAINING_BATCH),
-        [Contender(OURS, with_state, with_state)],
-        {
-            "forward": forward,
-            "forward+backward": forward + ceilings.floor(2 * given + 4 * tokens * d_v, 0),
-        },
-        [inputs(3)],
-        graph=True,
-        tf32=dtype == torch.float32,
-        training=True,
+        reference.gated_linear,
+        inputs,
+        dtype,
+        ceilings,
+        given,
+        returned=4 * tokens * d_v,
     )

@@ -6,6 +6,7 @@ default device. Nothing imports it but the benchmark.
 
 import importlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -69,6 +70,39 @@ def optional_function(module: str, name: str) -> Callable[..., Any] | None:
         return getattr(importlib.import_module(module), name, None)
     except ImportError:
         return None
+
+
+def recurrence_problem(
+    title: str,
+    size: str,
+    function: Callable[..., Any],
+    inputs: Callable[[int], list[Tensor]],
+    dtype: torch.dtype,
+    ceilings: Ceilings,
+    given: float,
+    returned: float,
+) -> Problem:
+    """A training shape of an operator that has a reference alone: its output and last state.
+
+    ``inputs`` draws the tensors of a batch size; ``given`` and ``returned`` are the bytes of the
+    inputs and of the output at `TRAINING_BATCH`.
+    """
+    with_state = partial(function, return_state=True)
+    forward = ceilings.floor(given + returned, 0)
+    return Problem(
+        f"{title}, {precision_name(dtype)}",
+        size,
+        inputs(TRAINING_BATCH),
+        [Contender(OURS, with_state, with_state)],
+        {
+            "forward": forward,
+            "forward+backward": forward + ceilings.floor(2 * given + returned, 0),
+        },
+        [inputs(3)],
+        graph=True,
+        tf32=dtype == torch.float32,
+        training=True,
+    )
 
 
 def precision_name(dtype: torch.dtype) -> str:
