@@ -1,9 +1,10 @@
-"""What all mixers are asked: that parallel form, prefill and steps are one causal function."""
+"""Checks that every mixer must pass: its parallel form, prefill and steps are one function."""
 
 import torch
 from torch import Tensor
 
 from recall_bench.architectures import Architecture, Mixer, State
+from recall_bench.kernels.plumbing.nest import map_leaves
 from recall_bench.model.state_size import tensors
 
 TOLERANCE = {"rtol": 1e-9, "atol": 1e-9}
@@ -35,6 +36,21 @@ def assert_forms_agree(mixer: Mixer, width: int, length: int) -> None:
     torch.testing.assert_close(mixer(x), stepped, **TOLERANCE)
     torch.testing.assert_close(prefilled, stepped, **TOLERANCE)
     torch.testing.assert_close(dict(prefilled_state), dict(state), **TOLERANCE)
+
+
+def assert_step_leaves_its_state(mixer: Mixer, width: int) -> None:
+    _, state = mixer.prefill(draw(2, 5, width))
+    before = map_leaves(torch.clone, state)
+    mixer.step(draw(2, width), state)
+    torch.testing.assert_close(state, before, rtol=0, atol=0)
+
+
+def assert_finite_on_large_inputs(mixer: Mixer, width: int) -> None:
+    """A float32 mixer's outputs and gradients, on inputs a thousand times too large."""
+    y = mixer(1e3 * draw(2, 64, width, dtype=torch.float32))
+    y.sum().backward()
+    assert y.isfinite().all()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in mixer.parameters())
 
 
 @torch.no_grad()

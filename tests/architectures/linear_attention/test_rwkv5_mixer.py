@@ -1,7 +1,7 @@
 import pytest
 import torch
 from pydantic import ValidationError
-from recurrence import draw, scan
+from recurrence import assert_forms_agree, assert_step_leaves_its_state, draw, scan
 from torch.nn import functional as F
 
 from recall_bench.architectures.linear_attention.rwkv5 import RWKV5
@@ -18,13 +18,7 @@ def make(dtype: torch.dtype = torch.float64, **knobs: int) -> RWKV5Mixer:
 
 @pytest.mark.parametrize("length", LENGTHS)
 def test_prefill_forward_and_steps_agree(length: int) -> None:
-    mixer, x = make(), draw(2, length, 8)
-    with torch.no_grad():
-        stepped, state = scan(mixer, x)
-        prefilled, prefilled_state = mixer.prefill(x)
-        torch.testing.assert_close(mixer(x), stepped, rtol=1e-9, atol=1e-9)
-        torch.testing.assert_close(prefilled, stepped, rtol=1e-9, atol=1e-9)
-        torch.testing.assert_close(prefilled_state, state, rtol=1e-9, atol=1e-9)
+    assert_forms_agree(make(), 8, length)
 
 
 def test_output_follows_the_equations_of_the_paper() -> None:
@@ -76,11 +70,7 @@ def test_matrix_state_stays_float32_in_a_bfloat16_module() -> None:
 
 
 def test_step_leaves_the_given_state_alone() -> None:
-    mixer = make()
-    _, state = mixer.prefill(draw(2, 5, 8))
-    before = {name: value.clone() for name, value in state.items()}
-    mixer.step(draw(2, 8), state)
-    torch.testing.assert_close(state, before, rtol=0, atol=0)
+    assert_step_leaves_its_state(make(), 8)
 
 
 def test_gradients_equal_those_through_the_recurrence() -> None:

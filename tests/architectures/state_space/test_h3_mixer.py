@@ -3,7 +3,13 @@ import math
 import pytest
 import torch
 from pydantic import ValidationError
-from recurrence import draw, scan
+from recurrence import (
+    assert_finite_on_large_inputs,
+    assert_forms_agree,
+    assert_step_leaves_its_state,
+    draw,
+    scan,
+)
 
 from recall_bench.architectures.state_space.h3 import H3
 from recall_bench.architectures.state_space.h3_layer import H3Mixer
@@ -20,13 +26,7 @@ def make(dtype: torch.dtype = torch.float64, **knobs: int) -> H3Mixer:
 @pytest.mark.parametrize("length", LENGTHS)
 @pytest.mark.parametrize("head_dim", [1, 2])
 def test_prefill_forward_and_steps_agree(length: int, head_dim: int) -> None:
-    mixer, x = make(head_dim=head_dim), draw(2, length, 8)
-    with torch.no_grad():
-        stepped, state = scan(mixer, x)
-        prefilled, prefilled_state = mixer.prefill(x)
-        torch.testing.assert_close(mixer(x), stepped, rtol=1e-9, atol=1e-9)
-        torch.testing.assert_close(prefilled, stepped, rtol=1e-9, atol=1e-9)
-        torch.testing.assert_close(prefilled_state, state, rtol=1e-9, atol=1e-9)
+    assert_forms_agree(make(head_dim=head_dim), 8, length)
 
 
 def test_output_follows_the_equations_with_explicit_matrices() -> None:
@@ -81,11 +81,7 @@ def test_diagonal_state_stays_complex64_in_a_bfloat16_module() -> None:
 
 
 def test_step_leaves_the_given_state_alone() -> None:
-    mixer = make()
-    _, state = mixer.prefill(draw(2, 5, 8))
-    before = {name: value.clone() for name, value in state.items()}
-    mixer.step(draw(2, 8), state)
-    torch.testing.assert_close(state, before, rtol=0, atol=0)
+    assert_step_leaves_its_state(make(), 8)
 
 
 @pytest.mark.parametrize("head_dim", [1, 2])
@@ -100,11 +96,7 @@ def test_gradients_equal_those_through_the_recurrence(head_dim: int) -> None:
 
 
 def test_inputs_a_thousand_times_too_large_stay_finite() -> None:
-    mixer = make(torch.float32)
-    y = mixer(1e3 * draw(2, 64, 8, dtype=torch.float32))
-    y.sum().backward()
-    assert y.isfinite().all()
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in mixer.parameters())
+    assert_finite_on_large_inputs(make(torch.float32), 8)
 
 
 def test_initial_values_are_those_published() -> None:

@@ -1,6 +1,12 @@
 import pytest
 import torch
-from recurrence import draw, scan
+from recurrence import (
+    assert_finite_on_large_inputs,
+    assert_forms_agree,
+    assert_step_leaves_its_state,
+    draw,
+    scan,
+)
 from torch.nn import functional as F
 
 from recall_bench.architectures.state_space.mamba import Mamba
@@ -17,13 +23,7 @@ def make(dtype: torch.dtype = torch.float64, **knobs: int) -> MambaMixer:
 
 @pytest.mark.parametrize("length", LENGTHS)
 def test_prefill_forward_and_steps_agree(length: int) -> None:
-    mixer, x = make(), draw(2, length, 8)
-    with torch.no_grad():
-        stepped, state = scan(mixer, x)
-        prefilled, prefilled_state = mixer.prefill(x)
-        torch.testing.assert_close(mixer(x), stepped, rtol=1e-9, atol=1e-9)
-        torch.testing.assert_close(prefilled, stepped, rtol=1e-9, atol=1e-9)
-        torch.testing.assert_close(prefilled_state, state, rtol=1e-9, atol=1e-9)
+    assert_forms_agree(make(), 8, length)
 
 
 def test_output_follows_the_equations_of_the_paper() -> None:
@@ -68,11 +68,7 @@ def test_ssm_state_stays_float32_in_a_bfloat16_module() -> None:
 
 
 def test_step_leaves_the_given_state_alone() -> None:
-    mixer = make()
-    _, state = mixer.prefill(draw(2, 5, 8))
-    before = {name: value.clone() for name, value in state.items()}
-    mixer.step(draw(2, 8), state)
-    torch.testing.assert_close(state, before, rtol=0, atol=0)
+    assert_step_leaves_its_state(make(), 8)
 
 
 def test_every_parameter_has_a_finite_gradient_that_is_not_zero() -> None:
@@ -85,11 +81,7 @@ def test_every_parameter_has_a_finite_gradient_that_is_not_zero() -> None:
 
 
 def test_inputs_a_thousand_times_too_large_stay_finite() -> None:
-    mixer = make(torch.float32)
-    y = mixer(1e3 * draw(2, 64, 8, dtype=torch.float32))
-    y.sum().backward()
-    assert y.isfinite().all()
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in mixer.parameters())
+    assert_finite_on_large_inputs(make(torch.float32), 8)
 
 
 def test_initial_values_are_those_published() -> None:
