@@ -26,7 +26,8 @@ from recall_bench.plugins.source import digest_of
 
 Precision = Literal["fp32", "tf32", "bf16"]
 Recipe = Literal["default", "published", "authors"]
-"""Ours, alike for all architectures; that of Figure 2's code; that of each one's authors."""
+"""`default` is one recipe for all architectures, `published` that of Figure 2's released code, and
+`authors` that of each architecture's own authors."""
 
 TRAINER_VERSIONS = {"backbone": 1, "optimizer": 1, "schedule": 1}
 """Raise one where the meaning of results changes: above 1 they are part of every run id."""
@@ -271,8 +272,8 @@ class RunConfig(Hashed):
     def _layers(self) -> list[Any]:
         """The classes of the layers that another architecture defines."""
         names = set(self.architecture.layer_names()) - {"self"}
-        found = (registry.architectures.find(name) for name in sorted(names))
-        return [kind for kind in found if kind]
+        kinds = (registry.architectures.find(name) for name in sorted(names))
+        return [kind for kind in kinds if kind]
 
 
 def run_name(
@@ -286,14 +287,14 @@ def run_name(
 
 
 def _difference(full: Mapping[str, Any], part: Mapping[str, Any]) -> dict[str, Any]:
-    """What ``full`` has beyond ``part``, by section."""
-    found = {}
+    """The entries of ``full`` that ``part`` lacks, by section."""
+    missing = {}
     for name, value in full.items():
         if name not in part:
-            found[name] = value
+            missing[name] = value
         elif isinstance(value, Mapping) and (more := _difference(value, part[name])):
-            found[name] = more
-    return found
+            missing[name] = more
+    return missing
 
 
 def merged(config: Mapping[str, Any], left_out: Mapping[str, Any]) -> dict[str, Any]:

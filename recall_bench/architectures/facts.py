@@ -33,14 +33,14 @@ class Source(NamedTuple):
 
 
 class Recipe(NamedTuple):
-    """How others train an architecture, where it differs from our default recipe."""
+    """A training recipe of others for an architecture, where it differs from our default."""
 
     source: str
-    """Whose code or paper says so."""
+    """The code or paper that specifies it."""
     backbone: Mapping[str, Any] = {}
     """Fields of `recall_bench.config.ModelConfig`."""
     layer: str = ""
-    """What `Architecture.mixer` does differently when it gets the name of this recipe."""
+    """The difference that `Architecture.mixer` makes when it gets the name of this recipe."""
 
 
 class Facts(Component):

@@ -107,10 +107,10 @@ def measure(words: Sequence[str], start: str, folder: Path) -> dict[str, Any]:
     began = time.perf_counter()
     ran = subprocess.run(call, env=os.environ | variables, capture_output=True, text=True)
     wall = time.perf_counter() - began
-    found = [r for r in ResultStore(store).records() if isinstance(r, TrainingRecord)]
-    if ran.returncode or len(found) != 1 or found[0].timing is None:
+    trained = [r for r in ResultStore(store).records() if isinstance(r, TrainingRecord)]
+    if ran.returncode or len(trained) != 1 or trained[0].timing is None:
         raise UserError(
-            f"`recall-bench {' '.join(words)}` left {len(found)} records and exit code "
+            f"`recall-bench {' '.join(words)}` left {len(trained)} records and exit code "
             f"{ran.returncode}, expected one of a finished run and 0. It said: "
             f"{(ran.stderr or ran.stdout)[-2000:]}"
         )
@@ -118,7 +118,7 @@ def measure(words: Sequence[str], start: str, folder: Path) -> dict[str, Any]:
         "command": " ".join(["recall-bench", *words]),
         "start": start,
         "wall_seconds": wall,
-        "phases": phases(found[0].timing, wall),
+        "phases": phases(trained[0].timing, wall),
     }
 
 

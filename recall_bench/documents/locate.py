@@ -40,7 +40,7 @@ def tidy(value: str) -> str:
 
 
 def ranges_of(value: str, text: str) -> tuple[Range, ...]:
-    """Where a `tidy` value stands in a text as whole words: (start, stop) in characters.
+    """The places of a `tidy` value in a text as whole words: (start, stop) in characters.
 
     Case is ignored only where nothing matches with it.
     """

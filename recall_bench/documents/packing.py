@@ -67,7 +67,7 @@ def windows(tokens: Tokens, length: int) -> Tokens:
 
 
 def repeated(rows: Tokens) -> NDArray[np.bool_]:
-    """Which tokens complete a bigram seen earlier in their row: (N, L + 1) -> (N, L).
+    """Marks the tokens that complete a bigram seen earlier in their row: (N, L + 1) -> (N, L).
 
     Entry t says whether (row[t], row[t + 1]) occurred before within the row.
     """
@@ -87,7 +87,7 @@ def bigram_codes(rows: Tokens) -> NDArray[np.int64]:
 
 
 def bigram_counts(rows: Tokens, training: Tokens) -> NDArray[np.int64]:
-    """How often each bigram of the rows occurs in the training text: (N, L + 1) -> (N, L)."""
+    """Occurrences of each bigram of the rows in the training text: (N, L + 1) -> (N, L)."""
     known, counts = np.unique(bigram_codes(training), return_counts=True)
     if not len(known):
         return np.zeros(bigram_codes(rows).shape, np.int64)

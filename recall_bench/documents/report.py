@@ -21,7 +21,7 @@ class LoadReport:
     warnings: dict[str, int] = field(default_factory=dict)
     places: dict[str, list[str]] = field(default_factory=dict)
     names: dict[str, list[str]] = field(default_factory=dict)
-    """What the values 0, 1, … of a slice stand for, by its name."""
+    """The meanings of the values 0, 1, … of a slice, by its name."""
 
     def count(self, what: str, number: int = 1) -> None:
         """Count something expected."""

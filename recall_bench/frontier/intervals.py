@@ -1,4 +1,4 @@
-"""How far the seeds of a point lie apart, and how far their mean may lie from the true one."""
+"""Intervals of points: the range of their seeds, or a confidence interval of their mean."""
 
 import math
 from collections.abc import Iterable
@@ -45,7 +45,7 @@ def interval(scores: np.ndarray, candidates: int = 1) -> Interval:
 
 
 def heading_of(names: Iterable[str]) -> str:
-    """What a table or figure calls the intervals that have these names.
+    """The heading of a table or figure for intervals of these kinds.
 
     Where both kinds occur, whoever prints them marks the 95% intervals with an asterisk.
     """

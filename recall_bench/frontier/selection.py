@@ -45,7 +45,7 @@ class Candidates(NamedTuple):
     """The runs of one point by candidate and seed, and how their race stands."""
 
     values: list[tuple[Any, ...]]
-    """What each candidate has in the searched columns, (C,), the smaller first."""
+    """The values of each candidate in the searched columns, (C,), in ascending order."""
     race: Race
     validation: np.ndarray
     """Mean validation accuracy by candidate, (C,), over all its seeds; NaN without any."""

@@ -204,7 +204,7 @@ def _differing_seeds(table: pd.DataFrame) -> set[str]:
 
 
 def _draw_notes(axes: Axes, row: Mapping[Any, Any], count_seeds: bool) -> None:
-    """What stands beside a point: its number of seeds where asked, and the marks it deserves.
+    """The text beside a point: its number of seeds if requested, and its marks.
 
     An ellipsis marks a point that waits for runs, an arrow one that has not converged.
     """

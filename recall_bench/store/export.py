@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # workers need no tables
 
 FORMATS = (".jsonl", ".parquet")
 SUFFIXES = (*FORMATS, ".jsonl.gz")
-"""What can be read."""
+"""The suffixes of files that can be read."""
 
 
 def load(path: str | Path) -> tuple["pd.DataFrame", Skipped]:
@@ -63,7 +63,7 @@ def export(source: "ResultStore | pd.DataFrame", file: str | Path) -> None:
 
 
 class Restored(NamedTuple):
-    """What `restore` did with the records of a file."""
+    """The result of `restore`: the fate of each record of a file."""
 
     written: int
     present: int

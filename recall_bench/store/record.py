@@ -187,7 +187,7 @@ class ScoredRecord(Record):
 
     @property
     def shared(self) -> dict[str, Any]:
-        """What comparable points have in common: ``task``, ``version``, ``model``, ``training``."""
+        """The parts that comparable points share: task, version, model and training."""
         raise NotImplementedError
 
     @property

@@ -49,7 +49,7 @@ class ResultStore:
     ):
         self.path = Path(path)
         self.skipped: Skipped = []
-        """What the last call of `finished`, `records` or `frame` could not read."""
+        """The entries that the last call of `finished`, `records` or `frame` could not read."""
         self._timeout, self._heartbeat = timeout, heartbeat
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"The store {self.path} is a file; expected a directory.")

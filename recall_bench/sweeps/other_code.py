@@ -9,17 +9,17 @@ from recall_bench.store.runs import ResultStore
 
 def note(configs: Iterable[RunConfig], store: ResultStore) -> str | None:
     """A message on the records of other code; None without any, or without plugins."""
-    wanted = {
+    expected = {
         canonical_json([config.model_dump(mode="json"), config.versions]): config.run_id
         for config in configs
         if config.plugin_digest
     }
-    if not wanted:
+    if not expected:
         return None
     count = 0
     for record in store.records():
         if isinstance(record, TrainingRecord):
-            run_id = wanted.get(canonical_json([record.config, record.versions]))
+            run_id = expected.get(canonical_json([record.config, record.versions]))
             count += run_id is not None and run_id != record.run_id
     if not count:
         return None

@@ -1,4 +1,4 @@
-"""How long this process has been running."""
+"""The age of this process."""
 
 import os
 import time

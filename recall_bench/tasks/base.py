@@ -121,7 +121,7 @@ class Task(Component):
     """
 
     readout: ClassVar[Literal["token", "sequence"]] = "token"
-    """What a label is predicted from: the hidden vector of its own position, or, for "sequence",
+    """The source of a prediction: the hidden vector of its own position, or, for "sequence",
     that of the last token together with the position (`recall_bench.model.readout`)."""
 
     prompted: ClassVar[bool] = False

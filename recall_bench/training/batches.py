@@ -46,7 +46,7 @@ class SegmentData:
 
 
 SLICE = "slice "
-"""What the names of slices begin with among the tensors of a segment."""
+"""The prefix of the names of slices among the tensors of a segment."""
 
 KEPT = 6
 """Splits kept in memory: runs of a sweep that differ only in knobs share their data."""

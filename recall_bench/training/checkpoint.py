@@ -23,7 +23,7 @@ FORMAT = 3
 
 @dataclass
 class Position:
-    """How far training has come: counters and times, for the whole run but ``batch``.
+    """The progress of training: counters and times, for the whole run but ``batch``.
 
     ``batch`` counts the batches of the current epoch; times are in seconds.
     """
@@ -48,7 +48,7 @@ class Position:
 
 
 class Restored(NamedTuple):
-    """What a checkpoint holds beside weights, optimiser and random state."""
+    """The contents of a checkpoint beside weights, optimiser and random state."""
 
     position: Position
     curve: list[CurvePoint]

@@ -37,7 +37,7 @@ def describe(config: RunConfig, device: torch.device) -> dict[str, Any]:
 
 
 def describe_host(device: torch.device) -> dict[str, Any]:
-    """What any computation here runs on: versions, hardware, kernels."""
+    """Versions, hardware and kernels of any computation in this process."""
     return {
         "recall_bench": recall_bench.__version__,
         "git": git_state(),

@@ -250,7 +250,7 @@ class _Run:
         return result
 
     def _generate(self) -> list[GenerationScore]:
-        """Scores of generated answers to the test prompts; none where there are none to be had."""
+        """Scores of generated answers to the test prompts; empty if the run cannot generate any."""
         if not self.config.task.prompted or not self.model.recurrent:
             return []
         self._spent("setup_seconds")

@@ -1,4 +1,4 @@
-"""What a run tells its caller while it trains; free of torch, so that a sweep can read it."""
+"""Messages of a run to its caller while it trains; a sweep reads them without importing torch."""
 
 from dataclasses import dataclass
 

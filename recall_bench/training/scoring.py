@@ -129,7 +129,7 @@ def compared_once(
             return got
         chosen.append(eager)
         warnings.warn(
-            "Validation from a CUDA graph differs from an eager pass; validation goes on without "
+            "Validation from a CUDA graph differs from an eager pass; validation continues without "
             "the graph.",
             stacklevel=2,
         )

@@ -1,4 +1,4 @@
-"""Where the time of a run goes."""
+"""Measures the time of each phase of a run."""
 
 import time
 

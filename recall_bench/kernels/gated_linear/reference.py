@@ -16,7 +16,7 @@ CHUNK = 64
 
 
 class Block(NamedTuple):
-    """What blocks of s neighbouring tokens know of their decays; see `_joined`.
+    """Scores and decays of blocks of s neighbouring tokens; see `_joined`.
 
     Every decay is a product of factors in [0, 1]: no sum of logarithms is ever exponentiated, so
     nothing overflows or cancels however fast a channel forgets.

@@ -190,7 +190,7 @@ def published_rows(grid: Grid) -> tuple[list[str], list[list[str]]]:
 
 
 def legend(grid: Grid) -> list[str]:
-    """What the numbers and the marks in `rows` mean, where they occur."""
+    """Explains the numbers and the marks that occur in `rows`."""
     cells = [cell for model in grid.ours for cell in model.cells.values()]
     flat = [name for name in grid.columns if grid.flat(name)]
     count = grid.same_seeds()

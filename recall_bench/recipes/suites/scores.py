@@ -16,7 +16,7 @@ from recall_bench.store.table import nested
 KEY = ["column", "change", "architecture", "knobs_key"]
 SUMMARISED = ["column", "architecture", "knobs_key"]
 SEARCHED = {"learning_rate", "weight_decay"}
-"""What is chosen on validation: all else of the recipe must be the same."""
+"""The options that validation chooses; the rest of the recipe must be the same."""
 
 
 def scores(frame: pd.DataFrame, suite: Suite) -> pd.DataFrame:

@@ -49,7 +49,7 @@ MAD_CHANGES: tuple[dict[str, Any], ...] = (
 
 
 class _Recall(ReachTask):
-    """What plain and noisy recall share: the vocabulary is keys, then values, then noise."""
+    """Common base of plain and noisy recall: the vocabulary is keys, then values, then noise."""
 
     vocab_size: int
 

@@ -1,4 +1,4 @@
-"""What MAD's six tasks share: sizes, the recipe, and one-at-a-time changes (2403.17844).
+"""Shared by MAD's six tasks: sizes, the recipe, and one-at-a-time changes (2403.17844).
 
 MAD scores an architecture on a task by the mean over the task's baseline and its changes, each at
 the best of `LEARNING_RATES` x `WEIGHT_DECAYS`. Each task's module lists its changes as options of

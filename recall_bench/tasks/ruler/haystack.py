@@ -21,7 +21,7 @@ def draw_lots(rows: int, count: int, generator: Generator) -> Tensor:
 
 
 def place(lots: Tensor, size: int, room: int) -> Tensor:
-    """Where statements of ``size`` tokens start in ``room`` tokens, without overlap: (rows, n).
+    """Starts of statements of ``size`` tokens in ``room`` tokens, without overlap: (rows, n).
 
     Each is inserted into the ``room - n * size`` tokens of filler after the share of them that its
     lot (rows, n) says; equal shares follow the order of the lots.

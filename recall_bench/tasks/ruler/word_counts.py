@@ -48,7 +48,7 @@ NOISE, ASK, FIRST = 0, 1, 2
 
 
 class _WordCounts(SegmentedTask):
-    """What the two tasks share: the vocabulary, and a question after a shuffled list."""
+    """Common base of the two tasks: the vocabulary, and a question after a shuffled list."""
 
     words: int
 

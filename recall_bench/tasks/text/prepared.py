@@ -138,7 +138,7 @@ class Prepared:
     def _shown(
         self, number: int, asked: list[int], share: float, length: int, end: list[int]
     ) -> tuple[Range, dict[int, tuple[Tokens, Tokens]]]:
-        """What a row keeps of a document, and the questions that it asks, each with its prompt and
+        """The part of a document that a row keeps, and its questions, each with its prompt and
         its answer: those ``asked`` whose answers are kept, or ``number`` alone where too little
         room is left beside them."""
         prompts = {

@@ -51,7 +51,7 @@ class QuestionOptions(DataTask):
     split_seed: int = Field(0, ge=0, description="seed of the choice of those documents")
 
     def load(self, path: Path) -> Corpus:
-        """What the files hold."""
+        """The contents of the files."""
         raise NotImplementedError
 
     def loading(self) -> str:
